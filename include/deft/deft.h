@@ -1,0 +1,199 @@
+/* Deft: makes a trained neural network faster within a bound that you set. The one public header.
+ *
+ * Conventions
+ *   Errors     Fallible functions return a deft_status; on anything but DEFT_OK, deft_context_message() says what went
+ *              wrong, where, and what to do. The library never prints, exits or aborts on input.
+ *   Ownership  deft_*_new/_load makes an object, deft_*_free releases it and accepts NULL. A context outlives all that
+ *              was made with it. Out-parameters come last and are set only on DEFT_OK.
+ *   Options    Zero means the default in every field of every options structure: start from `= {0}`.
+ *   Threads    A context, and all that was made with it, is used by one thread at a time; different contexts are
+ *              independent. A session uses the context's thread count inside a call.
+ *   Tensors    Row-major, contiguous; images are NCHW.
+ */
+#ifndef DEFT_H
+#define DEFT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DEFT_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define DEFT_API __attribute__((visibility("default")))
+#define DEFT_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define DEFT_API
+#define DEFT_MUST_CHECK
+#endif
+
+/* ---- status -------------------------------------------------------------------------------------------------- */
+
+typedef enum deft_status {
+    DEFT_OK = 0,
+    DEFT_NO,          /* the question was answered, and the answer is no: a bound is not met */
+    DEFT_INVALID,     /* bad input or usage: a malformed file, a wrong shape, a name that does not exist */
+    DEFT_UNSUPPORTED, /* well-formed, but Deft cannot do it: an unknown operator, a data type */
+    DEFT_IO,          /* the operating system refused: no such file, no permission, disk full */
+    DEFT_MEMORY,      /* out of memory, or over a memory budget */
+    DEFT_DEVICE,      /* a device or an instruction set that is not there */
+    DEFT_CANCELLED,   /* the progress callback asked to stop */
+    DEFT_BUG          /* an internal invariant failed: please report it */
+} deft_status;
+
+/* A short lower-case name for a status, like "invalid". Never NULL. */
+DEFT_API const char *deft_status_name(deft_status status);
+
+/* The version of the library that is linked, as DEFT_VERSION is that of this header. */
+DEFT_API const char *deft_version(void);
+
+/* ---- context ------------------------------------------------------------------------------------------------- */
+
+typedef struct deft_context deft_context;
+
+typedef enum deft_isa {
+    DEFT_ISA_BEST = 0, /* the best that this CPU has */
+    DEFT_ISA_C,        /* portable C, no run-time code generation */
+    DEFT_ISA_AVX2,     /* AVX2 and FMA */
+    DEFT_ISA_AVX512    /* AVX-512 F, VL, BW, DQ */
+} deft_isa;
+
+typedef enum deft_log_level { DEFT_LOG_ERROR, DEFT_LOG_WARNING, DEFT_LOG_INFO, DEFT_LOG_DEBUG } deft_log_level;
+
+/* Memory for everything the library keeps. `allocate` returns 64-byte aligned memory or NULL; `release` takes what it
+ * returned, with the same size. */
+typedef struct deft_allocator {
+    void *(*allocate)(void *user, size_t bytes);
+    void (*release)(void *user, void *memory, size_t bytes);
+    void *user;
+} deft_allocator;
+
+typedef struct deft_context_options {
+    int threads;              /* default: the cores this process may use */
+    deft_isa isa;             /* default: the best there is; asking for one the CPU lacks is DEFT_DEVICE */
+    uint64_t seed;            /* of everything random; default 0 */
+    deft_allocator allocator; /* default: the C library */
+    void (*log)(void *user, deft_log_level level, const char *message); /* default: discard */
+    /* Called now and then during long work with the share done, 0 to 1; returning false stops it (DEFT_CANCELLED). */
+    bool (*progress)(void *user, const char *what, double done);
+    void *user; /* for log and progress */
+    const char *cache_directory; /* kernel choices; default $XDG_CACHE_HOME/deft or ~/.cache/deft; "" for none */
+} deft_context_options;
+
+/* `options` may be NULL. Errors: DEFT_MEMORY, DEFT_DEVICE, DEFT_INVALID (negative threads). */
+DEFT_API DEFT_MUST_CHECK deft_status deft_context_new(const deft_context_options *options, deft_context **context);
+DEFT_API void deft_context_free(deft_context *context);
+
+/* What went wrong in the last call that failed: one line, valid until the next failure. Never NULL. */
+DEFT_API const char *deft_context_message(const deft_context *context);
+
+/* ---- tensors ------------------------------------------------------------------------------------------------- */
+
+#define DEFT_MAX_RANK 8
+
+/* The values are ONNX's TensorProto.DataType. */
+typedef enum deft_dtype {
+    DEFT_F32 = 1,
+    DEFT_U8 = 2,
+    DEFT_I8 = 3,
+    DEFT_U16 = 4,
+    DEFT_I16 = 5,
+    DEFT_I32 = 6,
+    DEFT_I64 = 7,
+    DEFT_BOOL = 9,
+    DEFT_F16 = 10,
+    DEFT_F64 = 11,
+    DEFT_U32 = 12,
+    DEFT_U64 = 13,
+    DEFT_BF16 = 16
+} deft_dtype;
+
+/* A view: row-major and contiguous; a scalar has rank 0. Who owns `data` is said where a tensor is handed over. */
+typedef struct deft_tensor {
+    deft_dtype dtype;
+    int rank;
+    int64_t dims[DEFT_MAX_RANK];
+    void *data;
+} deft_tensor;
+
+/* ---- models -------------------------------------------------------------------------------------------------- */
+
+typedef struct deft_model deft_model;
+
+/* Loads an .onnx or a .deft file (told apart by content) and checks it: names, types, shapes, operators.
+ * Errors: DEFT_IO, DEFT_INVALID (malformed), DEFT_UNSUPPORTED (an operator Deft lacks), DEFT_MEMORY. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_model_load(deft_context *context, const char *path, deft_model **model);
+/* The same from memory, which may be released afterwards. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_model_load_memory(deft_context *context, const void *data, size_t bytes,
+                                                            deft_model **model);
+/* Writes plain ONNX, or a .deft where the name ends in .deft; beside the target first, then renamed. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_model_save(const deft_model *model, const char *path);
+DEFT_API void deft_model_free(deft_model *model);
+
+/* ---- running ------------------------------------------------------------------------------------------------- */
+
+typedef struct deft_session deft_session;
+
+typedef struct deft_session_options {
+    int64_t batch; /* what symbolic dimensions of the inputs are bound to; default 1 */
+    bool tune;     /* measure kernels now and choose the fastest; default: the cached choice, else the cost model */
+} deft_session_options;
+
+/* Makes a model ready to run: fixed shapes, kernels generated, memory planned. `options` may be NULL. The model may
+ * be freed before the session. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_session_new(const deft_model *model, const deft_session_options *options,
+                                                      deft_session **session);
+DEFT_API void deft_session_free(deft_session *session);
+
+DEFT_API int deft_session_input_count(const deft_session *session);
+DEFT_API int deft_session_output_count(const deft_session *session);
+/* NULL when `index` is out of range. */
+DEFT_API const char *deft_session_input_name(const deft_session *session, int index);
+DEFT_API const char *deft_session_output_name(const deft_session *session, int index);
+
+/* The tensor of an input, for the caller to fill: owned by the session, at the same address for its life. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_session_input(deft_session *session, const char *name, deft_tensor *tensor);
+/* The tensor of an output, as the last deft_session_run left it: owned by the session. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_session_output(deft_session *session, const char *name, deft_tensor *tensor);
+/* Runs the model once. Allocates nothing through the context's allocator. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_session_run(deft_session *session);
+
+/* ---- the main job -------------------------------------------------------------------------------------------- */
+
+/* One configuration as it was measured, always beside the dense original in the same run. */
+typedef struct deft_point {
+    double zeros;               /* share of zeros among the prunable weights, 0 to 1 */
+    double accuracy_dense;      /* of the original, 0 to 1, on the same split */
+    double accuracy_validation; /* 0 to 1; agreement with the original where there are no labels */
+    double accuracy_test;       /* 0 to 1; NaN but for the chosen point */
+    double drop;                /* percentage points: test for the chosen point, validation for the others */
+    double dense_us, fast_us, speedup;          /* median latency at batch 64, microseconds; their ratio */
+    double dense_us_b1, fast_us_b1, speedup_b1; /* at batch 1 */
+    int64_t file_bytes;                         /* of the model as a .deft file */
+    bool within_bound, chosen;
+} deft_point;
+
+typedef struct deft_optimize_options {
+    double max_drop;            /* percentage points of accuracy that may be lost; default 0.5 */
+    int epochs;                 /* of fine-tuning per point at most; default: chosen by the size of the data */
+    bool prune_sparse;          /* prune a model further that arrives sparse */
+    void (*point)(void *user, const deft_point *point); /* called for each point tried, the chosen one last */
+    void *user;
+} deft_optimize_options;
+
+/* Prunes at rising sparsities with fine-tuning under the mask, keeps the sparsest point whose validation drop is
+ * within the bound, generates kernels and measures everything against the dense original.
+ * `data`: "mnist:DIR", "npz:FILE" (arrays x, y; without y the measure is agreement with the original), "digits[:N]".
+ * Errors: DEFT_NO when no point is within the bound (`fast` is then the original). */
+DEFT_API DEFT_MUST_CHECK deft_status deft_optimize(const deft_model *model, const char *data,
+                                                   const deft_optimize_options *options, deft_model **fast,
+                                                   deft_point *chosen);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,15 @@
+/* Whole files: read within a budget; written beside, then renamed, so that a reader never sees half of one. */
+#ifndef DEFT_BASE_CORE_FILE_H
+#define DEFT_BASE_CORE_FILE_H
+
+#include "base/core/context.h"
+
+/* Reads a file (or a pipe) of at most `max_bytes`. `*data` is released with deft_release.
+ * Errors: DEFT_IO (missing, a directory, unreadable), DEFT_INVALID (larger than the budget); the message names it. */
+DEFT_MUST_CHECK deft_status deft_file_read(deft_context *ctx, const char *path, size_t max_bytes, void **data,
+                                           size_t *bytes);
+/* Writes beside the target and renames; a target that exists and is not a regular file (/dev/stdout, /dev/full, a
+ * FIFO) is written directly. Nothing is left behind on failure. Error: DEFT_IO. */
+DEFT_MUST_CHECK deft_status deft_file_write(deft_context *ctx, const char *path, const void *data, size_t bytes);
+
+#endif

@@ -1,0 +1,75 @@
+/* Kernels: ways to compute a node. A row of kernels.def gives one its id, name and functions; the planner asks each
+ * whether it accepts a request, takes the one that it is told to (or the cheapest by estimate), prepares it once and
+ * runs it many times. */
+#ifndef DEFT_CODEGEN_KERNEL_KERNEL_H
+#define DEFT_CODEGEN_KERNEL_KERNEL_H
+
+#include "ir/op/op.h"
+
+typedef enum deft_kernel_id {
+#define DEFT_KERNEL(ENUM, ...) DEFT_KERNEL_##ENUM,
+#include "codegen/kernel/kernels.def"
+#undef DEFT_KERNEL
+    DEFT_KERNEL_COUNT
+} deft_kernel_id;
+
+/* ROWS: row-major as in ONNX. PANELS, of a matrix [N, C]: f32 [ceil(N/16)][C][16], so that 16 batch entries lie side by
+ * side; lanes past N hold anything finite and are never read into a result. 64-byte aligned. */
+typedef enum deft_layout { DEFT_LAYOUT_ROWS, DEFT_LAYOUT_PANELS } deft_layout;
+#define DEFT_PANEL_LANES 16
+size_t deft_panel_bytes(int64_t n, int64_t columns);
+
+/* y = min(max(y, low), high); none: -inf, inf; Relu: 0, inf. NaN stays NaN. */
+typedef struct deft_activation {
+    float low, high;
+} deft_activation;
+static const deft_activation deft_activation_none = {-__builtin_inff(), __builtin_inff()};
+
+/* What is to be computed: a node with fixed shapes, and what the planner fused into it. */
+typedef struct deft_request {
+    deft_op_call call; /* in[i]->data is set for constants, which must outlive the kernel; NULL for what changes */
+    deft_activation activation;  /* applied to out[0] */
+    deft_layout in_layout;       /* of in[0] */
+    deft_layout out_layout;      /* of out[0] */
+    deft_isa isa;                /* the best that may be used */
+} deft_request;
+
+typedef struct deft_kernel_def deft_kernel_def;
+
+/* A prepared kernel. */
+typedef struct deft_kernel {
+    const deft_kernel_def *def;
+    void *state;
+    size_t scratch_bytes; /* that run() needs, 64-byte aligned; may be shared between kernels */
+    /* what `bench --profile` tells */
+    size_t code_bytes, weight_bytes; /* generated code; weights as the kernel reads them */
+    int64_t weights, nonzeros;       /* 0 where there is no constant weight */
+    const char *detail;              /* static text such as the schedule, or "" */
+} deft_kernel;
+
+struct deft_kernel_def {
+    const char *name;
+    const char *summary;
+    /* Whether it can compute this; where not, *why (static text) says what is missing. */
+    bool (*accepts)(const deft_request *request, const char **why);
+    /* Estimated time of a run from operations, bytes and code size; one thread; nanoseconds. */
+    double (*estimate_ns)(const deft_request *request);
+    /* Fills in all of *kernel but def. Only called after accepts. Errors: DEFT_MEMORY, DEFT_DEVICE. */
+    deft_status (*prepare)(deft_context *ctx, const deft_request *request, deft_kernel *kernel);
+    /* Allocates nothing through the context. `in`, `out` as in the request's call, with data. */
+    deft_status (*run)(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in, deft_tensor *const *out,
+                       void *scratch);
+    void (*done)(deft_context *ctx, deft_kernel *kernel);
+    bool sparse; /* specialised to the nonzeros of a constant weight */
+};
+
+extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
+
+/* The kernel that accepts `request` with the least estimate. DEFT_KERNEL_REFERENCE accepts everything in ROWS. */
+deft_kernel_id deft_kernel_cheapest(const deft_request *request);
+DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
+                                                deft_kernel *kernel);
+/* Accepts a zeroed kernel. */
+void deft_kernel_done(deft_context *ctx, deft_kernel *kernel);
+
+#endif

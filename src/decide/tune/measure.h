@@ -1,0 +1,13 @@
+/* Latency of executors, measured against each other. */
+#ifndef DEFT_DECIDE_TUNE_MEASURE_H
+#define DEFT_DECIDE_TUNE_MEASURE_H
+
+#include "base/core/timing.h"
+#include "exec/run/executor.h"
+
+/* Runs the executors in alternation (a, b, a, b, ...) after warm-up, for at least `seconds` and `min_runs` each, and gives the
+ * latency of a run in microseconds. Inputs hold what the caller put there. */
+DEFT_MUST_CHECK deft_status deft_measure(deft_context *ctx, deft_executor *const *executors, int count, double seconds,
+                                         int64_t min_runs, deft_timing *timings);
+
+#endif

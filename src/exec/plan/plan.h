@@ -1,0 +1,65 @@
+/* The plan: which kernel computes what, in which order, in which layout, at which place in memory. It decides nothing
+ * about kernels: it obeys the chooser that it is given. */
+#ifndef DEFT_EXEC_PLAN_PLAN_H
+#define DEFT_EXEC_PLAN_PLAN_H
+
+#include "codegen/kernel/kernel.h"
+#include "ir/graph/graph.h"
+
+typedef struct deft_choice {
+    deft_kernel_id kernel;
+    char why[96]; /* "measured 12.1 us, dense 40.2 us" */
+} deft_choice;
+
+/* Chooses the kernel of one request (layouts: ROWS). */
+typedef deft_status (*deft_chooser)(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
+/* By analytical estimate; `user` is not used. */
+deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
+/* Dense and reference kernels only: the original to compare with. */
+deft_status deft_choose_dense(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
+
+typedef struct deft_plan_options {
+    int64_t batch; /* for symbolic dimensions; default 1 */
+    const deft_binding *bindings;
+    int binding_count;
+    deft_chooser choose; /* default: by estimate */
+    void *choose_user;
+    bool training; /* the graph is used as it is: no passes, no fusion; its variables may change between runs */
+} deft_plan_options;
+
+typedef struct deft_step {
+    int node;             /* of the plan's graph */
+    int in_count, out_count;
+    int *in, *out;        /* value ids; DEFT_NO_VALUE where absent */
+    deft_layout in_layout, out_layout; /* of in[0] and out[0] */
+    deft_activation activation;
+    deft_choice choice;
+    deft_kernel kernel;
+    int64_t macs, macs_nonzero;
+} deft_step;
+
+typedef struct deft_placement {
+    int64_t offset; /* in the plan's memory; -1: not there (constants, inputs' own memory is also placed) */
+    size_t bytes;
+    deft_layout layout;
+} deft_placement;
+
+typedef struct deft_plan {
+    deft_context *ctx;
+    deft_graph *graph; /* owned, but for training: a clone with shapes bound, after the passes */
+    bool owns_graph;
+    deft_arena arena;
+    deft_step *steps;
+    int step_count;
+    deft_placement *placements; /* by value id */
+    size_t memory_bytes;        /* activations, buffers reused by lifetime; inputs and outputs keep theirs */
+    size_t scratch_bytes;       /* the largest of the kernels' */
+} deft_plan;
+
+/* `graph` is cloned and may be freed before the plan, unless options->training, when it is used in place and must outlive
+ * the plan. Errors: those of inference, passes and kernels. */
+DEFT_MUST_CHECK deft_status deft_plan_new(deft_context *ctx, deft_graph *graph, const deft_plan_options *options,
+                                          deft_plan **plan);
+void deft_plan_free(deft_plan *plan);
+
+#endif

@@ -1,0 +1,111 @@
+/* The graph: values, and nodes that make values from values. Kept in topological order once verified. */
+#ifndef DEFT_IR_GRAPH_GRAPH_H
+#define DEFT_IR_GRAPH_GRAPH_H
+
+#include "base/core/arena.h"
+#include "ir/op/op.h"
+
+#include <stdio.h>
+
+#define DEFT_NO_VALUE (-1)
+
+typedef struct deft_value {
+    const char *name;   /* unique in the graph, never empty */
+    deft_tensor desc;   /* dims of -1 are symbolic (graph inputs only); data is set for constants, else NULL */
+    const char *dim_names[DEFT_MAX_RANK]; /* of symbolic dims, or NULL */
+    bool known;         /* dtype and dims have been declared or inferred */
+    bool variable;      /* a constant that training changes: kernels may not bake it in */
+    int producer;       /* node index, or -1 for inputs and constants */
+} deft_value;
+
+typedef struct deft_node {
+    const char *name; /* may be empty */
+    deft_op op;
+    deft_attrs attrs;
+    int in_count, out_count;
+    int *in, *out; /* value ids; DEFT_NO_VALUE where an optional one is absent */
+} deft_node;
+
+typedef struct deft_metadata {
+    const char *key, *value;
+} deft_metadata;
+
+typedef struct deft_graph {
+    deft_context *ctx;
+    deft_arena arena; /* names, attributes, node arrays */
+    const char *name;
+    int opset;
+    deft_value *values;
+    int value_count, value_capacity;
+    deft_node *nodes;
+    int node_count, node_capacity;
+    int *inputs; /* value ids, without constants */
+    int input_count;
+    int *outputs;
+    int output_count;
+    deft_metadata *metadata;
+    int metadata_count;
+} deft_graph;
+
+DEFT_MUST_CHECK deft_status deft_graph_new(deft_context *ctx, deft_graph **graph);
+void deft_graph_free(deft_graph *graph);
+/* A deep copy, constants included. */
+DEFT_MUST_CHECK deft_status deft_graph_clone(deft_context *ctx, const deft_graph *graph, deft_graph **copy);
+
+/* -1 where there is none of that name. */
+int deft_graph_find(const deft_graph *graph, const char *name);
+/* Adds a value; an empty or NULL name gets a fresh one. Error: DEFT_INVALID where the name is taken. */
+DEFT_MUST_CHECK deft_status deft_graph_add_value(deft_graph *graph, const char *name, int *value);
+/* Adds a constant and copies its data. */
+DEFT_MUST_CHECK deft_status deft_graph_add_constant(deft_graph *graph, const char *name, const deft_tensor *tensor,
+                                                    int *value);
+/* Makes a value a constant with a copy of the data, replacing what constant it was. */
+DEFT_MUST_CHECK deft_status deft_graph_set_constant(deft_graph *graph, int value, const deft_tensor *tensor);
+/* dims of -1 are symbolic, named by dim_names (may be NULL). */
+DEFT_MUST_CHECK deft_status deft_graph_add_input(deft_graph *graph, const char *name, deft_dtype dtype, int rank,
+                                                 const int64_t *dims, const char *const *dim_names, int *value);
+DEFT_MUST_CHECK deft_status deft_graph_add_output(deft_graph *graph, int value);
+/* Copies the attributes, deep. `in` and `out` are value ids. */
+DEFT_MUST_CHECK deft_status deft_graph_add_node(deft_graph *graph, deft_op op, const char *name, const deft_attr *attrs,
+                                                int attr_count, const int *in, int in_count, const int *out,
+                                                int out_count, int *node);
+/* Sets or replaces a metadata entry; deft_graph_metadata is NULL where there is none. */
+DEFT_MUST_CHECK deft_status deft_graph_set_metadata(deft_graph *graph, const char *key, const char *value);
+const char *deft_graph_metadata(const deft_graph *graph, const char *key);
+
+/* Checks arity, single producers, that every value used is made, and that there is no cycle; sorts the nodes
+ * topologically (stable). Errors: DEFT_INVALID, naming the node or value. */
+DEFT_MUST_CHECK deft_status deft_graph_verify(deft_graph *graph);
+
+/* Binds every symbolic dimension of the inputs and infers all other shapes; evaluates nodes whose inputs are all
+ * constant integers (shape arithmetic) ahead of time. Afterwards every value is known and without -1.
+ * `dims` gives fixed shapes by input name (the entry's tensor: rank and dims), else a symbolic dimension becomes
+ * `batch`. Errors: DEFT_INVALID (shapes do not fit), DEFT_UNSUPPORTED. */
+typedef struct deft_binding {
+    const char *input;
+    int rank;
+    int64_t dims[DEFT_MAX_RANK];
+} deft_binding;
+DEFT_MUST_CHECK deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings,
+                                             int binding_count);
+/* Infers the outputs of one node whose inputs are known. */
+DEFT_MUST_CHECK deft_status deft_graph_infer_node(deft_graph *graph, int node);
+
+/* The graph as text, a line a node. */
+void deft_graph_dump(const deft_graph *graph, FILE *file);
+
+/* Counts of a graph whose shapes are known. */
+typedef struct deft_graph_stats {
+    int64_t parameters;       /* elements of all float constants */
+    int64_t prunable;         /* of these, in weights of Gemm, MatMul and Conv */
+    int64_t prunable_zeros;
+    int64_t macs;             /* multiply-accumulates of Gemm, MatMul and Conv, dense */
+    int64_t macs_nonzero;     /* without those by a zero weight */
+} deft_graph_stats;
+deft_graph_stats deft_graph_count(const deft_graph *graph);
+/* The weight of a Gemm, MatMul or Conv node: the value id of its constant right-hand operand, or DEFT_NO_VALUE. */
+int deft_node_weight(const deft_graph *graph, const deft_node *node);
+/* Dense multiply-accumulates of a node; 0 for all but Gemm, MatMul and Conv. */
+int64_t deft_node_macs(const deft_graph *graph, const deft_node *node);
+
+#endif
