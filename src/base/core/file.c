@@ -1,0 +1,122 @@
+#include "base/core/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static deft_status fail_errno(deft_context *ctx, const char *path, const char *doing) {
+    return deft_fail(ctx, DEFT_IO, "%s: cannot %s: %s", path, doing, strerror(errno));
+}
+
+/* Reads to the end of the file: sizes are a hint only, since a pipe has none and a file may grow. */
+static deft_status read_all(deft_context *ctx, const char *path, int fd, size_t hint, size_t max_bytes, char **data,
+                            size_t *bytes) {
+    size_t capacity = (hint < max_bytes ? hint : max_bytes) + 1, used = 0;
+    DEFT_TRY(deft_allocate(ctx, capacity, data));
+    for (;;) {
+        if (used == capacity) {
+            capacity = capacity < 4096 ? 8192 : 2 * capacity;
+            DEFT_TRY(deft_reallocate(ctx, capacity, data));
+        }
+        ssize_t got = read(fd, *data + used, capacity - used);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return fail_errno(ctx, path, "read");
+        if (got == 0) break;
+        used += (size_t)got;
+        if (used > max_bytes)
+            return deft_fail(ctx, DEFT_INVALID, "%s: larger than %zu bytes, the most that is read", path, max_bytes);
+    }
+    *bytes = used;
+    return DEFT_OK;
+}
+
+deft_status deft_file_read(deft_context *ctx, const char *path, size_t max_bytes, void **data, size_t *bytes) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(ctx, path, "open");
+    struct stat info;
+    deft_status status = DEFT_OK;
+    char *content = NULL;
+    if (fstat(fd, &info) != 0)
+        status = fail_errno(ctx, path, "read");
+    else if (S_ISDIR(info.st_mode))
+        status = deft_fail(ctx, DEFT_IO, "%s: is a directory; name a file", path);
+    else
+        status = read_all(ctx, path, fd, S_ISREG(info.st_mode) ? (size_t)info.st_size : 0, max_bytes, &content, bytes);
+    close(fd);
+    if (status != DEFT_OK)
+        deft_release(ctx, content);
+    else
+        *data = content;
+    return status;
+}
+
+static bool write_all(int fd, const char *data, size_t bytes) {
+    while (bytes) {
+        ssize_t put = write(fd, data, bytes);
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) return false;
+        data += put;
+        bytes -= (size_t)put;
+    }
+    return true;
+}
+
+static deft_status write_directly(deft_context *ctx, const char *path, const void *data, size_t bytes) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(ctx, path, "open for writing");
+    bool written = write_all(fd, data, bytes);
+    int error = errno;
+    if (close(fd) != 0 && written) {
+        written = false;
+        error = errno;
+    }
+    errno = error;
+    return written ? DEFT_OK : fail_errno(ctx, path, "write");
+}
+
+deft_status deft_file_write(deft_context *ctx, const char *path, const void *data, size_t bytes) {
+    struct stat info;
+    bool exists = stat(path, &info) == 0;
+    if (exists && S_ISDIR(info.st_mode)) return deft_fail(ctx, DEFT_IO, "%s: is a directory; name a file", path);
+    if (exists && !S_ISREG(info.st_mode)) return write_directly(ctx, path, data, bytes);
+
+    /* A link is followed, so that the file it names is replaced and not the link. */
+    char *real = exists ? realpath(path, NULL) : NULL;
+    const char *target = real ? real : path;
+    char beside[4096];
+    deft_status status = DEFT_OK;
+    if (snprintf(beside, sizeof beside, "%s.XXXXXX", target) >= (int)sizeof beside) {
+        free(real);
+        return deft_fail(ctx, DEFT_IO, "%s: the path is too long", path);
+    }
+    int fd = mkostemp(beside, O_CLOEXEC);
+    if (fd < 0) {
+        status = fail_errno(ctx, path, "write");
+        free(real);
+        return status;
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    bool written =
+        fchmod(fd, exists ? info.st_mode & 0777 : 0666 & ~mask) == 0 && write_all(fd, data, bytes) && fsync(fd) == 0;
+    int error = errno;
+    if (close(fd) != 0 && written) {
+        written = false;
+        error = errno;
+    }
+    if (written && rename(beside, target) != 0) {
+        written = false;
+        error = errno;
+    }
+    if (!written) {
+        unlink(beside);
+        errno = error;
+        status = fail_errno(ctx, path, "write");
+    }
+    free(real);
+    return status;
+}
