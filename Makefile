@@ -32,6 +32,7 @@ CLI_SOURCES := $(filter src/face/cli/%,$(SOURCES))
 TESTS := $(sort $(shell find tests -name 'test_*.c'))
 TEST_SCRIPTS := $(sort $(shell find tests -name 'test_*.py' -o -name 'test_*.sh'))
 FUZZERS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(FUZZERS))
 object = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJECTS := $(call object,$(LIB_SOURCES)) $(BUILD)/obj/onnx.pb-c.o
 CLI_OBJECTS := $(call object,$(CLI_SOURCES))
@@ -82,11 +83,15 @@ endif
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libdeft.a
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS) -lcmocka -lZydis
-tests: $(TEST_PROGRAMS)
+tests: $(TEST_PROGRAMS) $(REPLAYS)
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/libdeft.a
+# A fuzz target, with libFuzzer (MODE=fuzz CC=clang) and, for `make check`, with a main that replays its corpus.
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/libdeft.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $< $(BUILD)/libdeft.a -o $@ $(LDLIBS)
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS)
+$(BUILD)/tests/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(BUILD)/libdeft.a
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 fuzzers: $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZERS))
 
 check-includes:
@@ -96,7 +101,7 @@ check-includes:
 check: deps
 	@$(MAKE) --no-print-directory check-includes
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
-	@tools/run-tests --build $(BUILD) $(TEST_PROGRAMS) $(TEST_SCRIPTS)
+	@tools/run-tests --build $(BUILD) $(TEST_PROGRAMS) $(REPLAYS) $(TEST_SCRIPTS)
 
 DATA ?= digits
 demo: deps
