@@ -1,0 +1,177 @@
+#include "tests/support.h"
+
+#include "base/core/arena.h"
+#include "base/core/cpu.h"
+#include "base/core/file.h"
+#include "base/core/rng.h"
+#include "base/core/timing.h"
+#include "base/tensor/tensor.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void test_context_options(void **state) {
+    (void)state;
+    deft_context *ctx = NULL;
+    assert_int_equal(deft_context_new(&(deft_context_options){.threads = -1}, &ctx), DEFT_INVALID);
+    assert_null(ctx);
+    assert_int_equal(deft_context_new(NULL, &ctx), DEFT_OK);
+    assert_true(ctx->threads >= 1);
+    assert_int_not_equal(ctx->isa, DEFT_ISA_BEST);
+    deft_context_free(ctx);
+    deft_context_free(NULL);
+}
+
+static void test_messages_are_one_line(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    assert_int_equal(deft_fail(ctx, DEFT_INVALID, "node '%s'", "a\nb"), DEFT_INVALID);
+    assert_string_equal(deft_context_message(ctx), "node 'a?b'");
+    assert_int_equal(deft_fail_in(ctx, DEFT_IO, "%s", "m.onnx"), DEFT_IO);
+    assert_string_equal(deft_context_message(ctx), "m.onnx: node 'a?b'");
+    test_context_free(ctx);
+}
+
+static void test_allocation_overflow(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    void *memory;
+    assert_int_equal(deft_allocate_zeroed(ctx, SIZE_MAX / 2, 4, &memory), DEFT_MEMORY);
+    assert_int_equal(deft_allocate(ctx, SIZE_MAX - 10, &memory), DEFT_MEMORY);
+    test_context_free(ctx);
+}
+
+static deft_status use_arena(deft_context *ctx, void *user) {
+    (void)user;
+    deft_arena arena;
+    deft_arena_init(&arena, ctx);
+    deft_status status = DEFT_OK;
+    char *text;
+    float *numbers;
+    for (int i = 0; i < 100; i++) {
+        DEFT_TRY_OR_FAIL(deft_arena_string(&arena, "a name", &text));
+        assert_string_equal(text, "a name");
+        DEFT_TRY_OR_FAIL(deft_arena_array(&arena, 100u << (i % 8), sizeof *numbers, &numbers));
+        assert_int_equal((uintptr_t)numbers % 64, 0);
+        assert_true(numbers[0] == 0 && numbers[(100u << (i % 8)) - 1] == 0);
+        numbers[0] = 1;
+    }
+fail:
+    deft_arena_done(&arena);
+    return status;
+}
+
+static void test_arena(void **state) {
+    (void)state;
+    check_every_allocation_failure(use_arena, NULL);
+}
+
+static void test_rng(void **state) {
+    (void)state;
+    deft_rng a, b, other;
+    deft_rng_init(&a, 7, 1);
+    deft_rng_init(&b, 7, 1);
+    deft_rng_init(&other, 7, 2);
+    double sum = 0, squares = 0;
+    int same = 0;
+    for (int i = 0; i < 100000; i++) {
+        uint64_t x = deft_rng_u64(&a);
+        assert_true(x == deft_rng_u64(&b));
+        same += x == deft_rng_u64(&other);
+        double normal = deft_rng_normal(&a);
+        deft_rng_normal(&b);
+        sum += normal;
+        squares += normal * normal;
+    }
+    assert_int_equal(same, 0);
+    assert_true(sum / 1e5 < 0.02 && sum / 1e5 > -0.02);
+    assert_true(squares / 1e5 < 1.03 && squares / 1e5 > 0.97);
+
+    int64_t order[100];
+    bool seen[100] = {false};
+    for (int i = 0; i < 100; i++)
+        order[i] = i;
+    deft_rng_shuffle(&a, order, 100);
+    for (int i = 0; i < 100; i++)
+        seen[order[i]] = true;
+    for (int i = 0; i < 100; i++)
+        assert_true(seen[i]);
+}
+
+static void test_timing(void **state) {
+    (void)state;
+    double samples[] = {5, 1, 4, 2, 3};
+    deft_timing timing = deft_timing_of(samples, 5);
+    assert_true(timing.p50 == 3 && timing.min == 1 && timing.max == 5 && timing.mean == 3);
+    double one[] = {2};
+    assert_true(deft_timing_of(one, 1).p99 == 2);
+}
+
+static void test_file_write_and_read(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    void *data;
+    size_t bytes;
+    assert_int_equal(deft_file_write(ctx, "out.bin", "hello", 5), DEFT_OK);
+    assert_int_equal(deft_file_write(ctx, "out.bin", "world!", 6), DEFT_OK);
+    assert_int_equal(deft_file_read(ctx, "out.bin", 100, &data, &bytes), DEFT_OK);
+    assert_int_equal(bytes, 6);
+    assert_memory_equal(data, "world!", 6);
+    deft_release(ctx, data);
+    assert_int_equal(deft_file_read(ctx, "out.bin", 5, &data, &bytes), DEFT_INVALID);
+    assert_int_equal(deft_file_read(ctx, "missing", 5, &data, &bytes), DEFT_IO);
+    assert_non_null(strstr(deft_context_message(ctx), "missing"));
+    assert_int_equal(deft_file_read(ctx, ".", 5, &data, &bytes), DEFT_IO);
+    assert_int_equal(deft_file_write(ctx, "/dev/full", "x", 1), DEFT_IO);
+    assert_int_equal(deft_file_write(ctx, "/dev/null", "x", 1), DEFT_OK);
+    assert_int_equal(deft_file_write(ctx, "no/such/folder", "x", 1), DEFT_IO);
+    assert_int_equal(symlink("out.bin", "link.bin"), 0);
+    assert_int_equal(deft_file_write(ctx, "link.bin", "by link", 7), DEFT_OK);
+    struct stat info;
+    assert_int_equal(lstat("link.bin", &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(stat("out.bin", &info), 0);
+    assert_int_equal(info.st_size, 7);
+    test_context_free(ctx);
+}
+
+static void test_shapes(void **state) {
+    (void)state;
+    deft_tensor a = {.dtype = DEFT_F32, .rank = 3, .dims = {2, 1, 4}},
+                b = {.dtype = DEFT_F32, .rank = 2, .dims = {3, 1}};
+    deft_tensor out = {0};
+    assert_true(deft_broadcast(&a, &b, &out));
+    assert_int_equal(out.rank, 3);
+    assert_true(out.dims[0] == 2 && out.dims[1] == 3 && out.dims[2] == 4);
+    int64_t strides[3];
+    deft_broadcast_strides(&a, &out, strides);
+    assert_true(strides[0] == 4 && strides[1] == 0 && strides[2] == 1);
+    deft_broadcast_strides(&b, &out, strides);
+    assert_true(strides[0] == 0 && strides[1] == 1 && strides[2] == 0);
+    b.dims[1] = 5;
+    assert_false(deft_broadcast(&a, &b, &out));
+
+    assert_true(deft_shape_valid(DEFT_F32, 3, (int64_t[]){2, 0, 4}));
+    assert_false(deft_shape_valid(DEFT_F32, 3, (int64_t[]){0, INT64_MAX, 4}));
+    assert_false(deft_shape_valid(DEFT_F32, 2, (int64_t[]){(int64_t)1 << 32, (int64_t)1 << 32}));
+    assert_false(deft_shape_valid(DEFT_F32, 1, (int64_t[]){-1}));
+    assert_false(deft_shape_valid(DEFT_F32, 9, (int64_t[9]){0}));
+    char text[DEFT_SHAPE_TEXT_BYTES];
+    assert_string_equal(deft_shape_text(&a, text, sizeof text), "2x1x4");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_context_options),
+        cmocka_unit_test(test_messages_are_one_line),
+        cmocka_unit_test(test_allocation_overflow),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_rng),
+        cmocka_unit_test(test_timing),
+        cmocka_unit_test(test_file_write_and_read),
+        cmocka_unit_test(test_shapes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
