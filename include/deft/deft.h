@@ -178,7 +178,7 @@ typedef struct deft_point {
 } deft_point;
 
 typedef struct deft_optimize_options {
-    double max_drop;            /* percentage points of accuracy that may be lost; default 0.5 */
+    double max_drop;            /* percentage points of accuracy that may be lost; default 0: none */
     int epochs;                 /* of fine-tuning per point at most; default: chosen by the size of the data */
     bool prune_sparse;          /* prune a model further that arrives sparse */
     void (*point)(void *user, const deft_point *point); /* called for each point tried, the chosen one last */
