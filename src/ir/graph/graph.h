@@ -11,9 +11,12 @@
 
 typedef struct deft_value {
     const char *name;   /* unique in the graph, never empty */
-    deft_tensor desc;   /* dims of -1 are symbolic (graph inputs only); data is set for constants, else NULL */
-    const char *dim_names[DEFT_MAX_RANK]; /* of symbolic dims, or NULL */
-    bool known;         /* dtype and dims have been declared or inferred */
+    deft_tensor desc;   /* dims of -1 are symbolic and not bound yet (inputs only); data (owned by the graph) is set for
+                           constants and for what inference evaluated, else NULL */
+    const char *dim_names[DEFT_MAX_RANK]; /* not NULL where a dim of an input or output is symbolic, bound or not: its
+                                             name, or "" */
+    bool known;         /* dtype and dims have been declared or inferred, and no dim is -1 */
+    bool input;         /* of the graph */
     bool variable;      /* a constant that training changes: kernels may not bake it in */
     int producer;       /* node index, or -1 for inputs and constants */
 } deft_value;
@@ -36,17 +39,21 @@ typedef struct deft_graph {
     const char *name;
     int opset;
     deft_value *values;
-    int value_count, value_capacity;
+    int value_count;
     deft_node *nodes;
-    int node_count, node_capacity;
+    int node_count;
     int *inputs; /* value ids, without constants */
     int input_count;
     int *outputs;
     int output_count;
     deft_metadata *metadata;
     int metadata_count;
+    int *slots; /* value ids + 1 by name: a hash table with open addressing; its size is a power of two */
+    int slot_count;
+    int fresh_count; /* names made for values that had none */
 } deft_graph;
 
+/* Adding to a graph moves its arrays: take pointers to values and nodes anew afterwards. */
 DEFT_MUST_CHECK deft_status deft_graph_new(deft_context *ctx, deft_graph **graph);
 void deft_graph_free(deft_graph *graph);
 /* A deep copy, constants included. */
@@ -61,7 +68,7 @@ DEFT_MUST_CHECK deft_status deft_graph_add_constant(deft_graph *graph, const cha
                                                     int *value);
 /* Makes a value a constant with a copy of the data, replacing what constant it was. */
 DEFT_MUST_CHECK deft_status deft_graph_set_constant(deft_graph *graph, int value, const deft_tensor *tensor);
-/* dims of -1 are symbolic, named by dim_names (may be NULL). */
+/* dims of -1 are symbolic, named by dim_names (may be NULL, or hold NULLs). */
 DEFT_MUST_CHECK deft_status deft_graph_add_input(deft_graph *graph, const char *name, deft_dtype dtype, int rank,
                                                  const int64_t *dims, const char *const *dim_names, int *value);
 DEFT_MUST_CHECK deft_status deft_graph_add_output(deft_graph *graph, int value);
@@ -77,10 +84,16 @@ const char *deft_graph_metadata(const deft_graph *graph, const char *key);
  * topologically (stable). Errors: DEFT_INVALID, naming the node or value. */
 DEFT_MUST_CHECK deft_status deft_graph_verify(deft_graph *graph);
 
+/* Sets every value's producer: after nodes have moved. The first node that makes a value counts. */
+void deft_graph_set_producers(deft_graph *graph);
+/* Removes the nodes where keep[node] is false, then every value that is no input or output and that no node is left to
+ * make or use. Node indices and value ids change. */
+void deft_graph_keep(deft_graph *graph, const bool *keep);
+
 /* Binds every symbolic dimension of the inputs and infers all other shapes; evaluates nodes whose inputs are all
  * constant integers (shape arithmetic) ahead of time. Afterwards every value is known and without -1.
- * `dims` gives fixed shapes by input name (the entry's tensor: rank and dims), else a symbolic dimension becomes
- * `batch`. Errors: DEFT_INVALID (shapes do not fit), DEFT_UNSUPPORTED. */
+ * `bindings` give shapes by input name; a symbolic dimension of another input becomes what the same name was bound to,
+ * else `batch`. May be called again with others. Errors: DEFT_INVALID (shapes do not fit), DEFT_UNSUPPORTED. */
 typedef struct deft_binding {
     const char *input;
     int rank;
@@ -90,6 +103,12 @@ DEFT_MUST_CHECK deft_status deft_graph_infer(deft_graph *graph, int64_t batch, c
                                              int binding_count);
 /* Infers the outputs of one node whose inputs are known. */
 DEFT_MUST_CHECK deft_status deft_graph_infer_node(deft_graph *graph, int node);
+/* Runs the reference forward of one node whose shapes are known and inputs have data; the outputs then have data too. */
+DEFT_MUST_CHECK deft_status deft_graph_evaluate_node(deft_graph *graph, int node);
+
+/* "Conv 'conv1'", or "Conv making 'y'" where the node has no name: for messages. Returns `out`. */
+const char *deft_node_label(const deft_graph *graph, const deft_node *node, char *out, size_t bytes);
+#define DEFT_NODE_LABEL_BYTES 128
 
 /* The graph as text, a line a node. */
 void deft_graph_dump(const deft_graph *graph, FILE *file);

@@ -1,0 +1,82 @@
+#include "ir/graph/graph.h"
+
+#include <string.h>
+
+int deft_node_weight(const deft_graph *graph, const deft_node *node) {
+    if (node->op != DEFT_OP_GEMM && node->op != DEFT_OP_MATMUL && node->op != DEFT_OP_CONV) return DEFT_NO_VALUE;
+    if (node->in_count < 2 || node->in[1] == DEFT_NO_VALUE) return DEFT_NO_VALUE;
+    return graph->values[node->in[1]].desc.data ? node->in[1] : DEFT_NO_VALUE;
+}
+
+/* Saturates: a file may declare shapes that could never be computed. */
+static int64_t multiply(int64_t a, int64_t b) {
+    int64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
+
+/* Multiply-accumulates for one element of the output. */
+static int64_t inner_size(const deft_graph *graph, const deft_node *node) {
+    const deft_tensor *a = &graph->values[node->in[0]].desc, *w = &graph->values[node->in[1]].desc;
+    switch (node->op) {
+    case DEFT_OP_GEMM:
+        return a->rank == 2 ? a->dims[deft_attr_int(&node->attrs, "transA", 0) ? 0 : 1] : 0;
+    case DEFT_OP_MATMUL:
+        return a->rank ? a->dims[a->rank - 1] : 0;
+    case DEFT_OP_CONV:
+        return w->rank && w->dims[0] ? deft_tensor_count(w) / w->dims[0] : 0;
+    default:
+        return 0;
+    }
+}
+
+int64_t deft_node_macs(const deft_graph *graph, const deft_node *node) {
+    if (node->op != DEFT_OP_GEMM && node->op != DEFT_OP_MATMUL && node->op != DEFT_OP_CONV) return 0;
+    const deft_value *out = &graph->values[node->out[0]];
+    return out->known ? multiply(deft_tensor_count(&out->desc), inner_size(graph, node)) : 0;
+}
+
+static int64_t count_zeros(const deft_tensor *weight) {
+    int64_t count = deft_tensor_count(weight), zeros = 0;
+    if (weight->dtype != DEFT_F32) return 0;
+    const float *values = weight->data;
+    for (int64_t i = 0; i < count; i++)
+        zeros += values[i] == 0.0f;
+    return zeros;
+}
+
+static bool is_float(deft_dtype dtype) {
+    return dtype == DEFT_F32 || dtype == DEFT_F64 || dtype == DEFT_F16 || dtype == DEFT_BF16;
+}
+
+/* A weight that several nodes share counts once. */
+static bool is_first_use(const deft_graph *graph, int node, int weight) {
+    for (int i = 0; i < node; i++)
+        if (deft_node_weight(graph, &graph->nodes[i]) == weight) return false;
+    return true;
+}
+
+deft_graph_stats deft_graph_count(const deft_graph *graph) {
+    deft_graph_stats stats = {0};
+    for (int i = 0; i < graph->value_count; i++) {
+        const deft_value *value = &graph->values[i];
+        if (value->desc.data && is_float(value->desc.dtype)) stats.parameters += deft_tensor_count(&value->desc);
+    }
+    for (int i = 0; i < graph->node_count; i++) {
+        const deft_node *node = &graph->nodes[i];
+        int64_t macs = deft_node_macs(graph, node), nonzero = macs;
+        int weight = deft_node_weight(graph, node);
+        if (weight != DEFT_NO_VALUE) {
+            const deft_tensor *desc = &graph->values[weight].desc;
+            int64_t count = deft_tensor_count(desc), zeros = count_zeros(desc);
+            /* Each weight is used equally often. */
+            nonzero = count ? multiply(macs / count, count - zeros) : 0;
+            if (is_first_use(graph, i, weight)) {
+                stats.prunable += count;
+                stats.prunable_zeros += zeros;
+            }
+        }
+        if (__builtin_add_overflow(stats.macs, macs, &stats.macs)) stats.macs = INT64_MAX;
+        if (__builtin_add_overflow(stats.macs_nonzero, nonzero, &stats.macs_nonzero)) stats.macs_nonzero = INT64_MAX;
+    }
+    return stats;
+}

@@ -1,0 +1,199 @@
+#include "ir/graph/graph.h"
+
+#include <string.h>
+
+enum {
+    MAX_ARITY = 64,
+    EVALUATED_BYTES = 4096 /* shape arithmetic is small; more is left to the fold pass */
+};
+
+#define DEFT_OP(ENUM, NAME, DOMAIN, MIN_IN, MAX_IN, MIN_OUT, MAX_OUT, ...)                                             \
+    _Static_assert((MAX_IN) <= MAX_ARITY && (MAX_OUT) <= MAX_ARITY, "arity of " NAME);
+#include "ir/op/ops.def"
+#undef DEFT_OP
+
+/* An op call with the arrays that it points to. */
+typedef struct node_call {
+    deft_op_call call;
+    const deft_tensor *in[MAX_ARITY];
+    deft_tensor out_descs[MAX_ARITY], *out[MAX_ARITY];
+    char label[DEFT_NODE_LABEL_BYTES];
+} node_call;
+
+static deft_status prepare_call(deft_graph *graph, const deft_node *node, node_call *prepared) {
+    deft_node_label(graph, node, prepared->label, sizeof prepared->label);
+    if (node->in_count > MAX_ARITY || node->out_count > MAX_ARITY)
+        return deft_fail(graph->ctx, DEFT_INVALID, "%s has more than %d inputs or outputs", prepared->label, MAX_ARITY);
+    for (int i = 0; i < node->in_count; i++) {
+        prepared->in[i] = NULL;
+        if (node->in[i] == DEFT_NO_VALUE) continue;
+        const deft_value *value = &graph->values[node->in[i]];
+        if (!value->known)
+            return deft_fail(graph->ctx, DEFT_INVALID, "%s: the shape of its input '%.64s' is not known",
+                             prepared->label, value->name);
+        prepared->in[i] = &value->desc;
+    }
+    for (int i = 0; i < node->out_count; i++) {
+        prepared->out_descs[i] = (deft_tensor){0};
+        prepared->out[i] = node->out[i] == DEFT_NO_VALUE ? NULL : &prepared->out_descs[i];
+    }
+    prepared->call = (deft_op_call){.ctx = graph->ctx,
+                                    .name = *node->name ? node->name : prepared->label,
+                                    .op = node->op,
+                                    .attrs = &node->attrs,
+                                    .opset = graph->opset,
+                                    .in_count = node->in_count,
+                                    .out_count = node->out_count,
+                                    .in = prepared->in,
+                                    .out = prepared->out,
+                                    .threads = 1};
+    return DEFT_OK;
+}
+
+static deft_status store_shapes(deft_graph *graph, const deft_node *node, const node_call *done) {
+    for (int i = 0; i < node->out_count; i++) {
+        if (node->out[i] == DEFT_NO_VALUE) continue;
+        deft_tensor desc = done->out_descs[i];
+        if (!deft_shape_valid(desc.dtype, desc.rank, desc.dims))
+            return deft_fail(graph->ctx, DEFT_INVALID, "%s: its output %d has a size that memory cannot hold",
+                             done->label, i);
+        deft_value *value = &graph->values[node->out[i]];
+        deft_release(graph->ctx, value->desc.data);
+        desc.data = NULL;
+        value->desc = desc;
+        value->known = true;
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_graph_infer_node(deft_graph *graph, int node) {
+    node_call prepared;
+    DEFT_TRY(prepare_call(graph, &graph->nodes[node], &prepared));
+    DEFT_TRY(deft_ops[graph->nodes[node].op].shape(&prepared.call));
+    return store_shapes(graph, &graph->nodes[node], &prepared);
+}
+
+deft_status deft_graph_evaluate_node(deft_graph *graph, int node) {
+    const deft_node *evaluated = &graph->nodes[node];
+    node_call prepared;
+    DEFT_TRY(prepare_call(graph, evaluated, &prepared));
+    deft_status status = DEFT_OK;
+    for (int i = 0; i < evaluated->out_count; i++) {
+        if (!prepared.out[i]) continue;
+        prepared.out_descs[i] = graph->values[evaluated->out[i]].desc;
+        prepared.out_descs[i].data = NULL;
+    }
+    for (int i = 0; i < evaluated->out_count; i++)
+        if (prepared.out[i]) DEFT_TRY_OR_FAIL(deft_tensor_allocate(graph->ctx, prepared.out[i]));
+    prepared.call.threads = graph->ctx->threads;
+    DEFT_TRY_OR_FAIL(deft_ops[evaluated->op].forward(&prepared.call));
+    for (int i = 0; i < evaluated->out_count; i++) {
+        if (!prepared.out[i]) continue;
+        deft_value *value = &graph->values[evaluated->out[i]];
+        deft_release(graph->ctx, value->desc.data);
+        value->desc.data = prepared.out_descs[i].data;
+    }
+    return DEFT_OK;
+fail:
+    for (int i = 0; i < evaluated->out_count; i++)
+        if (prepared.out[i]) deft_release(graph->ctx, prepared.out_descs[i].data);
+    return status;
+}
+
+/* True for a small node over known integers, as exporters write to compute a Reshape's shape. */
+static bool is_shape_arithmetic(const deft_graph *graph, const deft_node *node) {
+    for (int i = 0; i < node->in_count + node->out_count; i++) {
+        bool is_input = i < node->in_count;
+        int id = is_input ? node->in[i] : node->out[i - node->in_count];
+        if (id == DEFT_NO_VALUE) continue;
+        const deft_value *value = &graph->values[id];
+        if (is_input && (!value->desc.data || value->variable)) return false;
+        if (value->desc.dtype != DEFT_I64 && value->desc.dtype != DEFT_I32) return false;
+        if (deft_tensor_bytes(&value->desc) > EVALUATED_BYTES) return false;
+    }
+    return true;
+}
+
+/* ---- symbolic dimensions ------------------------------------------------------------------------------------- */
+
+static deft_status bind_input(deft_graph *graph, const deft_binding *binding) {
+    int id = deft_graph_find(graph, binding->input);
+    if (id == DEFT_NO_VALUE || !graph->values[id].input)
+        return deft_fail(graph->ctx, DEFT_INVALID, "the model has no input '%.64s'", binding->input);
+    deft_value *value = &graph->values[id];
+    deft_tensor given = {.dtype = value->desc.dtype, .rank = binding->rank};
+    bool fits = binding->rank == value->desc.rank;
+    for (int i = 0; fits && i < binding->rank; i++) {
+        given.dims[i] = binding->dims[i];
+        fits = given.dims[i] >= 0 && (value->dim_names[i] || given.dims[i] == value->desc.dims[i]);
+    }
+    if (!fits || !deft_shape_valid(given.dtype, given.rank, given.dims)) {
+        char expected[DEFT_SHAPE_TEXT_BYTES], got[DEFT_SHAPE_TEXT_BYTES];
+        given.rank = binding->rank < 0 ? 0 : binding->rank > DEFT_MAX_RANK ? DEFT_MAX_RANK : binding->rank;
+        memcpy(given.dims, binding->dims, sizeof given.dims);
+        return deft_fail(graph->ctx, DEFT_INVALID, "input '%.64s' has the shape %s (-1: any); it cannot be %s",
+                         value->name, deft_shape_text(&value->desc, expected, sizeof expected),
+                         deft_shape_text(&given, got, sizeof got));
+    }
+    memcpy(value->desc.dims, given.dims, sizeof given.dims);
+    return DEFT_OK;
+}
+
+/* The size that another input's dimension of this name was bound to, or -1. */
+static int64_t size_of_name(const deft_graph *graph, const char *name) {
+    for (int i = 0; *name && i < graph->input_count; i++) {
+        const deft_value *value = &graph->values[graph->inputs[i]];
+        for (int j = 0; j < value->desc.rank; j++)
+            if (value->dim_names[j] && strcmp(value->dim_names[j], name) == 0 && value->desc.dims[j] != -1)
+                return value->desc.dims[j];
+    }
+    return -1;
+}
+
+static deft_status bind_rest(deft_graph *graph, deft_value *value, int64_t batch) {
+    for (int i = 0; i < value->desc.rank; i++) {
+        if (value->desc.dims[i] != -1) continue;
+        int64_t same = size_of_name(graph, value->dim_names[i]);
+        value->desc.dims[i] = same != -1 ? same : batch;
+    }
+    if (!deft_shape_valid(value->desc.dtype, value->desc.rank, value->desc.dims)) {
+        char text[DEFT_SHAPE_TEXT_BYTES];
+        return deft_fail(graph->ctx, DEFT_INVALID, "input '%.64s': the shape %s is one that memory cannot hold",
+                         value->name, deft_shape_text(&value->desc, text, sizeof text));
+    }
+    value->known = true;
+    return DEFT_OK;
+}
+
+/* Forgets what an earlier inference found. */
+static void unbind(deft_graph *graph) {
+    for (int i = 0; i < graph->value_count; i++) {
+        deft_value *value = &graph->values[i];
+        for (int j = 0; value->input && j < value->desc.rank; j++) {
+            if (!value->dim_names[j]) continue;
+            value->desc.dims[j] = -1;
+            value->known = false;
+        }
+        if (value->producer < 0) continue;
+        deft_release(graph->ctx, value->desc.data);
+        value->desc.data = NULL;
+        value->known = false;
+    }
+}
+
+deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count) {
+    if (batch < 0)
+        return deft_fail(graph->ctx, DEFT_INVALID, "a batch of %lld; at least 0 is expected", (long long)batch);
+    unbind(graph);
+    for (int i = 0; i < binding_count; i++)
+        DEFT_TRY(bind_input(graph, &bindings[i]));
+    for (int i = 0; i < graph->input_count; i++)
+        DEFT_TRY(bind_rest(graph, &graph->values[graph->inputs[i]], batch));
+    for (int i = 0; i < graph->node_count; i++) {
+        DEFT_TRY(deft_graph_infer_node(graph, i));
+        if (!is_shape_arithmetic(graph, &graph->nodes[i])) continue;
+        deft_status status = deft_graph_evaluate_node(graph, i);
+        if (status != DEFT_OK && status != DEFT_UNSUPPORTED) return status;
+    }
+    return DEFT_OK;
+}
