@@ -1,0 +1,514 @@
+#include "base/tensor/npy.h"
+
+#include "base/core/file.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <zip.h>
+
+/* The format: numpy.lib.format's documentation. "\x93NUMPY", version, length of the header (2 bytes in version 1, 4
+ * after), the header: a Python dictionary of descr, fortran_order and shape; then the values. */
+enum {
+    MAGIC_BYTES = 6,
+    /* More than any header that NumPy writes for what is read here, and the most that version 1 can state. */
+    HEADER_MAX_BYTES = 65535,
+    PREFIX_MAX_BYTES = MAGIC_BYTES + 2 + 4 + HEADER_MAX_BYTES,
+    ALIGNMENT = 64
+};
+static const char magic[MAGIC_BYTES] = "\x93NUMPY";
+static const size_t FILE_MAX_BYTES = (size_t)1 << 36;
+
+static const struct {
+    deft_dtype dtype;
+    char descr[4];
+} descrs[] = {{DEFT_F32, "<f4"}, {DEFT_U8, "|u1"},  {DEFT_I8, "|i1"},  {DEFT_U16, "<u2"},
+              {DEFT_I16, "<i2"}, {DEFT_I32, "<i4"}, {DEFT_I64, "<i8"}, {DEFT_BOOL, "|b1"},
+              {DEFT_F16, "<f2"}, {DEFT_F64, "<f8"}, {DEFT_U32, "<u4"}, {DEFT_U64, "<u8"}};
+
+/* ---- the header ------------------------------------------------------------------------------------------------ */
+
+/* Reads a Python literal; `at` never passes `end`. */
+typedef struct cursor {
+    deft_context *ctx;
+    const char *start, *at, *end;
+} cursor;
+
+static deft_status fail_at(const cursor *c, const char *expected) {
+    return deft_fail(c->ctx, DEFT_INVALID, "npy header, byte %td: expected %s; write the file again with numpy.save",
+                     c->at - c->start, expected);
+}
+
+static void skip_space(cursor *c) {
+    while (c->at < c->end && (*c->at == ' ' || *c->at == '\n'))
+        c->at++;
+}
+
+static bool accept(cursor *c, char wanted) {
+    skip_space(c);
+    if (c->at == c->end || *c->at != wanted) return false;
+    c->at++;
+    return true;
+}
+
+static deft_status expect(cursor *c, char wanted) {
+    const char text[] = {'\'', wanted, '\'', 0};
+    return accept(c, wanted) ? DEFT_OK : fail_at(c, text);
+}
+
+static bool accept_word(cursor *c, const char *word) {
+    skip_space(c);
+    size_t length = strlen(word);
+    if ((size_t)(c->end - c->at) < length || memcmp(c->at, word, length) != 0) return false;
+    c->at += length;
+    return true;
+}
+
+/* A quoted string without escapes, into `out`. */
+static deft_status read_string(cursor *c, char *out, size_t bytes) {
+    char quote = accept(c, '\'') ? '\'' : accept(c, '"') ? '"' : 0;
+    if (!quote) return fail_at(c, "a quoted string");
+    const char *close = memchr(c->at, quote, (size_t)(c->end - c->at));
+    if (!close || (size_t)(close - c->at) >= bytes || memchr(c->at, '\\', (size_t)(close - c->at)))
+        return fail_at(c, "a short string without escapes");
+    size_t length = (size_t)(close - c->at);
+    memcpy(out, c->at, length);
+    out[length] = 0;
+    c->at = close + 1;
+    return DEFT_OK;
+}
+
+static deft_status read_dim(cursor *c, int64_t *out) {
+    skip_space(c);
+    const char *first = c->at;
+    int64_t value = 0;
+    for (; c->at < c->end && *c->at >= '0' && *c->at <= '9'; c->at++)
+        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, *c->at - '0', &value))
+            return fail_at(c, "a dimension of less than 2^63");
+    if (c->at == first) return fail_at(c, "a dimension, 0 or more");
+    *out = value;
+    return DEFT_OK;
+}
+
+/* A tuple: (), (3,), (3, 4). */
+static deft_status read_shape(cursor *c, deft_tensor *tensor) {
+    DEFT_TRY(expect(c, '('));
+    tensor->rank = 0;
+    bool comma = true;
+    while (!accept(c, ')')) {
+        if (!comma) return fail_at(c, "',' or ')'");
+        if (tensor->rank == DEFT_MAX_RANK)
+            return deft_fail(c->ctx, DEFT_UNSUPPORTED, "npy header: more than %d dimensions; reshape the array",
+                             DEFT_MAX_RANK);
+        DEFT_TRY(read_dim(c, &tensor->dims[tensor->rank++]));
+        comma = accept(c, ',');
+    }
+    /* In Python, (3) is a number. */
+    return tensor->rank == 1 && !comma ? fail_at(c, "',' in a shape of one dimension") : DEFT_OK;
+}
+
+static deft_status read_descr(cursor *c, deft_tensor *tensor) {
+    char text[32];
+    skip_space(c);
+    if (c->at < c->end && *c->at == '[')
+        return deft_fail(c->ctx, DEFT_UNSUPPORTED,
+                         "npy header: an array of records; save one field of it as an array of its own");
+    DEFT_TRY(read_string(c, text, sizeof text));
+    for (size_t i = 0; i < sizeof descrs / sizeof *descrs; i++) {
+        /* Single bytes have no order: any mark will do. */
+        bool order = descrs[i].descr[0] == '|' ? strchr("|<>=", text[0]) != NULL : text[0] == '<';
+        if (text[0] && order && strcmp(text + 1, descrs[i].descr + 1) == 0) {
+            tensor->dtype = descrs[i].dtype;
+            return DEFT_OK;
+        }
+    }
+    return deft_fail(c->ctx, DEFT_UNSUPPORTED,
+                     "npy header: values of type '%s'; convert to a little-endian number or bool, like astype('<f4')",
+                     text);
+}
+
+static deft_status read_order(cursor *c) {
+    if (accept_word(c, "False")) return DEFT_OK;
+    if (!accept_word(c, "True")) return fail_at(c, "True or False");
+    return deft_fail(c->ctx, DEFT_UNSUPPORTED,
+                     "npy header: the array is in Fortran order; save numpy.ascontiguousarray(a) instead");
+}
+
+/* The three keys, each once, in any order. */
+static deft_status read_dictionary(cursor *c, deft_tensor *tensor) {
+    static const char *const keys[] = {"descr", "fortran_order", "shape"};
+    unsigned seen = 0;
+    DEFT_TRY(expect(c, '{'));
+    for (bool comma = true; !accept(c, '}'); comma = accept(c, ',')) {
+        char key[16];
+        if (!comma) return fail_at(c, "',' or '}'");
+        DEFT_TRY(read_string(c, key, sizeof key));
+        unsigned which = 0;
+        while (which < 3 && strcmp(key, keys[which]) != 0)
+            which++;
+        if (which == 3 || seen & 1u << which) return fail_at(c, "descr, fortran_order and shape, each once");
+        seen |= 1u << which;
+        DEFT_TRY(expect(c, ':'));
+        DEFT_TRY(which == 0 ? read_descr(c, tensor) : which == 1 ? read_order(c) : read_shape(c, tensor));
+    }
+    if (seen != 7) return fail_at(c, "descr, fortran_order and shape, each once");
+    skip_space(c);
+    return c->at == c->end ? DEFT_OK : fail_at(c, "nothing after the dictionary");
+}
+
+/* Reads what stands before the values, from the first `bytes` bytes: type and shape (checked), and where the values
+ * begin. */
+static deft_status read_prefix(deft_context *ctx, const char *data, size_t bytes, deft_tensor *tensor,
+                               size_t *values_at) {
+    const unsigned char *raw = (const unsigned char *)data;
+    if (bytes < MAGIC_BYTES + 4 || memcmp(data, magic, MAGIC_BYTES) != 0)
+        return deft_fail(ctx, DEFT_INVALID, "not an .npy: it does not begin with \\x93NUMPY");
+    int major = raw[MAGIC_BYTES], minor = raw[MAGIC_BYTES + 1];
+    if (major < 1 || major > 3 || minor != 0)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "npy version %d.%d: only 1.0, 2.0 and 3.0 are known", major, minor);
+    size_t at = major == 1 ? 10 : 12, header = raw[8] | (size_t)raw[9] << 8;
+    if (bytes < at) return deft_fail(ctx, DEFT_INVALID, "npy header: cut off at %zu bytes", bytes);
+    if (major > 1) header |= (size_t)raw[10] << 16 | (size_t)raw[11] << 24;
+    if (header > HEADER_MAX_BYTES)
+        return deft_fail(ctx, DEFT_INVALID, "npy header: %zu bytes; more than %d are not read", header,
+                         HEADER_MAX_BYTES);
+    if (bytes - at < header)
+        return deft_fail(ctx, DEFT_INVALID, "npy header: cut off; %zu bytes are stated, %zu are there", header,
+                         bytes - at);
+    cursor c = {ctx, data, data + at, data + at + header};
+    *tensor = (deft_tensor){0};
+    DEFT_TRY(read_dictionary(&c, tensor));
+    if (!deft_shape_valid(tensor->dtype, tensor->rank, tensor->dims)) {
+        char text[DEFT_SHAPE_TEXT_BYTES];
+        return deft_fail(ctx, DEFT_INVALID, "npy header: shape %s is not a size that memory can hold",
+                         deft_shape_text(tensor, text, sizeof text));
+    }
+    *values_at = at + header;
+    return DEFT_OK;
+}
+
+/* `bytes`: of the whole array, header and values. */
+static deft_status check_length(deft_context *ctx, const deft_tensor *tensor, size_t values_at, size_t bytes) {
+    size_t values = deft_tensor_bytes(tensor);
+    if (bytes - values_at == values) return DEFT_OK;
+    char text[DEFT_SHAPE_TEXT_BYTES];
+    return deft_fail(ctx, DEFT_INVALID, "npy: shape %s of %s takes %zu bytes of values, %zu are there: %s",
+                     deft_shape_text(tensor, text, sizeof text), deft_dtype_name(tensor->dtype), values,
+                     bytes - values_at, bytes - values_at < values ? "it is cut off" : "refused, as something else");
+}
+
+/* To read a byte other than 0 and 1 as a C bool is undefined. */
+static deft_status check_values(deft_context *ctx, const deft_tensor *tensor) {
+    const unsigned char *values = tensor->data;
+    size_t bytes = tensor->dtype == DEFT_BOOL ? deft_tensor_bytes(tensor) : 0;
+    for (size_t i = 0; i < bytes; i++)
+        if (values[i] > 1)
+            return deft_fail(ctx, DEFT_INVALID, "npy: element %zu is the byte %d, not a bool (0 or 1)", i, values[i]);
+    return DEFT_OK;
+}
+
+/* ---- npy ------------------------------------------------------------------------------------------------------- */
+
+deft_status deft_npy_parse(deft_context *ctx, const void *data, size_t bytes, deft_tensor *tensor) {
+    deft_tensor read;
+    size_t at;
+    DEFT_TRY(read_prefix(ctx, data, bytes, &read, &at));
+    DEFT_TRY(check_length(ctx, &read, at, bytes));
+    DEFT_TRY(deft_tensor_allocate(ctx, &read));
+    memcpy(read.data, (const char *)data + at, bytes - at);
+    deft_status status = check_values(ctx, &read);
+    if (status == DEFT_OK)
+        *tensor = read;
+    else
+        deft_release(ctx, read.data);
+    return status;
+}
+
+deft_status deft_npy_load(deft_context *ctx, const char *path, deft_tensor *tensor) {
+    void *data;
+    size_t bytes;
+    DEFT_TRY(deft_file_read(ctx, path, FILE_MAX_BYTES, &data, &bytes));
+    deft_status status = deft_npy_parse(ctx, data, bytes, tensor);
+    deft_release(ctx, data);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "%s", path);
+}
+
+/* What numpy.save writes before the values, padded so that they are aligned. */
+typedef struct prefix {
+    size_t bytes;
+    char text[4 * ALIGNMENT];
+} prefix;
+
+static deft_status write_prefix(deft_context *ctx, const deft_tensor *tensor, prefix *out) {
+    const char *descr = NULL;
+    for (size_t i = 0; i < sizeof descrs / sizeof *descrs; i++)
+        if (descrs[i].dtype == tensor->dtype) descr = descrs[i].descr;
+    if (!descr)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "NumPy has no type %s; convert to f32 first",
+                         deft_dtype_name(tensor->dtype));
+    enum { FIXED = MAGIC_BYTES + 4 };
+    size_t used = FIXED, room = sizeof out->text;
+    used +=
+        (size_t)snprintf(out->text + used, room - used, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
+    for (int i = 0; i < tensor->rank; i++)
+        used += (size_t)snprintf(out->text + used, room - used, "%s%lld%s", i ? ", " : "", (long long)tensor->dims[i],
+                                 tensor->rank == 1 ? "," : "");
+    used += (size_t)snprintf(out->text + used, room - used, "), }");
+    out->bytes = (used + 1 + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    memset(out->text + used, ' ', out->bytes - used);
+    out->text[out->bytes - 1] = '\n';
+    size_t header = out->bytes - FIXED;
+    memcpy(out->text, magic, MAGIC_BYTES);
+    memcpy(out->text + MAGIC_BYTES, (char[]){1, 0, (char)(header & 255), (char)(header >> 8)}, 4);
+    return DEFT_OK;
+}
+
+deft_status deft_npy_save(deft_context *ctx, const char *path, const deft_tensor *tensor) {
+    prefix head;
+    char *data = NULL;
+    size_t values = deft_tensor_bytes(tensor);
+    deft_status status;
+    DEFT_TRY_OR_FAIL(write_prefix(ctx, tensor, &head));
+    DEFT_TRY_OR_FAIL(deft_allocate(ctx, head.bytes + values, &data));
+    memcpy(data, head.text, head.bytes);
+    if (values) memcpy(data + head.bytes, tensor->data, values);
+    status = deft_file_write(ctx, path, data, head.bytes + values);
+    deft_release(ctx, data);
+    return status;
+fail:
+    return deft_fail_in(ctx, status, "%s", path);
+}
+
+/* ---- npz: reading ---------------------------------------------------------------------------------------------- */
+
+/* Deflate takes two bits or more for a match, which is of 258 bytes or less: 1032:1 is the best it can do. What states
+ * more is a lie that would cost its size in memory. */
+enum { DEFLATE_MAX_RATIO = 1032, ENTRIES_MAX = 10000 };
+
+/* Checks what an entry states before anything is allocated for it. `packed_bytes`: of all entries so far; they cannot
+ * take more than the file has, unless they overlap. */
+static deft_status check_entry(deft_context *ctx, const zip_stat_t *info, uint64_t file_bytes, uint64_t *packed_bytes) {
+    const zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
+    if ((info->valid & needed) != needed) return deft_fail(ctx, DEFT_INVALID, "its name or its size is missing");
+    if ((info->valid & ZIP_STAT_ENCRYPTION_METHOD) && info->encryption_method != ZIP_EM_NONE)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "it is encrypted; write the file again with numpy.savez");
+    if (info->comp_method != ZIP_CM_STORE && info->comp_method != ZIP_CM_DEFLATE)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "compression method %d; write the file again with numpy.savez",
+                         info->comp_method);
+    uint64_t most = info->comp_method == ZIP_CM_STORE ? info->comp_size : info->comp_size * DEFLATE_MAX_RATIO;
+    if (info->comp_size > file_bytes - *packed_bytes || info->size > most)
+        return deft_fail(
+            ctx, DEFT_INVALID, "it states %llu bytes, %llu when packed, more than a file of %llu bytes can hold",
+            (unsigned long long)info->size, (unsigned long long)info->comp_size, (unsigned long long)file_bytes);
+    *packed_bytes += info->comp_size;
+    return DEFT_OK;
+}
+
+static deft_status read_exactly(deft_context *ctx, zip_file_t *file, void *out, size_t bytes) {
+    for (size_t used = 0; used < bytes;) {
+        zip_int64_t got = zip_fread(file, (char *)out + used, bytes - used);
+        if (got <= 0)
+            return deft_fail(ctx, DEFT_INVALID, "it is damaged at byte %zu: %s", used,
+                             got < 0 ? zip_file_strerror(file) : "cut off");
+        used += (size_t)got;
+    }
+    return DEFT_OK;
+}
+
+/* Reads one array: first what stands before the values, then, when that justifies the stated size, the values. */
+static deft_status read_array(deft_context *ctx, zip_file_t *file, size_t bytes, deft_tensor *tensor) {
+    size_t prefix_bytes = bytes < PREFIX_MAX_BYTES ? bytes : PREFIX_MAX_BYTES, at;
+    char *head = NULL, extra;
+    deft_tensor read = {0};
+    deft_status status;
+    DEFT_TRY_OR_FAIL(deft_allocate(ctx, prefix_bytes, &head));
+    DEFT_TRY_OR_FAIL(read_exactly(ctx, file, head, prefix_bytes));
+    DEFT_TRY_OR_FAIL(read_prefix(ctx, head, prefix_bytes, &read, &at));
+    DEFT_TRY_OR_FAIL(check_length(ctx, &read, at, bytes));
+    DEFT_TRY_OR_FAIL(deft_tensor_allocate(ctx, &read));
+    memcpy(read.data, head + at, prefix_bytes - at);
+    DEFT_TRY_OR_FAIL(read_exactly(ctx, file, (char *)read.data + (prefix_bytes - at), bytes - prefix_bytes));
+    /* At the end, libzip compares the checksum. */
+    if (zip_fread(file, &extra, 1) != 0) {
+        status = deft_fail(ctx, DEFT_INVALID, "it is damaged: its checksum or its length is wrong");
+        goto fail;
+    }
+    DEFT_TRY_OR_FAIL(check_values(ctx, &read));
+    deft_release(ctx, head);
+    *tensor = read;
+    return DEFT_OK;
+fail:
+    deft_release(ctx, head);
+    deft_release(ctx, read.data);
+    return status;
+}
+
+static deft_status read_entry(deft_npz *npz, zip_t *zip, zip_uint64_t index, uint64_t file_bytes,
+                              uint64_t *packed_bytes) {
+    deft_context *ctx = npz->ctx;
+    zip_stat_t info;
+    zip_stat_init(&info);
+    if (zip_stat_index(zip, index, ZIP_FL_ENC_RAW, &info) != 0 || !(info.valid & ZIP_STAT_NAME))
+        return deft_fail(ctx, DEFT_INVALID, "npz: entry %llu: %s", (unsigned long long)index, zip_strerror(zip));
+    size_t length = strlen(info.name);
+    if (length <= 4 || strcmp(info.name + length - 4, ".npy") != 0)
+        return deft_fail(ctx, DEFT_INVALID, "npz: entry '%s' is not an .npy; write the file again with numpy.savez",
+                         info.name);
+    deft_npz_entry *entry = &npz->entries[npz->count];
+    DEFT_TRY(deft_duplicate_string(ctx, info.name, &entry->name));
+    npz->count++; /* from here on, deft_npz_done releases the entry */
+    entry->name[length - 4] = 0;
+    if (deft_npz_find(npz, entry->name) != &entry->tensor)
+        return deft_fail(ctx, DEFT_INVALID, "npz: two arrays are named '%s'", entry->name);
+
+    deft_status status = check_entry(ctx, &info, file_bytes, packed_bytes);
+    if (status == DEFT_OK) {
+        zip_file_t *file = zip_fopen_index(zip, index, 0);
+        status = file ? read_array(ctx, file, info.size, &entry->tensor)
+                      : deft_fail(ctx, DEFT_INVALID, "%s", zip_strerror(zip));
+        if (file) zip_fclose(file);
+    }
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "npz: array '%s'", entry->name);
+}
+
+/* The zip in `data`, which must outlive it; released with zip_discard. */
+static deft_status open_zip(deft_context *ctx, const void *data, size_t bytes, zip_t **out) {
+    zip_error_t error;
+    zip_error_init(&error);
+    zip_source_t *source = zip_source_buffer_create(data, bytes, 0, &error);
+    zip_t *zip = source ? zip_open_from_source(source, ZIP_RDONLY, &error) : NULL;
+    deft_status status = DEFT_OK;
+    if (!zip) {
+        status = deft_fail(ctx, zip_error_code_zip(&error) == ZIP_ER_MEMORY ? DEFT_MEMORY : DEFT_INVALID,
+                           "not an .npz (a zip of arrays): %s", zip_error_strerror(&error));
+        if (source) zip_source_free(source);
+    }
+    zip_error_fini(&error);
+    *out = zip;
+    return status;
+}
+
+deft_status deft_npz_parse(deft_context *ctx, const void *data, size_t bytes, deft_npz *npz) {
+    deft_npz read = {.ctx = ctx};
+    uint64_t packed_bytes = 0;
+    zip_t *zip = NULL;
+    deft_status status;
+    DEFT_TRY_OR_FAIL(open_zip(ctx, data, bytes, &zip));
+    zip_int64_t count = zip_get_num_entries(zip, 0);
+    if (count > ENTRIES_MAX) {
+        status = deft_fail(ctx, DEFT_UNSUPPORTED, "npz: %lld arrays; more than %d are not read", (long long)count,
+                           ENTRIES_MAX);
+        goto fail;
+    }
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count, sizeof *read.entries, &read.entries));
+    for (zip_int64_t i = 0; i < count; i++)
+        DEFT_TRY_OR_FAIL(read_entry(&read, zip, (zip_uint64_t)i, bytes, &packed_bytes));
+    zip_discard(zip);
+    *npz = read;
+    return DEFT_OK;
+fail:
+    if (zip) zip_discard(zip);
+    deft_npz_done(&read);
+    return status;
+}
+
+deft_status deft_npz_load(deft_context *ctx, const char *path, deft_npz *npz) {
+    void *data;
+    size_t bytes;
+    DEFT_TRY(deft_file_read(ctx, path, FILE_MAX_BYTES, &data, &bytes));
+    deft_status status = deft_npz_parse(ctx, data, bytes, npz);
+    deft_release(ctx, data);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "%s", path);
+}
+
+const deft_tensor *deft_npz_find(const deft_npz *npz, const char *name) {
+    for (int i = 0; i < npz->count; i++)
+        if (strcmp(npz->entries[i].name, name) == 0) return &npz->entries[i].tensor;
+    return NULL;
+}
+
+void deft_npz_done(deft_npz *npz) {
+    if (!npz->ctx) return;
+    for (int i = 0; i < npz->count; i++) {
+        deft_release(npz->ctx, npz->entries[i].name);
+        deft_release(npz->ctx, npz->entries[i].tensor.data);
+    }
+    deft_release(npz->ctx, npz->entries);
+    *npz = (deft_npz){0};
+}
+
+/* ---- npz: writing ---------------------------------------------------------------------------------------------- */
+
+/* Adds one array, stored. `head` and the tensor must stay until the zip is closed. */
+static deft_status add_entry(deft_context *ctx, zip_t *zip, const deft_npz_entry *entry, prefix *head) {
+    char name[1024];
+    if (snprintf(name, sizeof name, "%s.npy", entry->name) >= (int)sizeof name)
+        return deft_fail(ctx, DEFT_INVALID, "the name of an array is longer than %zu bytes", sizeof name - 5);
+    DEFT_TRY(write_prefix(ctx, &entry->tensor, head));
+    const zip_buffer_fragment_t parts[] = {{(zip_uint8_t *)head->text, head->bytes},
+                                           {entry->tensor.data, deft_tensor_bytes(&entry->tensor)}};
+    zip_source_t *source = zip_source_buffer_fragment(zip, parts, parts[1].length ? 2 : 1, 0);
+    zip_int64_t index = source ? zip_file_add(zip, name, source, ZIP_FL_ENC_UTF_8) : -1;
+    if (index < 0) {
+        if (source) zip_source_free(source);
+        bool twice = zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_EXISTS;
+        return deft_fail(ctx, twice ? DEFT_INVALID : DEFT_MEMORY, "array '%s': %s", entry->name, zip_strerror(zip));
+    }
+    /* Of one day, 1980-01-01, so that equal arrays make equal files. */
+    if (zip_set_file_compression(zip, (zip_uint64_t)index, ZIP_CM_STORE, 0) != 0 ||
+        zip_file_set_dostime(zip, (zip_uint64_t)index, 0, 1 << 5 | 1, 0) != 0)
+        return deft_fail(ctx, DEFT_MEMORY, "array '%s': %s", entry->name, zip_strerror(zip));
+    return DEFT_OK;
+}
+
+/* Copies what was written to a source: release with deft_release. */
+static deft_status take_source(deft_context *ctx, zip_source_t *source, void **data, size_t *bytes) {
+    zip_stat_t info;
+    zip_stat_init(&info);
+    if (zip_source_stat(source, &info) != 0 || zip_source_open(source) != 0)
+        return deft_fail(ctx, DEFT_MEMORY, "cannot read the zip back: %s",
+                         zip_error_strerror(zip_source_error(source)));
+    deft_status status = deft_allocate(ctx, info.size, data);
+    if (status == DEFT_OK && zip_source_read(source, *data, info.size) != (zip_int64_t)info.size) {
+        status = deft_fail(ctx, DEFT_MEMORY, "cannot read the zip back");
+        deft_release(ctx, *data);
+    }
+    zip_source_close(source);
+    *bytes = info.size;
+    return status;
+}
+
+deft_status deft_npz_save(deft_context *ctx, const char *path, const deft_npz_entry *entries, int count) {
+    zip_source_t *source = NULL;
+    zip_t *zip = NULL;
+    prefix *heads = NULL;
+    void *data = NULL;
+    size_t bytes = 0;
+    deft_status status;
+    if (count <= 0) return deft_fail(ctx, DEFT_INVALID, "%s: there is no array to write", path);
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count, sizeof *heads, &heads));
+    source = zip_source_buffer_create(NULL, 0, 0, NULL);
+    zip = source ? zip_open_from_source(source, ZIP_TRUNCATE, NULL) : NULL;
+    if (!zip) {
+        status = deft_fail(ctx, DEFT_MEMORY, "cannot begin a zip");
+        goto fail;
+    }
+    zip_source_keep(source); /* closing the zip releases it once */
+    for (int i = 0; i < count; i++)
+        DEFT_TRY_OR_FAIL(add_entry(ctx, zip, &entries[i], &heads[i]));
+    if (zip_close(zip) != 0) {
+        status = deft_fail(ctx, DEFT_MEMORY, "cannot write the zip: %s", zip_strerror(zip));
+        goto fail;
+    }
+    zip = NULL;
+    DEFT_TRY_OR_FAIL(take_source(ctx, source, &data, &bytes));
+    zip_source_free(source);
+    deft_release(ctx, heads);
+    status = deft_file_write(ctx, path, data, bytes);
+    deft_release(ctx, data);
+    return status;
+fail:
+    if (zip) zip_discard(zip);
+    if (source) zip_source_free(source);
+    deft_release(ctx, heads);
+    return deft_fail_in(ctx, status, "%s", path);
+}
