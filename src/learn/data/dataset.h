@@ -23,16 +23,18 @@ typedef struct deft_dataset {
     void *memory[4]; /* what the above points to */
 } deft_dataset;
 
-/* `spec`:
- *   mnist:DIR    IDX files, gz or not, by their official names (train-images-idx3-ubyte, ...): MNIST, or a set like it.
- *                Ten classes. Pixels / 255, 1xHxW. The last 5,000 of the training file (a tenth, where it has fewer
- * than 50,000) are the validation split. npz:FILE     arrays x [count, ...] (f32, f64 or u8, taken as it is; finite)
- * and, optionally, y [count] (whole numbers below 1,000,000; classes is the largest + 1). Split 80/10/10 after a
- * shuffle of fixed seed; 3 or more. digits[:N]   N (default 20,000; 10 to 1,000,000) pictures that Deft draws,
- * deft_digits_draw, of fixed seed. Split 80/10/10; a picture is in the same split for every N. The splits are disjoint,
- * none is empty, and they depend on nothing but `spec` and the files. Errors: DEFT_IO, DEFT_INVALID (malformed, empty,
- * a label out of range or not whole, counts that differ, a value that is not finite), DEFT_UNSUPPORTED (x of another
- * type), DEFT_CANCELLED. The message names the file and the place. */
+/* `spec` is one of
+ *   mnist:DIR    IDX files, gz or not, by their official names (train-images-idx3-ubyte, ...): MNIST, or a set like
+ *                it. Ten classes. Pixels / 255, 1xHxW. The last 5,000 of the training file (a tenth, where it has
+ *                fewer than 50,000) are the validation split.
+ *   npz:FILE     arrays x [count, ...] (f32, f64 or u8, taken as it is; finite) and, optionally, y [count] (whole
+ *                numbers below 1,000,000; classes is the largest + 1). Split 80/10/10 after a shuffle of fixed seed;
+ *                3 samples or more.
+ *   digits[:N]   N (default 20,000; 10 to 1,000,000) pictures that Deft draws, deft_digits_draw, of fixed seed. Split
+ *                80/10/10; a picture is in the same split for every N.
+ * The splits are disjoint, none is empty, and they depend on nothing but `spec` and the files.
+ * Errors: DEFT_IO, DEFT_INVALID (malformed, empty, a label out of range or not whole, counts that differ, a value that
+ * is not finite), DEFT_UNSUPPORTED (x of another type), DEFT_CANCELLED. The message names the file and the place. */
 DEFT_MUST_CHECK deft_status deft_dataset_open(deft_context *ctx, const char *spec, deft_dataset **dataset);
 void deft_dataset_free(deft_dataset *dataset);
 
