@@ -65,6 +65,16 @@ struct deft_kernel_def {
 
 extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
 
+#define DEFT_KERNEL(ENUM, NAME, ...)                                                                             \
+    bool deft_##NAME##_accepts(const deft_request *request, const char **why);                                   \
+    double deft_##NAME##_estimate_ns(const deft_request *request);                                               \
+    deft_status deft_##NAME##_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel);      \
+    deft_status deft_##NAME##_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,    \
+                                  deft_tensor *const *out, void *scratch);                                       \
+    void deft_##NAME##_done(deft_context *ctx, deft_kernel *kernel);
+#include "codegen/kernel/kernels.def"
+#undef DEFT_KERNEL
+
 /* The kernel that accepts `request` with the least estimate. DEFT_KERNEL_REFERENCE accepts everything in ROWS. */
 deft_kernel_id deft_kernel_cheapest(const deft_request *request);
 DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
