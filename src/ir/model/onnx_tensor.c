@@ -1,0 +1,147 @@
+#include "ir/model/onnx_tensor.h"
+
+#include <string.h>
+
+static deft_status check_stored_here(deft_context *ctx, const Onnx__TensorProto *proto, const char *name) {
+    if (proto->n_external_data || proto->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
+        return deft_fail(ctx, DEFT_UNSUPPORTED,
+                         "tensor '%.64s' is stored in another file; save the model with its data inside", name);
+    if (proto->segment)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "tensor '%.64s' is stored in segments; Deft cannot read that", name);
+    if (deft_dtype_bytes((deft_dtype)proto->data_type) == 0)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "tensor '%.64s' has ONNX's data type %d, which Deft does not have",
+                         name, (int)proto->data_type);
+    return DEFT_OK;
+}
+
+static deft_status read_shape(deft_context *ctx, const Onnx__TensorProto *proto, const char *name,
+                              deft_tensor *tensor) {
+    if (proto->n_dims > DEFT_MAX_RANK)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "tensor '%.64s' has %zu dimensions; Deft takes %d", name, proto->n_dims,
+                         DEFT_MAX_RANK);
+    *tensor = (deft_tensor){.dtype = (deft_dtype)proto->data_type, .rank = (int)proto->n_dims};
+    for (size_t i = 0; i < proto->n_dims; i++)
+        tensor->dims[i] = proto->dims[i];
+    if (!deft_shape_valid(tensor->dtype, tensor->rank, tensor->dims)) {
+        char text[DEFT_SHAPE_TEXT_BYTES];
+        return deft_fail(ctx, DEFT_INVALID, "tensor '%.64s' has the shape %s, a size that memory cannot hold", name,
+                         deft_shape_text(tensor, text, sizeof text));
+    }
+    return DEFT_OK;
+}
+
+static deft_status check_stored_count(deft_context *ctx, const char *name, const deft_tensor *tensor, const char *unit,
+                                      size_t expected, size_t stored) {
+    if (stored == expected) return DEFT_OK;
+    char text[DEFT_SHAPE_TEXT_BYTES];
+    return deft_fail(ctx, DEFT_INVALID, "tensor '%.64s' of shape %s and type %s needs %zu %s but stores %zu", name,
+                     deft_shape_text(tensor, text, sizeof text), deft_dtype_name(tensor->dtype), expected, unit,
+                     stored);
+}
+
+/* The range of a type whose elements are stored as 32-bit integers (the 16-bit floats as their bits). */
+static void range_of(deft_dtype dtype, int32_t *low, int32_t *high) {
+    *low = dtype == DEFT_I8 ? INT8_MIN : dtype == DEFT_I16 ? INT16_MIN : 0;
+    *high = dtype == DEFT_BOOL  ? 1
+            : dtype == DEFT_I8  ? INT8_MAX
+            : dtype == DEFT_U8  ? UINT8_MAX
+            : dtype == DEFT_I16 ? INT16_MAX
+                                : UINT16_MAX;
+}
+
+/* Narrow types, an element in each 32-bit integer: little-endian, so its first bytes are the element. */
+static deft_status read_narrow(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
+                               deft_tensor *tensor) {
+    size_t size = deft_dtype_bytes(tensor->dtype);
+    char *out;
+    DEFT_TRY(deft_arena_array(arena, proto->n_int32_data, size, &out));
+    int32_t low, high;
+    range_of(tensor->dtype, &low, &high);
+    for (size_t i = 0; i < proto->n_int32_data; i++) {
+        int32_t value = proto->int32_data[i];
+        if (value < low || value > high)
+            return deft_fail(arena->ctx, DEFT_INVALID, "tensor '%.64s': element %zu is %d, outside the range of %s",
+                             name, i, (int)value, deft_dtype_name(tensor->dtype));
+        memcpy(out + i * size, &value, size);
+    }
+    tensor->data = out;
+    return DEFT_OK;
+}
+
+static deft_status read_u32(deft_arena *arena, const Onnx__TensorProto *proto, const char *name, deft_tensor *tensor) {
+    uint32_t *out;
+    DEFT_TRY(deft_arena_array(arena, proto->n_uint64_data, sizeof *out, &out));
+    for (size_t i = 0; i < proto->n_uint64_data; i++) {
+        if (proto->uint64_data[i] > UINT32_MAX)
+            return deft_fail(arena->ctx, DEFT_INVALID, "tensor '%.64s': element %zu is outside the range of u32", name,
+                             i);
+        out[i] = (uint32_t)proto->uint64_data[i];
+    }
+    tensor->data = out;
+    return DEFT_OK;
+}
+
+/* The typed field that ONNX gives each data type. */
+static size_t stored_count(const Onnx__TensorProto *proto, deft_dtype dtype) {
+    switch (dtype) {
+    case DEFT_F32:
+        return proto->n_float_data;
+    case DEFT_F64:
+        return proto->n_double_data;
+    case DEFT_I64:
+        return proto->n_int64_data;
+    case DEFT_U32:
+    case DEFT_U64:
+        return proto->n_uint64_data;
+    default:
+        return proto->n_int32_data;
+    }
+}
+
+static deft_status read_typed(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
+                              deft_tensor *tensor) {
+    DEFT_TRY(check_stored_count(arena->ctx, name, tensor, "elements", (size_t)deft_tensor_count(tensor),
+                                stored_count(proto, tensor->dtype)));
+    switch (tensor->dtype) {
+    case DEFT_F32:
+        tensor->data = proto->float_data;
+        return DEFT_OK;
+    case DEFT_F64:
+        tensor->data = proto->double_data;
+        return DEFT_OK;
+    case DEFT_I64:
+        tensor->data = proto->int64_data;
+        return DEFT_OK;
+    case DEFT_U64:
+        tensor->data = proto->uint64_data;
+        return DEFT_OK;
+    case DEFT_I32:
+        tensor->data = proto->int32_data;
+        return DEFT_OK;
+    case DEFT_U32:
+        return read_u32(arena, proto, name, tensor);
+    default:
+        return read_narrow(arena, proto, name, tensor);
+    }
+}
+
+deft_status deft_onnx_tensor_read(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
+                                  deft_tensor *tensor) {
+    DEFT_TRY(check_stored_here(arena->ctx, proto, name));
+    DEFT_TRY(read_shape(arena->ctx, proto, name, tensor));
+    if (!proto->has_raw_data) return read_typed(arena, proto, name, tensor);
+    tensor->data = proto->raw_data.data;
+    return check_stored_count(arena->ctx, name, tensor, "bytes", deft_tensor_bytes(tensor), proto->raw_data.len);
+}
+
+void deft_onnx_tensor_write(const deft_tensor *tensor, const char *name, Onnx__TensorProto *proto) {
+    onnx__tensor_proto__init(proto);
+    proto->name = (char *)name;
+    proto->n_dims = (size_t)tensor->rank;
+    proto->dims = (int64_t *)tensor->dims;
+    proto->has_data_type = 1;
+    proto->data_type = (int32_t)tensor->dtype;
+    proto->has_raw_data = 1;
+    proto->raw_data.len = deft_tensor_bytes(tensor);
+    proto->raw_data.data = tensor->data;
+}

@@ -1,0 +1,17 @@
+/* TensorProto: a tensor in a model file. */
+#ifndef DEFT_IR_MODEL_ONNX_TENSOR_H
+#define DEFT_IR_MODEL_ONNX_TENSOR_H
+
+#include "base/core/arena.h"
+#include "base/tensor/tensor.h"
+#include "onnx.pb-c.h"
+
+/* A view of the data where it is stored as it is used, else decoded into the arena. Messages name the tensor by `name`.
+ * Errors: DEFT_INVALID (sizes that overflow or disagree, values out of range), DEFT_UNSUPPORTED (a data type, external
+ * data). */
+DEFT_MUST_CHECK deft_status deft_onnx_tensor_read(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
+                                                  deft_tensor *tensor);
+/* Borrows name, dims and data. */
+void deft_onnx_tensor_write(const deft_tensor *tensor, const char *name, Onnx__TensorProto *proto);
+
+#endif

@@ -1,0 +1,24 @@
+/* Protobuf messages out of untrusted bytes, within a depth and a memory budget. */
+#ifndef DEFT_IR_MODEL_ONNX_WIRE_H
+#define DEFT_IR_MODEL_ONNX_WIRE_H
+
+#include "base/core/arena.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+enum {
+    DEFT_WIRE_DEPTH = 100,           /* levels of nested messages */
+    DEFT_WIRE_BYTES_PER_MESSAGE = 4, /* on average at least this many, but for ... */
+    DEFT_WIRE_FREE_MESSAGES = 1000,  /* ... the first so many */
+    DEFT_WIRE_MEMORY_FACTOR = 16,    /* memory for the unpacked message: this times the bytes, plus ... */
+    DEFT_WIRE_FREE_MEMORY = 1024 * 1024
+};
+
+/* Unpacks a message of type `type` into `arena`, which owns it: there is nothing else to free. The bytes are walked
+ * first without allocating, since protobuf-c recurses without a limit (a 114 kB file of nested messages overflows the
+ * stack) and takes 70 bytes of memory for a byte of empty messages. Errors: DEFT_INVALID (no protobuf of this type;
+ * over a budget, with the byte where), DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_wire_unpack(deft_arena *arena, const ProtobufCMessageDescriptor *type,
+                                             const void *data, size_t bytes, void *out_message);
+
+#endif
