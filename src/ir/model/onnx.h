@@ -5,11 +5,13 @@
 #include "ir/graph/graph.h"
 
 /* Reads a model, verifies it and infers its shapes with symbolic dimensions at 1, so that what is returned can run.
- * Memory while reading is bounded by a small multiple of `bytes`; nesting by 100 levels.
- * Errors: DEFT_INVALID (malformed, cycles, dangling names, shapes that do not fit), DEFT_UNSUPPORTED (an operator, a data
- * type, control flow), DEFT_MEMORY. The message names the node or tensor. */
+ * Memory while reading is bounded by a small multiple of `bytes`; nesting by 100 levels (onnx_wire.h).
+ * Errors: DEFT_INVALID (malformed, cycles, dangling names, shapes that do not fit, weights of Gemm, MatMul or Conv that
+ * are not finite), DEFT_UNSUPPORTED (an operator, an operator set, a data type, control flow, data in other files),
+ * DEFT_MEMORY. The message names the node or tensor. */
 DEFT_MUST_CHECK deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph);
-/* The graph as a ModelProto, IR version 8, opset as in the graph. Constants are written bit-exact as raw data.
+/* A graph whose shapes are known as a ModelProto, IR version 8, opset as in the graph. Constants are written bit-exact
+ * as raw data, symbolic dimensions by their names.
  * `*data` is released with deft_release. Error: DEFT_INVALID where the graph has operators of the domain "deft". */
 DEFT_MUST_CHECK deft_status deft_onnx_serialize(const deft_graph *graph, void **data, size_t *bytes);
 

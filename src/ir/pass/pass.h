@@ -1,4 +1,5 @@
-/* Graph passes: each takes a verified graph with inferred shapes and leaves one. In passes.def order they are what
+/* Graph passes, a file each: each takes a verified graph with inferred shapes and leaves one, for the shapes that are
+ * bound now. Names of inputs and outputs stay; value ids and node indices change. In this order they are what
  * deft_pass_run_all runs before planning. */
 #ifndef DEFT_IR_PASS_PASS_H
 #define DEFT_IR_PASS_PASS_H
@@ -6,10 +7,10 @@
 #include "ir/graph/graph.h"
 
 /* name, function suffix, summary */
-#define DEFT_PASSES(PASS)                                                            \
-    PASS(fold, "evaluates nodes whose inputs are all constant")                      \
-    PASS(identity, "removes Identity, Dropout and reshapes to the same shape")       \
-    PASS(batch_norm, "folds BatchNormalization into the Conv or Gemm before it")     \
+#define DEFT_PASSES(PASS)                                                                                              \
+    PASS(fold, "evaluates nodes whose inputs are all constant")                                                        \
+    PASS(identity, "removes Identity, Dropout and reshapes to the same shape")                                         \
+    PASS(batch_norm, "folds BatchNormalization into the Conv or Gemm before it")                                       \
     PASS(dead, "removes nodes and constants that no output depends on")
 
 #define DEFT_PASS(NAME, SUMMARY) DEFT_MUST_CHECK deft_status deft_pass_##NAME(deft_graph *graph);
