@@ -1,0 +1,45 @@
+/* A command, and what main gives it. */
+#ifndef DEFT_FACE_CLI_CLI_H
+#define DEFT_FACE_CLI_CLI_H
+
+#include "base/core/context.h"
+#include "face/cli/console.h"
+#include "face/cli/options.h"
+#include "face/report/report.h"
+
+/* A command being run: the options that every command has, and what it needs to answer. */
+typedef struct deft_cli {
+    bool json, quiet;
+    int threads;
+    deft_isa isa;
+    uint64_t seed;
+    const char *operand; /* the argument that is no option */
+    deft_context *ctx;
+    deft_console console;
+} deft_cli;
+
+typedef struct deft_command {
+    const char *name;
+    const char *summary;
+    const char *operand; /* what the help calls the argument that is no option */
+    const char *notes;   /* lines under the options, or NULL; examples */
+    const deft_option *options;
+    int option_count;
+    size_t options_bytes; /* of the structure that the options set */
+    const void *defaults; /* of that structure; NULL: all zero */
+    deft_status (*run)(deft_cli *cli, const void *options);
+} deft_command;
+
+#define DEFT_COMMAND(NAME) extern const deft_command deft_command_##NAME;
+#include "face/cli/commands.def"
+#undef DEFT_COMMAND
+
+#define DEFT_DATA_HELP "mnist:DIR, npz:FILE or digits[:N]"
+
+/* Starts a report on stdout, as a table or as JSON, whichever was asked for. */
+void deft_cli_report(deft_cli *cli, deft_report *report, const deft_column *columns, int column_count);
+/* Refuses a file that could not be written after long work: its folder is missing or read-only, it is a folder itself.
+ * Error: DEFT_IO. */
+DEFT_MUST_CHECK deft_status deft_cli_check_output(deft_cli *cli, const char *path);
+
+#endif

@@ -1,0 +1,261 @@
+#include "face/cli/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What getopt_long returns for an option: its place, above all characters. --help is nobody's. */
+enum { FIRST = 256, HELP = 255, MAX_OPTIONS = 40 };
+
+/* A parse under way. */
+typedef struct option_parse {
+    const char *command;
+    const deft_option_set *sets;
+    const deft_option *options[MAX_OPTIONS];
+    char *targets[MAX_OPTIONS];
+    bool given[MAX_OPTIONS];
+    int count;
+} option_parse;
+
+static bool parse_integer(const char *text, int64_t *value) {
+    char *end;
+    errno = 0;
+    *value = strtoll(text, &end, 10);
+    return (isdigit((unsigned char)*text) || *text == '-') && *end == '\0' && errno == 0;
+}
+
+static bool parse_unsigned(const char *text, uint64_t *value) {
+    char *end;
+    errno = 0;
+    *value = strtoull(text, &end, 10);
+    return isdigit((unsigned char)*text) && *end == '\0' && errno == 0;
+}
+
+static bool parse_real(const char *text, double *value) {
+    char *end;
+    *value = strtod(text, &end);
+    return !isspace((unsigned char)*text) && end != text && *end == '\0' && isfinite(*value);
+}
+
+static bool parse_isa(const char *text, deft_isa *isa) {
+    static const struct {
+        const char *name;
+        deft_isa isa;
+    } names[] = {{"c", DEFT_ISA_C}, {"avx2", DEFT_ISA_AVX2}, {"avx512", DEFT_ISA_AVX512}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(text, names[i].name) != 0) continue;
+        *isa = names[i].isa;
+        return true;
+    }
+    return false;
+}
+
+static bool add_text(const char *text, deft_texts *texts) {
+    if (texts->count == DEFT_TEXTS) return false;
+    texts->items[texts->count++] = text;
+    return true;
+}
+
+/* Sets the option's field; false where the text is no value for it. */
+static bool set_field(const deft_option *option, void *field, const char *text) {
+    int64_t integer;
+    switch (option->type) {
+    case DEFT_OPTION_FLAG:
+        *(bool *)field = true;
+        return true;
+    case DEFT_OPTION_TEXT:
+        *(const char **)field = text;
+        return *text != '\0';
+    case DEFT_OPTION_TEXTS:
+        return *text != '\0' && add_text(text, field);
+    case DEFT_OPTION_INT:
+        if (!parse_integer(text, &integer) || integer < option->low || integer > option->high) return false;
+        *(int *)field = (int)integer;
+        return true;
+    case DEFT_OPTION_INT64:
+        return parse_integer(text, field) && *(int64_t *)field >= option->low && *(int64_t *)field <= option->high;
+    case DEFT_OPTION_U64:
+        return parse_unsigned(text, field);
+    case DEFT_OPTION_REAL:
+        return parse_real(text, field) && *(double *)field >= option->low && *(double *)field <= option->high;
+    case DEFT_OPTION_ISA:
+        return parse_isa(text, field);
+    }
+    return false;
+}
+
+static void explain_value(const option_parse *parse, const deft_option *option, const char *text) {
+    fprintf(stderr, "deft: %s: --%s '%s' is not ", parse->command, option->name, text);
+    switch (option->type) {
+    case DEFT_OPTION_INT:
+    case DEFT_OPTION_INT64:
+        fprintf(stderr, "a whole number from %.0f to %.0f\n", option->low, option->high);
+        break;
+    case DEFT_OPTION_U64:
+        fprintf(stderr, "a whole number from 0 to %llu\n", (unsigned long long)UINT64_MAX);
+        break;
+    case DEFT_OPTION_REAL:
+        fprintf(stderr, "a number from %g to %g\n", option->low, option->high);
+        break;
+    case DEFT_OPTION_ISA:
+        fprintf(stderr, "avx512, avx2 or c\n");
+        break;
+    case DEFT_OPTION_TEXTS:
+        fprintf(stderr, "possible: it is empty, or one of more than %d\n", DEFT_TEXTS);
+        break;
+    case DEFT_OPTION_TEXT:
+    case DEFT_OPTION_FLAG:
+        fprintf(stderr, "possible: it is empty\n");
+        break;
+    }
+}
+
+/* Fills in what getopt_long wants. */
+static void list_options(option_parse *parse, struct option *longs, char *shorts) {
+    *shorts++ = ':'; /* a missing argument is told apart */
+    *shorts++ = 'h';
+    for (int s = 0; s < DEFT_OPTION_SETS; s++)
+        for (int i = 0; i < parse->sets[s].count; i++) {
+            const deft_option *option = &parse->sets[s].options[i];
+            longs[parse->count] = (struct option){option->name, option->argument ? required_argument : no_argument,
+                                                  NULL, FIRST + parse->count};
+            if (option->letter) *shorts++ = option->letter;
+            if (option->letter && option->argument) *shorts++ = ':';
+            parse->targets[parse->count] = parse->sets[s].target;
+            parse->options[parse->count++] = option;
+        }
+    *shorts = '\0';
+    longs[parse->count] = (struct option){"help", no_argument, NULL, HELP};
+    longs[parse->count + 1] = (struct option){0};
+}
+
+/* The option that getopt_long's value stands for, or -1. */
+static int option_of(const option_parse *parse, int value) {
+    if (value >= FIRST) return value - FIRST;
+    for (int i = 0; i < parse->count; i++)
+        if (parse->options[i]->letter && parse->options[i]->letter == value) return i;
+    return -1;
+}
+
+static void explain_unknown(const option_parse *parse, const char *argument) {
+    const char *words[MAX_OPTIONS];
+    char word[64];
+    for (int i = 0; i < parse->count; i++)
+        words[i] = parse->options[i]->name;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(argument + strspn(argument, "-"), "="),
+             argument + strspn(argument, "-"));
+    const char *nearest = deft_nearest_word(word, words, parse->count);
+    if (nearest)
+        fprintf(stderr, "deft: %s: unknown option '%s'; did you mean '--%s'?\n", parse->command, argument, nearest);
+    else
+        fprintf(stderr, "deft: %s: unknown option '%s'; see 'deft help %s'\n", parse->command, argument,
+                parse->command);
+}
+
+/* Explains what getopt_long refused: `result` is ':' or '?'. */
+static void explain_refusal(const option_parse *parse, int result, char **argv) {
+    int index = optopt ? option_of(parse, optopt) : -1;
+    if (index >= 0 && result == ':')
+        fprintf(stderr, "deft: %s: --%s needs an argument, %s\n", parse->command, parse->options[index]->name,
+                parse->options[index]->argument);
+    else if (index >= 0)
+        fprintf(stderr, "deft: %s: --%s takes no argument\n", parse->command, parse->options[index]->name);
+    else
+        explain_unknown(parse, optopt && optopt < HELP ? (char[]){'-', (char)optopt, '\0'} : argv[optind - 1]);
+}
+
+static bool check_rest(const option_parse *parse, int argc, char **argv, const char *operand_name,
+                       const char **operand) {
+    *operand = optind < argc ? argv[optind] : NULL;
+    if (operand_name && !*operand) {
+        fprintf(stderr, "deft: %s: %s is missing; see 'deft help %s'\n", parse->command, operand_name, parse->command);
+        return false;
+    }
+    if (optind + 1 < argc) {
+        fprintf(stderr, "deft: %s: one argument too many: '%s'; see 'deft help %s'\n", parse->command, argv[optind + 1],
+                parse->command);
+        return false;
+    }
+    for (int i = 0; i < parse->count; i++)
+        if (parse->options[i]->required && !parse->given[i]) {
+            fprintf(stderr, "deft: %s: --%s %s is missing; see 'deft help %s'\n", parse->command,
+                    parse->options[i]->name, parse->options[i]->argument, parse->command);
+            return false;
+        }
+    return true;
+}
+
+bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_OPTION_SETS], const char *operand_name,
+                        const char **operand, bool *help) {
+    option_parse parse = {.command = argv[0], .sets = sets};
+    struct option longs[MAX_OPTIONS + 2];
+    char shorts[2 * MAX_OPTIONS + 3];
+    list_options(&parse, longs, shorts);
+    optind = 1;
+    opterr = 0;
+    for (int result; (result = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
+        if (result == 'h' || result == HELP) {
+            *help = true;
+            return true;
+        }
+        int index = result == ':' || result == '?' ? -1 : option_of(&parse, result);
+        if (index < 0) {
+            explain_refusal(&parse, result, argv);
+            return false;
+        }
+        const deft_option *option = parse.options[index];
+        if (!set_field(option, parse.targets[index] + option->offset, optarg)) {
+            explain_value(&parse, option, optarg);
+            return false;
+        }
+        parse.given[index] = true;
+    }
+    return check_rest(&parse, argc, argv, operand_name, operand);
+}
+
+void deft_options_print(FILE *file, const deft_option_set *set) {
+    for (int i = 0; i < set->count; i++) {
+        const deft_option *option = &set->options[i];
+        char left[64];
+        snprintf(left, sizeof left, "%c%c%c --%s%s%s", option->letter ? '-' : ' ',
+                 option->letter ? option->letter : ' ', option->letter ? ',' : ' ', option->name,
+                 option->argument ? " " : "", option->argument ? option->argument : "");
+        fprintf(file, "  %-26s %s\n", left, option->help);
+    }
+}
+
+/* Edits (a character put in, left out, or replaced; neighbours swapped) that make one word of the other. */
+static int edit_distance(const char *a, const char *b) {
+    enum { LONGEST = 32 };
+    int distance[LONGEST + 1][LONGEST + 1];
+    int a_length = (int)strnlen(a, LONGEST), b_length = (int)strnlen(b, LONGEST);
+    for (int i = 0; i <= a_length; i++)
+        for (int j = 0; j <= b_length; j++) {
+            if (i == 0 || j == 0) {
+                distance[i][j] = i + j;
+                continue;
+            }
+            int least = distance[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (distance[i - 1][j] + 1 < least) least = distance[i - 1][j] + 1;
+            if (distance[i][j - 1] + 1 < least) least = distance[i][j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && distance[i - 2][j - 2] + 1 < least)
+                least = distance[i - 2][j - 2] + 1;
+            distance[i][j] = least;
+        }
+    return distance[a_length][b_length];
+}
+
+const char *deft_nearest_word(const char *word, const char *const *words, int count) {
+    int least = strlen(word) < 4 ? 2 : 3; /* fewer edits than this are a slip */
+    const char *nearest = NULL;
+    for (int i = 0; i < count; i++) {
+        int distance = edit_distance(word, words[i]);
+        if (distance >= least) continue;
+        least = distance;
+        nearest = words[i];
+    }
+    return nearest;
+}

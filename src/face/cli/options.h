@@ -1,0 +1,58 @@
+/* Options of the command line. A table describes them; it is what parses them and what the help is made from. */
+#ifndef DEFT_FACE_CLI_OPTIONS_H
+#define DEFT_FACE_CLI_OPTIONS_H
+
+#include <deft/deft.h>
+#include <stdio.h>
+
+/* The type of the field that an option sets: bool, const char *, deft_texts, int, int64_t, uint64_t, double, deft_isa.
+ */
+typedef enum deft_option_type {
+    DEFT_OPTION_FLAG,
+    DEFT_OPTION_TEXT,
+    DEFT_OPTION_TEXTS, /* may be given more than once */
+    DEFT_OPTION_INT,
+    DEFT_OPTION_INT64,
+    DEFT_OPTION_U64,
+    DEFT_OPTION_REAL,
+    DEFT_OPTION_ISA
+} deft_option_type;
+
+#define DEFT_TEXTS 64
+typedef struct deft_texts {
+    const char *items[DEFT_TEXTS];
+    int count;
+} deft_texts;
+
+typedef struct deft_option {
+    const char *name; /* without the dashes */
+    char letter;      /* its short form, or 0 */
+    deft_option_type type;
+    size_t offset;        /* of the field that it sets */
+    const char *argument; /* what the help calls its argument; NULL for a flag */
+    const char *help;
+    double low, high; /* bounds of a number, both included */
+    bool required;
+} deft_option;
+
+/* A table of options and the structure that they set. */
+typedef struct deft_option_set {
+    const deft_option *options;
+    int count;
+    void *target;
+} deft_option_set;
+
+#define DEFT_OPTION_SETS 2
+
+/* Parses argv[1..]; argv[0] is the command's name. Options may stand anywhere; `*operand` is the argument that is no
+ * option, called `operand_name` in messages, or NULL where there is none and `operand_name` is not required (NULL).
+ * Every fault is one line on stderr; false then. `*help` is set, and nothing more is checked, where --help is given. */
+DEFT_MUST_CHECK bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_OPTION_SETS],
+                                        const char *operand_name, const char **operand, bool *help);
+/* The lines of the help for a set, aligned. */
+void deft_options_print(FILE *file, const deft_option_set *set);
+
+/* The word nearest to `word` among `count` of them where it is near enough to be a slip of the pen, else NULL. */
+const char *deft_nearest_word(const char *word, const char *const *words, int count);
+
+#endif
