@@ -37,9 +37,9 @@ typedef struct deft_command {
 #define DEFT_DATA_HELP "mnist:DIR, npz:FILE or digits[:N]"
 
 /* Starts a report on stdout, as a table or as JSON, whichever was asked for. */
-void deft_cli_report(deft_cli *cli, deft_report *report, const deft_column *columns, int column_count);
-/* Refuses a file that could not be written after long work: its folder is missing or read-only, it is a folder itself.
- * Error: DEFT_IO. */
-DEFT_MUST_CHECK deft_status deft_cli_check_output(deft_cli *cli, const char *path);
+void deft_cli_report(const deft_cli *cli, deft_report *report, const deft_column *columns, int column_count);
+/* A report of one row; `kind` as in deft_report. */
+DEFT_MUST_CHECK deft_status deft_cli_print(const deft_cli *cli, const char *kind, const deft_column *columns,
+                                           int column_count, const void *row);
 
 #endif

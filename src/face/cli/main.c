@@ -3,12 +3,8 @@
 
 #include "base/core/cpu.h"
 
-#include <errno.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { EXIT_NO = 1, EXIT_USAGE = 2, EXIT_ENVIRONMENT = 3, EXIT_BUG = 4, EXIT_SIGNAL = 128 };
 
@@ -97,26 +93,6 @@ static bool report_progress(void *user, const char *what, double done) {
     deft_cli *cli = user;
     deft_console_progress(&cli->console, what, done);
     return deft_console_signal() == 0;
-}
-
-void deft_cli_report(deft_cli *cli, deft_report *report, const deft_column *columns, int column_count) {
-    deft_report_init(report, cli->ctx, stdout, cli->json, columns, column_count);
-}
-
-deft_status deft_cli_check_output(deft_cli *cli, const char *path) {
-    struct stat info;
-    char folder[4096];
-    if (stat(path, &info) == 0) {
-        if (S_ISDIR(info.st_mode))
-            return deft_fail(cli->ctx, DEFT_IO, "%s: is a folder; name a file in it to write to", path);
-        if (!S_ISREG(info.st_mode)) return DEFT_OK; /* a device or a pipe is written directly */
-    }
-    if (snprintf(folder, sizeof folder, "%s", path) >= (int)sizeof folder)
-        return deft_fail(cli->ctx, DEFT_IO, "%.64s...: the name is too long; choose a shorter one", path);
-    if (access(dirname(folder), W_OK | X_OK) != 0)
-        return deft_fail(cli->ctx, DEFT_IO, "%s: cannot be written there: %s; choose another folder", path,
-                         strerror(errno));
-    return DEFT_OK;
 }
 
 static deft_status make_context(deft_cli *cli) {
@@ -218,8 +194,9 @@ static int dispatch(int argc, char **argv) {
 int main(int argc, char **argv) {
     int result = dispatch(argc, argv);
     bool written = !ferror(stdout);
-    if (fclose(stdout) != 0 || !written) {
-        fprintf(stderr, "deft: standard output: could not be written: %s\n", strerror(errno));
+    written &= fclose(stdout) == 0;
+    if (!written) {
+        fputs("deft: standard output: not all could be written: is the disk full, or the reader gone?\n", stderr);
         if (result == EXIT_SUCCESS || result == EXIT_NO) result = EXIT_ENVIRONMENT;
     }
     return result;

@@ -5,6 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+double deft_share(int64_t part, int64_t whole) {
+    return whole ? (double)part / (double)whole : NAN;
+}
+
 int deft_text_width(const char *text) {
     int width = 0;
     for (; *text; text++)

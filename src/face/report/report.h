@@ -58,6 +58,9 @@ DEFT_MUST_CHECK deft_status deft_report_row(deft_report *report, const void *row
 void deft_report_flush(deft_report *report);
 void deft_report_done(deft_report *report);
 
+/* part / whole; NaN of nothing. */
+double deft_share(int64_t part, int64_t whole);
+
 /* Bytes of a printed cell at most, with the NUL: longer texts are cut. */
 #define DEFT_CELL_BYTES 256
 /* A field of a row as the table shows it. Returns `out`. */

@@ -1,0 +1,261 @@
+/* deft bench: how long a run takes, and where the time goes. */
+#include "base/core/cpu.h"
+#include "base/core/rng.h"
+#include "decide/tune/measure.h"
+#include "face/api/model.h"
+#include "face/cli/cli.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdatomic.h>
+#include <string.h>
+
+typedef struct bench_options {
+    int64_t batch, runs, warmup;
+    double duration;
+    bool pin, profile, vs_dense;
+} bench_options;
+
+/* Seconds and runs at least, where neither is asked for. */
+static const double default_seconds = 1;
+static const int64_t default_runs = 10;
+enum { PROFILED_RUNS = 200 };
+
+static const deft_option options[] = {
+    {"batch", 'b', DEFT_OPTION_INT64, offsetof(bench_options, batch), "N", "samples a run (default 1)", 1, 1 << 24,
+     false},
+    {"duration", 0, DEFT_OPTION_REAL, offsetof(bench_options, duration), "SECONDS", "measure this long (default 1)",
+     0.001, 86400, false},
+    {"runs", 0, DEFT_OPTION_INT64, offsetof(bench_options, runs), "N", "measure this many runs instead", 1, 1e9, false},
+    {"warmup", 0, DEFT_OPTION_INT64, offsetof(bench_options, warmup), "N", "runs before the clock starts (default 3)",
+     0, 1e9, false},
+    {"pin", 0, DEFT_OPTION_FLAG, offsetof(bench_options, pin), NULL, "bind each thread to a core", 0, 0, false},
+    {"profile", 0, DEFT_OPTION_FLAG, offsetof(bench_options, profile), NULL,
+     "time each layer, and say why it runs as it does", 0, 0, false},
+    {"vs-dense", 0, DEFT_OPTION_FLAG, offsetof(bench_options, vs_dense), NULL,
+     "in alternation with the same model on dense kernels", 0, 0, false},
+};
+
+static const bench_options defaults = {.warmup = 3};
+
+/* ---- latency ---- */
+
+typedef struct latency {
+    const char *kernels, *isa;
+    int threads;
+    int64_t batch;
+    deft_timing us;
+    double throughput, speedup;
+} latency;
+
+static const deft_column latency_columns[] = {
+    {"kernels", "kernels", DEFT_FIELD_TEXT, offsetof(latency, kernels), 0, NULL, 0, NULL},
+    {"isa", "isa", DEFT_FIELD_TEXT, offsetof(latency, isa), 0, NULL, 0, NULL},
+    {"threads", "threads", DEFT_FIELD_INT, offsetof(latency, threads), 0, NULL, 0, NULL},
+    {"batch", "batch", DEFT_FIELD_INT64, offsetof(latency, batch), 0, NULL, 0, NULL},
+    {"runs", "runs", DEFT_FIELD_INT64, offsetof(latency, us.runs), 0, NULL, 0, NULL},
+    {"mean_us", "mean us", DEFT_FIELD_REAL, offsetof(latency, us.mean), 1, NULL, 0, NULL},
+    {"p50_us", "p50", DEFT_FIELD_REAL, offsetof(latency, us.p50), 1, NULL, 0, NULL},
+    {"p90_us", "p90", DEFT_FIELD_REAL, offsetof(latency, us.p90), 1, NULL, 0, NULL},
+    {"p99_us", "p99", DEFT_FIELD_REAL, offsetof(latency, us.p99), 1, NULL, 0, NULL},
+    {"min_us", "min", DEFT_FIELD_REAL, offsetof(latency, us.min), 1, NULL, 0, NULL},
+    {"throughput", "samples/s", DEFT_FIELD_REAL, offsetof(latency, throughput), 0, NULL, 0, NULL},
+    {"speedup", "speed-up", DEFT_FIELD_REAL, offsetof(latency, speedup), 2, "x", 0, NULL},
+};
+
+static latency latency_of(const deft_context *ctx, const char *kernels, int64_t batch, deft_timing us,
+                          double dense_p50) {
+    return (latency){.kernels = kernels,
+                     .isa = deft_isa_name(ctx->isa),
+                     .threads = ctx->threads,
+                     .batch = batch,
+                     .us = us,
+                     .throughput = (double)batch * 1e6 / us.mean,
+                     .speedup = dense_p50 / us.p50};
+}
+
+/* ---- layers ---- */
+
+typedef struct layer {
+    const char *name, *op, *kernel, *why, *detail;
+    double us, share, zeros;
+    int64_t code_bytes;
+} layer;
+
+static const deft_column layer_columns[] = {
+    {"layer", "layer", DEFT_FIELD_TEXT, offsetof(layer, name), 0, NULL, 0, NULL},
+    {"op", "op", DEFT_FIELD_TEXT, offsetof(layer, op), 0, NULL, 0, NULL},
+    {"time_us", "us", DEFT_FIELD_REAL, offsetof(layer, us), 1, NULL, 0, NULL},
+    {"share", "share", DEFT_FIELD_SHARE, offsetof(layer, share), 1, NULL, 0, NULL},
+    {"kernel", "kernel", DEFT_FIELD_TEXT, offsetof(layer, kernel), 0, NULL, 0, NULL},
+    {"zeros", "zeros", DEFT_FIELD_SHARE, offsetof(layer, zeros), 1, NULL, 0, NULL},
+    {"code_bytes", "code", DEFT_FIELD_INT64, offsetof(layer, code_bytes), 0, NULL, 0, NULL},
+    {"detail", NULL, DEFT_FIELD_TEXT, offsetof(layer, detail), 0, NULL, 0, NULL},
+    {"why", "why", DEFT_FIELD_TEXT, offsetof(layer, why), 0, NULL, 0, NULL},
+};
+
+static const char *name_op(const deft_step *step, const deft_node *node, char *out, size_t bytes) {
+    const deft_activation *activation = &step->activation;
+    bool none = activation->low == -INFINITY && activation->high == INFINITY;
+    bool relu = activation->low == 0 && activation->high == INFINITY;
+    snprintf(out, bytes, "%s%s", deft_ops[node->op].name, none ? "" : relu ? "+Relu" : "+Clip");
+    return out;
+}
+
+static deft_status print_layers(deft_cli *cli, const deft_plan *plan, const int64_t *step_ns, int64_t runs) {
+    int64_t total_ns = 0;
+    for (int i = 0; i < plan->step_count; i++)
+        total_ns += step_ns[i];
+    deft_report report;
+    deft_cli_report(cli, &report, layer_columns, sizeof layer_columns / sizeof *layer_columns);
+    report.kind = "layer";
+    deft_status status = DEFT_OK;
+    for (int i = 0; status == DEFT_OK && i < plan->step_count; i++) {
+        const deft_step *step = &plan->steps[i];
+        const deft_node *node = &plan->graph->nodes[step->node];
+        const deft_kernel *kernel = &step->kernel;
+        char op[48];
+        layer row = {.name = node->name && node->name[0] ? node->name : plan->graph->values[node->out[0]].name,
+                     .op = name_op(step, node, op, sizeof op),
+                     .kernel = kernel->def->name,
+                     .why = step->choice.why,
+                     .detail = kernel->detail,
+                     .us = (double)step_ns[i] / (double)runs / 1000,
+                     .share = deft_share(step_ns[i], total_ns),
+                     .zeros = deft_share(kernel->weights - kernel->nonzeros, kernel->weights),
+                     .code_bytes = (int64_t)kernel->code_bytes};
+        status = deft_report_row(&report, &row);
+    }
+    deft_report_flush(&report);
+    deft_report_done(&report);
+    return status;
+}
+
+static deft_status profile(deft_cli *cli, deft_session *session, int64_t runs) {
+    if (runs > PROFILED_RUNS) runs = PROFILED_RUNS;
+    int64_t *step_ns;
+    DEFT_TRY(deft_allocate_zeroed(cli->ctx, (size_t)session->plan->step_count, sizeof *step_ns, &step_ns));
+    deft_status status = DEFT_OK;
+    for (int64_t i = 0; status == DEFT_OK && i < runs; i++) {
+        status = deft_executor_run_timed(session->executor, step_ns);
+        if (status == DEFT_OK) status = deft_progress(cli->ctx, "profiling", (double)i / (double)runs);
+    }
+    deft_console_clear(&cli->console);
+    if (!cli->json) putchar('\n');
+    if (status == DEFT_OK) status = print_layers(cli, session->plan, step_ns, runs);
+    deft_release(cli->ctx, step_ns);
+    return status;
+}
+
+/* ---- the measurement ---- */
+
+/* Each thread of the team that runs the kernels, to a core of its own. */
+static void pin_threads(deft_cli *cli) {
+    atomic_bool pinned = true;
+#pragma omp parallel num_threads(cli->ctx->threads)
+    if (!deft_cpu_pin(omp_get_thread_num())) atomic_store(&pinned, false);
+    if (!pinned)
+        deft_console_note(&cli->console, "warning: --pin: not every one of %d threads could be bound to a core",
+                          cli->ctx->threads);
+}
+
+/* f32: uniform in 0..1. Integers: 0 or 1, an index wherever there are two. */
+static void fill_random(deft_tensor *tensor, deft_rng *rng) {
+    int64_t count = deft_tensor_count(tensor);
+    size_t size = deft_dtype_bytes(tensor->dtype);
+    unsigned char *bytes = tensor->data;
+    memset(bytes, 0, (size_t)count * size);
+    for (int64_t i = 0; i < count; i++)
+        if (tensor->dtype == DEFT_F32)
+            ((float *)tensor->data)[i] = deft_rng_uniform(rng);
+        else
+            bytes[(size_t)i * size] = (unsigned char)deft_rng_below(rng, 2); /* little-endian */
+}
+
+/* The same inputs for every session, from the seed. */
+static void fill_inputs(const deft_cli *cli, deft_session *session) {
+    const deft_graph *graph = session->plan->graph;
+    for (int i = 0; i < graph->input_count; i++) {
+        deft_rng rng;
+        deft_rng_init(&rng, cli->seed, (uint64_t)i);
+        fill_random(deft_executor_tensor(session->executor, graph->inputs[i]), &rng);
+    }
+}
+
+/* What the first input's first dimension came to be. */
+static deft_status batch_of(deft_cli *cli, const deft_session *session, int64_t asked, int64_t *batch) {
+    const deft_graph *graph = session->plan->graph;
+    const deft_tensor *first = graph->input_count ? &graph->values[graph->inputs[0]].desc : NULL;
+    *batch = first && first->rank > 0 ? first->dims[0] : 1;
+    if (asked && asked != *batch)
+        return deft_fail(cli->ctx, DEFT_INVALID, "%s: its batch is fixed at %lld: leave --batch out", cli->operand,
+                         (long long)*batch);
+    return DEFT_OK;
+}
+
+static deft_status warm_up(deft_session *const *sessions, int count, int64_t runs) {
+    for (int64_t i = 0; i < runs; i++)
+        for (int j = 0; j < count; j++) {
+            DEFT_TRY(deft_session_run(sessions[j]));
+            DEFT_TRY(deft_progress(sessions[j]->ctx, "warming up", (double)i / (double)runs));
+        }
+    return DEFT_OK;
+}
+
+/* Measures sessions[0], and sessions[1], the dense one, where count is 2. */
+static deft_status measure(deft_cli *cli, const bench_options *wanted, deft_session *const *sessions, int count) {
+    deft_executor *executors[2];
+    deft_timing us[2];
+    int64_t batch;
+    DEFT_TRY(batch_of(cli, sessions[0], wanted->batch, &batch));
+    for (int i = 0; i < count; i++) {
+        executors[i] = sessions[i]->executor;
+        fill_inputs(cli, sessions[i]);
+    }
+    DEFT_TRY(warm_up(sessions, count, wanted->warmup));
+    double seconds = wanted->runs && !wanted->duration ? 0 : wanted->duration ? wanted->duration : default_seconds;
+    DEFT_TRY(deft_measure(cli->ctx, executors, count, seconds, wanted->runs ? wanted->runs : default_runs, us));
+    deft_console_clear(&cli->console);
+    deft_report report;
+    deft_cli_report(cli, &report, latency_columns, sizeof latency_columns / sizeof *latency_columns);
+    report.kind = "latency";
+    double dense_p50 = count == 2 ? us[1].p50 : NAN;
+    deft_status status = DEFT_OK;
+    for (int i = count - 1; status == DEFT_OK && i >= 0; i--) {
+        latency row = latency_of(cli->ctx, i ? "dense" : "chosen", batch, us[i], dense_p50);
+        status = deft_report_row(&report, &row);
+    }
+    deft_report_flush(&report);
+    deft_report_done(&report);
+    return status == DEFT_OK && wanted->profile ? profile(cli, sessions[0], us[0].runs) : status;
+}
+
+static deft_status run(deft_cli *cli, const void *arguments) {
+    const bench_options *wanted = arguments;
+    deft_model *model = NULL;
+    deft_session *sessions[2] = {NULL, NULL};
+    deft_status status;
+    if (wanted->pin) pin_threads(cli);
+    DEFT_TRY_OR_FAIL(deft_model_load(cli->ctx, cli->operand, &model));
+    deft_plan_options planning = {.batch = wanted->batch ? wanted->batch : 1};
+    DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, true, &sessions[0]));
+    planning.choose = deft_choose_dense;
+    if (wanted->vs_dense) DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, false, &sessions[1]));
+    DEFT_TRY_OR_FAIL(measure(cli, wanted, sessions, wanted->vs_dense ? 2 : 1));
+fail:
+    deft_session_free(sessions[1]);
+    deft_session_free(sessions[0]);
+    deft_model_free(model);
+    return status;
+}
+
+const deft_command deft_command_bench = {
+    .name = "bench",
+    .summary = "Measure the latency of a model on random inputs.",
+    .operand = "MODEL",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .options_bytes = sizeof(bench_options),
+    .defaults = &defaults,
+    .run = run,
+};

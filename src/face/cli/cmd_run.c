@@ -1,0 +1,50 @@
+/* deft run: arrays in, arrays out. */
+#include "face/api/model.h"
+#include "face/cli/cli.h"
+#include "face/cli/feed.h"
+#include "face/cli/fetch.h"
+
+typedef struct run_options {
+    deft_texts inputs;
+    const char *output;
+} run_options;
+
+static const deft_option options[] = {
+    {"input", 'i', DEFT_OPTION_TEXTS, offsetof(run_options, inputs), "[NAME=]FILE", "a .npy array; once for each input",
+     0, 0, true},
+    {"output", 'o', DEFT_OPTION_TEXT, offsetof(run_options, output), "PATH",
+     "write outputs: FILE.npy, FILE.npz or a folder", 0, 0, false},
+};
+
+static deft_status run(deft_cli *cli, const void *arguments) {
+    const run_options *wanted = arguments;
+    deft_model *model;
+    deft_session *session = NULL;
+    deft_feed feed = {0};
+    deft_status status;
+    DEFT_TRY(deft_model_load(cli->ctx, cli->operand, &model));
+    const deft_graph *graph = model->file.graph;
+    DEFT_TRY_OR_FAIL(deft_feed_read(cli->ctx, graph, &wanted->inputs, &feed));
+    deft_plan_options planning = {.bindings = feed.bindings, .binding_count = graph->input_count};
+    DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, false, &session));
+    deft_feed_copy(&feed, session);
+    DEFT_TRY_OR_FAIL(deft_session_run(session));
+    if (wanted->output) DEFT_TRY_OR_FAIL(deft_fetch_write(session, wanted->output));
+    DEFT_TRY_OR_FAIL(deft_fetch_print(cli, session));
+fail:
+    deft_feed_done(&feed);
+    deft_session_free(session);
+    deft_model_free(model);
+    return status;
+}
+
+const deft_command deft_command_run = {
+    .name = "run",
+    .summary = "Run a model on arrays.",
+    .operand = "MODEL",
+    .notes = "The batch is the first dimension of the arrays. An array without a name goes to the next input.\n",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .options_bytes = sizeof(run_options),
+    .run = run,
+};

@@ -1,0 +1,137 @@
+/* deft train: a network and labelled data in, a trained network out. */
+#include "face/cli/cli.h"
+#include "face/cli/output.h"
+#include "ir/model/file.h"
+#include "learn/train/train.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+typedef struct train_options {
+    const char *data, *output, *checkpoint;
+    int epochs;
+    int64_t batch;
+    double learning_rate, momentum, weight_decay;
+    bool keep_zeros;
+} train_options;
+
+static const train_options defaults = {.epochs = 10, .batch = 64, .learning_rate = 0.1, .momentum = 0.9};
+
+static const deft_option options[] = {
+    {"data", 'd', DEFT_OPTION_TEXT, offsetof(train_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
+    {"output", 'o', DEFT_OPTION_TEXT, offsetof(train_options, output), "FILE", "where to write the trained model", 0, 0,
+     true},
+    {"epochs", 'e', DEFT_OPTION_INT, offsetof(train_options, epochs), "E", "passes over the data (default 10)", 1, 1e6,
+     false},
+    {"batch", 'b', DEFT_OPTION_INT64, offsetof(train_options, batch), "N", "samples a step (default 64)", 1, 1e6,
+     false},
+    {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(train_options, learning_rate), "R",
+     "at the start; a tenth after 1/2 and 3/4 (0.1)", 1e-12, 1e6, false},
+    {"momentum", 0, DEFT_OPTION_REAL, offsetof(train_options, momentum), "M", "0 for none (default 0.9)", 0, 0.9999,
+     false},
+    {"weight-decay", 0, DEFT_OPTION_REAL, offsetof(train_options, weight_decay), "W", "L2 penalty (default 0)", 0, 1e6,
+     false},
+    {"keep-zeros", 0, DEFT_OPTION_FLAG, offsetof(train_options, keep_zeros), NULL,
+     "weights that are zero now stay exactly zero", 0, 0, false},
+    {"checkpoint", 0, DEFT_OPTION_TEXT, offsetof(train_options, checkpoint), "FILE",
+     "kept after the end (default: OUTPUT.checkpoint, not kept)", 0, 0, false},
+};
+
+static const deft_column epoch_columns[] = {
+    {"epoch", "epoch", DEFT_FIELD_INT, offsetof(deft_epoch, epoch), 0, NULL, 0, NULL},
+    {"epochs", "of", DEFT_FIELD_INT, offsetof(deft_epoch, epochs), 0, NULL, 3, NULL},
+    {"loss", "loss", DEFT_FIELD_REAL, offsetof(deft_epoch, loss), 4, NULL, 8, NULL},
+    {"accuracy_validation", "validation", DEFT_FIELD_SHARE, offsetof(deft_epoch, accuracy), 2, NULL, 0, NULL},
+    {"learning_rate", "rate", DEFT_FIELD_REAL, offsetof(deft_epoch, learning_rate), 5, NULL, 8, NULL},
+    {"images_per_second", "images/s", DEFT_FIELD_REAL, offsetof(deft_epoch, images_per_second), 0, NULL, 9, NULL},
+    {"seconds", "seconds", DEFT_FIELD_REAL, offsetof(deft_epoch, seconds), 1, NULL, 0, NULL},
+};
+
+typedef struct outcome {
+    const char *file;
+    double accuracy_validation, accuracy_test;
+} outcome;
+
+static const deft_column outcome_columns[] = {
+    {"file", "file", DEFT_FIELD_TEXT, offsetof(outcome, file), 0, NULL, 0, NULL},
+    {"accuracy_validation", "validation", DEFT_FIELD_SHARE, offsetof(outcome, accuracy_validation), 2, NULL, 0, NULL},
+    {"accuracy_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, accuracy_test), 2, NULL, 0, NULL},
+};
+
+/* Training under way. */
+typedef struct training_job {
+    deft_cli *cli;
+    deft_report epochs;
+    deft_status printed; /* whether the rows so far could be printed */
+} training_job;
+
+static void on_epoch(void *user, const deft_epoch *epoch) {
+    training_job *job = user;
+    deft_console_clear(&job->cli->console);
+    if (job->printed == DEFT_OK) job->printed = deft_report_row(&job->epochs, epoch);
+}
+
+static deft_status train(deft_cli *cli, const train_options *wanted, const char *checkpoint, deft_graph *graph,
+                         const deft_dataset *data) {
+    training_job job = {.cli = cli, .printed = DEFT_OK};
+    deft_train_options training = {.epochs = wanted->epochs,
+                                   .batch = wanted->batch,
+                                   .learning_rate = (float)wanted->learning_rate,
+                                   .momentum = wanted->momentum > 0 ? (float)wanted->momentum : -1,
+                                   .weight_decay = (float)wanted->weight_decay,
+                                   .keep_zeros = wanted->keep_zeros,
+                                   .checkpoint = checkpoint,
+                                   .on_epoch = on_epoch,
+                                   .user = &job};
+    deft_cli_report(cli, &job.epochs, epoch_columns, sizeof epoch_columns / sizeof *epoch_columns);
+    job.epochs.live = true;
+    job.epochs.kind = "epoch";
+    deft_status status = deft_train(cli->ctx, graph, data, &training);
+    deft_report_done(&job.epochs);
+    if (status == DEFT_CANCELLED && checkpoint && access(checkpoint, F_OK) == 0)
+        deft_console_note(&cli->console, "%s keeps the finished epochs: the same command goes on from there",
+                          checkpoint);
+    return status == DEFT_OK ? job.printed : status;
+}
+
+static deft_status print_outcome(deft_cli *cli, const char *file, const deft_graph *graph, const deft_dataset *data) {
+    deft_quality validation, test;
+    DEFT_TRY(deft_evaluate(cli->ctx, graph, NULL, data, DEFT_VALIDATION, &validation));
+    DEFT_TRY(deft_evaluate(cli->ctx, graph, NULL, data, DEFT_TEST, &test));
+    outcome row = {file, validation.accuracy, test.accuracy};
+    return deft_cli_print(cli, "outcome", outcome_columns, sizeof outcome_columns / sizeof *outcome_columns, &row);
+}
+
+static deft_status run(deft_cli *cli, const void *arguments) {
+    const train_options *wanted = arguments;
+    deft_model_file model = {0};
+    deft_dataset *data = NULL;
+    char *checkpoint = NULL;
+    deft_status status;
+    DEFT_TRY(deft_output_check(cli->ctx, wanted->output));
+    DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));
+    DEFT_TRY_OR_FAIL(deft_dataset_open(cli->ctx, wanted->data, &data));
+    DEFT_TRY_OR_FAIL(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));
+    DEFT_TRY_OR_FAIL(train(cli, wanted, wanted->checkpoint ? wanted->checkpoint : checkpoint, model.graph, data));
+    DEFT_TRY_OR_FAIL(deft_model_file_save(cli->ctx, wanted->output, model.graph, NULL));
+    if (checkpoint && !wanted->checkpoint) remove(checkpoint);
+    DEFT_TRY_OR_FAIL(print_outcome(cli, wanted->output, model.graph, data));
+fail:
+    deft_release(cli->ctx, checkpoint);
+    deft_dataset_free(data);
+    deft_graph_free(model.graph);
+    deft_release(cli->ctx, model.frontier);
+    return status;
+}
+
+const deft_command deft_command_train = {
+    .name = "train",
+    .summary = "Train, or go on training, a network on labelled data.",
+    .operand = "MODEL",
+    .notes = "Stopped at any moment, it loses the epoch under way: the same command goes on from its checkpoint.\n",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .options_bytes = sizeof(train_options),
+    .defaults = &defaults,
+    .run = run,
+};
