@@ -22,7 +22,7 @@ static const int64_t default_runs = 10;
 enum { PROFILED_RUNS = 200 };
 
 static const deft_option options[] = {
-    {"batch", 'b', DEFT_OPTION_INT64, offsetof(bench_options, batch), "N", "samples a run (default 1)", 1, 1 << 24,
+    {"batch", 0, DEFT_OPTION_INT64, offsetof(bench_options, batch), "N", "samples a run (default 1)", 1, 1 << 24,
      false},
     {"duration", 0, DEFT_OPTION_REAL, offsetof(bench_options, duration), "SECONDS", "measure this long (default 1)",
      0.001, 86400, false},

@@ -38,7 +38,7 @@ static deft_status run(deft_cli *cli, const void *arguments) {
 
 const deft_command deft_command_export = {
     .name = "export",
-    .summary = "Write a model as plain ONNX that any runtime loads, with its zeros in place.",
+    .summary = "Write a model as plain ONNX, for any runtime, its zeros in place.",
     .operand = "MODEL",
     .options = options,
     .option_count = sizeof options / sizeof *options,

@@ -204,7 +204,7 @@ static deft_status run(deft_cli *cli, const void *arguments) {
 
 const deft_command deft_command_info = {
     .name = "info",
-    .summary = "Say what a model is: inputs, outputs, layers, parameters, work, zeros, frontier.",
+    .summary = "Say what a model is: tensors, layers, work, zeros, frontier.",
     .operand = "MODEL",
     .options_bytes = 1,
     .run = run,

@@ -15,13 +15,13 @@ typedef struct optimize_options {
 static const optimize_options defaults = {.max_drop = 0.5};
 
 static const deft_option options[] = {
-    {"data", 'd', DEFT_OPTION_TEXT, offsetof(optimize_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
+    {"data", 0, DEFT_OPTION_TEXT, offsetof(optimize_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
     {"output", 'o', DEFT_OPTION_TEXT, offsetof(optimize_options, output), "FILE", "where to write the fast model", 0, 0,
      true},
-    {"max-drop", 'm', DEFT_OPTION_REAL, offsetof(optimize_options, max_drop), "PP",
+    {"max-drop", 0, DEFT_OPTION_REAL, offsetof(optimize_options, max_drop), "PP",
      "percentage points of accuracy that may go (0.5)", 0, 100, false},
-    {"epochs", 'e', DEFT_OPTION_INT, offsetof(optimize_options, epochs), "E",
-     "of fine-tuning a point (default: by the data's size)", 1, 1e6, false},
+    {"epochs", 0, DEFT_OPTION_INT, offsetof(optimize_options, epochs), "E",
+     "fine-tuning of a point (default: by the data)", 1, 1e6, false},
     {"prune-sparse", 0, DEFT_OPTION_FLAG, offsetof(optimize_options, prune_sparse), NULL,
      "prune a model further that arrives sparse", 0, 0, false},
 };
@@ -82,9 +82,9 @@ fail:
 
 const deft_command deft_command_optimize = {
     .name = "optimize",
-    .summary = "Make a model faster within a bound on its accuracy, and measure it against the original.",
+    .summary = "Make a model faster within a bound on its accuracy, and measure it.",
     .operand = "MODEL",
-    .notes = "Nothing is written, and the exit status is 1, where no point is within the bound.\n"
+    .notes = "Where no point is within the bound, nothing is written; the exit status is 1.\n"
              "Data without labels measures agreement with the original instead of accuracy.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,

@@ -10,7 +10,7 @@ typedef struct run_options {
 } run_options;
 
 static const deft_option options[] = {
-    {"input", 'i', DEFT_OPTION_TEXTS, offsetof(run_options, inputs), "[NAME=]FILE", "a .npy array; once for each input",
+    {"input", 0, DEFT_OPTION_TEXTS, offsetof(run_options, inputs), "[NAME=]FILE", "a .npy array; once for each input",
      0, 0, true},
     {"output", 'o', DEFT_OPTION_TEXT, offsetof(run_options, output), "PATH",
      "write outputs: FILE.npy, FILE.npz or a folder", 0, 0, false},
@@ -42,7 +42,8 @@ const deft_command deft_command_run = {
     .name = "run",
     .summary = "Run a model on arrays.",
     .operand = "MODEL",
-    .notes = "The batch is the first dimension of the arrays. An array without a name goes to the next input.\n",
+    .notes = "The batch is the first dimension of the arrays. An array without a name goes to\n"
+             "the first input that has none.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .options_bytes = sizeof(run_options),

@@ -18,13 +18,12 @@ typedef struct train_options {
 static const train_options defaults = {.epochs = 10, .batch = 64, .learning_rate = 0.1, .momentum = 0.9};
 
 static const deft_option options[] = {
-    {"data", 'd', DEFT_OPTION_TEXT, offsetof(train_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
+    {"data", 0, DEFT_OPTION_TEXT, offsetof(train_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
     {"output", 'o', DEFT_OPTION_TEXT, offsetof(train_options, output), "FILE", "where to write the trained model", 0, 0,
      true},
-    {"epochs", 'e', DEFT_OPTION_INT, offsetof(train_options, epochs), "E", "passes over the data (default 10)", 1, 1e6,
+    {"epochs", 0, DEFT_OPTION_INT, offsetof(train_options, epochs), "E", "passes over the data (default 10)", 1, 1e6,
      false},
-    {"batch", 'b', DEFT_OPTION_INT64, offsetof(train_options, batch), "N", "samples a step (default 64)", 1, 1e6,
-     false},
+    {"batch", 0, DEFT_OPTION_INT64, offsetof(train_options, batch), "N", "samples a step (default 64)", 1, 1e6, false},
     {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(train_options, learning_rate), "R",
      "at the start; a tenth after 1/2 and 3/4 (0.1)", 1e-12, 1e6, false},
     {"momentum", 0, DEFT_OPTION_REAL, offsetof(train_options, momentum), "M", "0 for none (default 0.9)", 0, 0.9999,
@@ -34,7 +33,7 @@ static const deft_option options[] = {
     {"keep-zeros", 0, DEFT_OPTION_FLAG, offsetof(train_options, keep_zeros), NULL,
      "weights that are zero now stay exactly zero", 0, 0, false},
     {"checkpoint", 0, DEFT_OPTION_TEXT, offsetof(train_options, checkpoint), "FILE",
-     "kept after the end (default: OUTPUT.checkpoint, not kept)", 0, 0, false},
+     "to keep (default: OUTPUT.checkpoint, until the end)", 0, 0, false},
 };
 
 static const deft_column epoch_columns[] = {
@@ -128,7 +127,8 @@ const deft_command deft_command_train = {
     .name = "train",
     .summary = "Train, or go on training, a network on labelled data.",
     .operand = "MODEL",
-    .notes = "Stopped at any moment, it loses the epoch under way: the same command goes on from its checkpoint.\n",
+    .notes = "Stopped at any moment, it loses the epoch under way: the same command goes on\n"
+             "from its checkpoint.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .options_bytes = sizeof(train_options),

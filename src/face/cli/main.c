@@ -63,7 +63,8 @@ static void print_overview(FILE *file) {
     fputs("\nEvery command:\n", file);
     print_global_options(file);
     fputs("\n'deft help COMMAND' says more; 'deft --version' prints the version.\n"
-          "Exit status: 0 success, 1 the answer is no, 2 bad usage or input, 3 the environment, 4 a bug.\n",
+          "Exit status: 0 success, 1 the answer is no, 2 bad usage or input,\n"
+          "3 the environment, 4 a bug.\n",
           file);
 }
 
@@ -71,7 +72,11 @@ static void print_command_help(FILE *file, const deft_command *command) {
     fprintf(file, "usage: deft %s %s", command->name, command->operand);
     for (int i = 0; i < command->option_count; i++) {
         const deft_option *option = &command->options[i];
-        if (option->required) fprintf(file, " --%s %s", option->name, option->argument);
+        if (!option->required) continue;
+        if (option->letter)
+            fprintf(file, " -%c %s", option->letter, option->argument);
+        else
+            fprintf(file, " --%s %s", option->name, option->argument);
     }
     fprintf(file, " [OPTIONS]\n%s\n\n", command->summary);
     deft_options_print(file, &(deft_option_set){command->options, command->option_count, NULL});
