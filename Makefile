@@ -18,7 +18,7 @@ endif
 
 CPPFLAGS += -Iinclude -Isrc -I. -I$(BUILD)/gen -D_GNU_SOURCE $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 CFLAGS += -std=c17 $(CFLAGS_$(MODE)) -march=x86-64-v2 -fopenmp -fPIC -fvisibility=hidden -ffp-contract=off \
-  -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unknown-pragmas $(WERROR)
+  -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unknown-pragmas -Wno-pass-failed $(WERROR)
 LDLIBS += $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm
 LDFLAGS += $(CFLAGS_$(MODE)) -fopenmp
 

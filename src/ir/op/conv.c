@@ -1,0 +1,89 @@
+/* Conv and its gradients. |Y - Y64| <= gamma(C / group * kH * kW) sum |w||x|, of f32 sums in any order. */
+#include "ir/op/emit.h"
+#include "ir/op/rule.h"
+#include "ir/op/window.h"
+
+/* The outputs that one tap contributes to, from (y, x) on, and the first input that it reads there. */
+typedef struct rectangle {
+    int64_t y, x, height, width, in_y, in_x;
+} rectangle;
+
+static rectangle tap_rectangle(const deft_window *w, int64_t ky, int64_t kx) {
+    int64_t y_begin, y_end, x_begin, x_end;
+    deft_window_outputs(w, 0, ky, &y_begin, &y_end);
+    deft_window_outputs(w, 1, kx, &x_begin, &x_end);
+    if (y_begin == y_end || x_begin == x_end) return (rectangle){.height = 0};
+    return (rectangle){.y = y_begin,
+                       .x = x_begin,
+                       .height = y_end - y_begin,
+                       .width = x_end - x_begin,
+                       .in_y = y_begin * w->stride[0] + ky * w->dilation[0] - w->pad_begin[0],
+                       .in_x = x_begin * w->stride[1] + kx * w->dilation[1] - w->pad_begin[1]};
+}
+
+#define BODY "ir/op/conv_body.h"
+#include "ir/op/each_real.h"
+
+deft_status deft_shape_conv(const deft_op_call *call) {
+    deft_window window;
+    deft_tensor out = {.dtype = call->in[0]->dtype};
+    DEFT_TRY(deft_rule_require_real(call, 0, 2));
+    DEFT_TRY(deft_window_of_conv(call, call->in[0], call->in[1], &window));
+    deft_window_out_shape(&window, &out);
+    DEFT_TRY(deft_rule_set_out_like(call, 0, &out));
+    if (call->in_count < 3 || !call->in[2]) return DEFT_OK;
+    deft_tensor bias = {.dtype = out.dtype, .rank = 1, .dims = {window.filters}};
+    return deft_rule_require_shape(call, 2, &bias, "the bias, one for each filter");
+}
+
+/* Gradients have dy in input 0; x and the weight are inputs x and w. */
+static deft_status check_gradient(const deft_op_call *call, int x, int w) {
+    deft_window window;
+    deft_tensor out = {.dtype = call->in[0]->dtype};
+    DEFT_TRY(deft_rule_require_real(call, 0, 2));
+    DEFT_TRY(deft_window_of_conv(call, call->in[x], call->in[w], &window));
+    deft_window_out_shape(&window, &out);
+    return deft_rule_require_shape(call, 0, &out, "the gradient of the output");
+}
+
+deft_status deft_shape_conv_input_grad(const deft_op_call *call) {
+    DEFT_TRY(check_gradient(call, 2, 1));
+    return deft_rule_set_out_like(call, 0, call->in[2]);
+}
+
+deft_status deft_shape_conv_weight_grad(const deft_op_call *call) {
+    DEFT_TRY(check_gradient(call, 1, 2));
+    return deft_rule_set_out_like(call, 0, call->in[2]);
+}
+
+deft_status deft_shape_conv_bias_grad(const deft_op_call *call) {
+    DEFT_TRY(deft_rule_require_real(call, 0, 0));
+    DEFT_TRY(deft_rule_require_rank(call, 0, 2, false));
+    return deft_rule_set_out(call, 0, call->in[0]->dtype, 1, &call->in[0]->dims[1]);
+}
+
+deft_status deft_forward_conv(const deft_op_call *call) {
+    return deft_rule_by_real(call, conv_f32, conv_f64);
+}
+
+deft_status deft_forward_conv_input_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, conv_input_grad_f32, conv_input_grad_f64);
+}
+
+deft_status deft_forward_conv_weight_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, conv_weight_grad_f32, conv_weight_grad_f64);
+}
+
+deft_status deft_forward_conv_bias_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, conv_bias_grad_f32, conv_bias_grad_f64);
+}
+
+deft_status deft_gradient_conv(deft_gradient *gradient) {
+    int dy = gradient->out_grad[0], x = gradient->in[0], w = gradient->in[1], *in_grad = gradient->in_grad;
+    if (gradient->wanted[0])
+        DEFT_TRY(deft_emit_with_attrs(gradient, DEFT_OP_CONV_INPUT_GRAD, &in_grad[0], 3, dy, w, x));
+    if (gradient->wanted[1])
+        DEFT_TRY(deft_emit_with_attrs(gradient, DEFT_OP_CONV_WEIGHT_GRAD, &in_grad[1], 3, dy, x, w));
+    if (gradient->in_count < 3 || !gradient->wanted[2]) return DEFT_OK;
+    return deft_emit(gradient, DEFT_OP_CONV_BIAS_GRAD, &in_grad[2], 1, dy);
+}

@@ -1,0 +1,145 @@
+/* Conv and its gradients of one floating type, planes and taps as plain loops: see each_real.h. A plane is one image's
+ * channel; a tap is one weight's position (ky, kx), and meets a rectangle of the output. */
+
+/* y += weight * x at the tap. */
+static void TYPED(add_tap)(const deft_window *w, int64_t ky, int64_t kx, REAL weight, const REAL *x, REAL *y) {
+    rectangle r = tap_rectangle(w, ky, kx);
+    for (int64_t i = 0; i < r.height; i++) {
+        const REAL *restrict x_row = x + (r.in_y + i * w->stride[0]) * w->in[1] + r.in_x;
+        REAL *restrict y_row = y + (r.y + i) * w->out[1] + r.x;
+        if (w->stride[1] == 1) {
+#pragma omp simd
+            for (int64_t j = 0; j < r.width; j++)
+                y_row[j] += weight * x_row[j];
+        } else {
+            for (int64_t j = 0; j < r.width; j++)
+                y_row[j] += weight * x_row[j * w->stride[1]];
+        }
+    }
+}
+
+/* x at the tap += weight * dy. */
+static void TYPED(add_tap_back)(const deft_window *w, int64_t ky, int64_t kx, REAL weight, const REAL *dy, REAL *dx) {
+    rectangle r = tap_rectangle(w, ky, kx);
+    for (int64_t i = 0; i < r.height; i++) {
+        REAL *restrict dx_row = dx + (r.in_y + i * w->stride[0]) * w->in[1] + r.in_x;
+        const REAL *restrict dy_row = dy + (r.y + i) * w->out[1] + r.x;
+        if (w->stride[1] == 1) {
+#pragma omp simd
+            for (int64_t j = 0; j < r.width; j++)
+                dx_row[j] += weight * dy_row[j];
+        } else {
+            for (int64_t j = 0; j < r.width; j++)
+                dx_row[j * w->stride[1]] += weight * dy_row[j];
+        }
+    }
+}
+
+/* The sum of dy * x at the tap. */
+static REAL TYPED(dot_tap)(const deft_window *w, int64_t ky, int64_t kx, const REAL *dy, const REAL *x) {
+    rectangle r = tap_rectangle(w, ky, kx);
+    REAL sum = 0;
+    for (int64_t i = 0; i < r.height; i++) {
+        const REAL *x_row = x + (r.in_y + i * w->stride[0]) * w->in[1] + r.in_x;
+        const REAL *dy_row = dy + (r.y + i) * w->out[1] + r.x;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < r.width; j++)
+            sum += dy_row[j] * x_row[j * w->stride[1]];
+    }
+    return sum;
+}
+
+static deft_status TYPED(conv)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_conv(call, call->in[0], call->in[1], &w));
+    const REAL *x = call->in[0]->data, *weights = call->in[1]->data;
+    const REAL *bias = call->in_count > 2 && call->in[2] ? call->in[2]->data : NULL;
+    REAL *y = call->out[0]->data;
+    int64_t in_plane = w.in[0] * w.in[1], out_plane = w.out[0] * w.out[1], taps = w.kernel[0] * w.kernel[1];
+    int64_t depth = w.channels / w.groups;
+    int threads = deft_rule_threads(call, w.batch * w.filters * out_plane);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t plane = 0; plane < w.batch * w.filters; plane++) {
+        int64_t image = plane / w.filters, filter = plane % w.filters;
+        int64_t first = filter / (w.filters / w.groups) * depth;
+        REAL *to = y + plane * out_plane;
+        for (int64_t i = 0; i < out_plane; i++)
+            to[i] = bias ? bias[filter] : 0;
+        for (int64_t c = 0; c < depth; c++)
+            for (int64_t tap = 0; tap < taps; tap++)
+                TYPED(add_tap)
+        (&w, tap / w.kernel[1], tap % w.kernel[1], weights[(filter * depth + c) * taps + tap],
+         x + (image * w.channels + first + c) * in_plane, to);
+    }
+    return DEFT_OK;
+}
+
+/* (dy, W, x) */
+static deft_status TYPED(conv_input_grad)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_conv(call, call->in[2], call->in[1], &w));
+    const REAL *dy = call->in[0]->data, *weights = call->in[1]->data;
+    REAL *dx = call->out[0]->data;
+    int64_t in_plane = w.in[0] * w.in[1], out_plane = w.out[0] * w.out[1], taps = w.kernel[0] * w.kernel[1];
+    int64_t depth = w.channels / w.groups, breadth = w.filters / w.groups;
+    int threads = deft_rule_threads(call, w.batch * w.channels * in_plane);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t plane = 0; plane < w.batch * w.channels; plane++) {
+        int64_t image = plane / w.channels, channel = plane % w.channels, first = channel / depth * breadth;
+        REAL *to = dx + plane * in_plane;
+        for (int64_t i = 0; i < in_plane; i++)
+            to[i] = 0;
+        for (int64_t filter = first; filter < first + breadth; filter++)
+            for (int64_t tap = 0; tap < taps; tap++)
+                TYPED(add_tap_back)
+        (&w, tap / w.kernel[1], tap % w.kernel[1], weights[(filter * depth + channel % depth) * taps + tap],
+         dy + (image * w.filters + filter) * out_plane, to);
+    }
+    return DEFT_OK;
+}
+
+/* (dy, x, W) */
+static deft_status TYPED(conv_weight_grad)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_conv(call, call->in[1], call->in[2], &w));
+    const REAL *dy = call->in[0]->data, *x = call->in[1]->data;
+    REAL *dw = call->out[0]->data;
+    int64_t in_plane = w.in[0] * w.in[1], out_plane = w.out[0] * w.out[1], taps = w.kernel[0] * w.kernel[1];
+    int64_t depth = w.channels / w.groups;
+    int threads = deft_rule_threads(call, w.batch * w.filters * out_plane);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t kernel = 0; kernel < w.filters * depth; kernel++) {
+        int64_t filter = kernel / depth, channel = filter / (w.filters / w.groups) * depth + kernel % depth;
+        for (int64_t tap = 0; tap < taps; tap++) {
+            REAL sum = 0;
+            for (int64_t image = 0; image < w.batch; image++)
+                sum += TYPED(dot_tap)(&w, tap / w.kernel[1], tap % w.kernel[1],
+                                      dy + (image * w.filters + filter) * out_plane,
+                                      x + (image * w.channels + channel) * in_plane);
+            dw[kernel * taps + tap] = sum;
+        }
+    }
+    return DEFT_OK;
+}
+
+static deft_status TYPED(conv_bias_grad)(const deft_op_call *call) {
+    const deft_tensor *in = call->in[0];
+    const REAL *dy = in->data;
+    REAL *db = call->out[0]->data;
+    int64_t batch = in->dims[0], channels = in->dims[1], plane = deft_rule_product(in->dims, 2, in->rank);
+    int threads = deft_rule_threads(call, batch * channels * plane);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t c = 0; c < channels; c++) {
+        double total = 0;
+        for (int64_t image = 0; image < batch; image++) {
+            const REAL *from = dy + (image * channels + c) * plane;
+            REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t i = 0; i < plane; i++)
+                sum += from[i];
+            total += sum;
+        }
+        db[c] = (REAL)total;
+    }
+    return DEFT_OK;
+}

@@ -1,0 +1,126 @@
+/* MaxPool, AveragePool, GlobalAveragePool and their gradients. A window with a NaN has the maximum NaN, as in PyTorch;
+ * of padding only, -inf. */
+#include "ir/op/emit.h"
+#include "ir/op/rule.h"
+#include "ir/op/window.h"
+
+/* The input positions begin, begin + dilation, ... < end that one output reads along an axis. */
+typedef struct span {
+    int64_t begin, end;
+} span;
+
+static inline span window_span(const deft_window *w, int axis, int64_t output) {
+    int64_t first, past, start = output * w->stride[axis] - w->pad_begin[axis];
+    deft_window_taps(w, axis, output, &first, &past);
+    return (span){start + first * w->dilation[axis], start + past * w->dilation[axis]};
+}
+
+static inline int64_t span_count(span s, int64_t dilation) {
+    return (s.end - s.begin) / dilation;
+}
+
+/* Taps of a window along an axis that lie on the input or its padding, not beyond as ceil_mode has it. */
+static inline int64_t padded_count(const deft_window *w, int axis, int64_t output) {
+    int64_t room = w->in[axis] + w->pad_begin[axis] + w->pad_end[axis] - output * w->stride[axis];
+    int64_t taps = (room + w->dilation[axis] - 1) / w->dilation[axis];
+    return taps < w->kernel[axis] ? taps : w->kernel[axis];
+}
+
+/* What a window's sum is divided by; at least 1. */
+static inline int64_t divisor(const deft_window *w, bool include_pad, int64_t oy, int64_t ox, span rows, span columns) {
+    int64_t count = include_pad ? padded_count(w, 0, oy) * padded_count(w, 1, ox)
+                                : span_count(rows, w->dilation[0]) * span_count(columns, w->dilation[1]);
+    return count > 0 ? count : 1;
+}
+
+#define BODY "ir/op/pool_body.h"
+#include "ir/op/each_real.h"
+
+static deft_status pooled_shape(const deft_op_call *call, const deft_tensor *x, deft_tensor *out) {
+    deft_window window;
+    DEFT_TRY(deft_window_of_pool(call, x, &window));
+    *out = (deft_tensor){.dtype = x->dtype};
+    deft_window_out_shape(&window, out);
+    return DEFT_OK;
+}
+
+deft_status deft_shape_pool(const deft_op_call *call) {
+    deft_tensor out;
+    DEFT_TRY(deft_rule_require_real(call, 0, 0));
+    DEFT_TRY(pooled_shape(call, call->in[0], &out));
+    return deft_rule_set_out_like(call, 0, &out);
+}
+
+/* (dy, x) */
+deft_status deft_shape_pool_grad(const deft_op_call *call) {
+    deft_tensor out;
+    DEFT_TRY(deft_rule_require_real(call, 0, 1));
+    DEFT_TRY(pooled_shape(call, call->in[1], &out));
+    DEFT_TRY(deft_rule_require_shape(call, 0, &out, "the gradient of the output"));
+    return deft_rule_set_out_like(call, 0, call->in[1]);
+}
+
+static void global_shape(const deft_tensor *x, deft_tensor *out) {
+    *out = *x;
+    for (int i = 2; i < x->rank; i++)
+        out->dims[i] = 1;
+}
+
+deft_status deft_shape_global_average_pool(const deft_op_call *call) {
+    deft_tensor out;
+    DEFT_TRY(deft_rule_require_real(call, 0, 0));
+    DEFT_TRY(deft_rule_require_rank(call, 0, 3, false));
+    global_shape(call->in[0], &out);
+    return deft_rule_set_out_like(call, 0, &out);
+}
+
+/* (dy, x) */
+deft_status deft_shape_global_average_pool_grad(const deft_op_call *call) {
+    deft_tensor out;
+    DEFT_TRY(deft_rule_require_real(call, 0, 1));
+    DEFT_TRY(deft_rule_require_rank(call, 1, 3, false));
+    global_shape(call->in[1], &out);
+    DEFT_TRY(deft_rule_require_shape(call, 0, &out, "the gradient of the output"));
+    return deft_rule_set_out_like(call, 0, call->in[1]);
+}
+
+deft_status deft_forward_max_pool(const deft_op_call *call) {
+    return deft_rule_by_real(call, max_pool_f32, max_pool_f64);
+}
+
+deft_status deft_forward_max_pool_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, max_pool_grad_f32, max_pool_grad_f64);
+}
+
+deft_status deft_forward_average_pool(const deft_op_call *call) {
+    return deft_rule_by_real(call, average_pool_f32, average_pool_f64);
+}
+
+deft_status deft_forward_average_pool_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, average_pool_grad_f32, average_pool_grad_f64);
+}
+
+deft_status deft_forward_global_average_pool(const deft_op_call *call) {
+    return deft_rule_by_real(call, global_average_pool_f32, global_average_pool_f64);
+}
+
+deft_status deft_forward_global_average_pool_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, global_average_pool_grad_f32, global_average_pool_grad_f64);
+}
+
+/* (dy, x), with the attributes. */
+static deft_status emit_pool_grad(deft_gradient *gradient, deft_op op) {
+    return deft_emit_with_attrs(gradient, op, &gradient->in_grad[0], 2, gradient->out_grad[0], gradient->in[0]);
+}
+
+deft_status deft_gradient_max_pool(deft_gradient *gradient) {
+    return emit_pool_grad(gradient, DEFT_OP_MAX_POOL_GRAD);
+}
+
+deft_status deft_gradient_average_pool(deft_gradient *gradient) {
+    return emit_pool_grad(gradient, DEFT_OP_AVERAGE_POOL_GRAD);
+}
+
+deft_status deft_gradient_global_average_pool(deft_gradient *gradient) {
+    return emit_pool_grad(gradient, DEFT_OP_GLOBAL_AVERAGE_POOL_GRAD);
+}

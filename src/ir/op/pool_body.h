@@ -1,0 +1,174 @@
+/* Pooling and its gradients of one floating type, a plane (one image's channel) at a time: see each_real.h. */
+
+/* The first maximum of a window, or the first NaN; -1 where the window holds padding only. */
+static inline int64_t TYPED(first_maximum)(const deft_window *w, span y, span x, const REAL *from, REAL *maximum) {
+    int64_t best = -1;
+    REAL value = -INFINITY;
+    for (int64_t iy = y.begin; iy < y.end; iy += w->dilation[0])
+        for (int64_t ix = x.begin; ix < x.end; ix += w->dilation[1]) {
+            REAL candidate = from[iy * w->in[1] + ix];
+            bool better = candidate > value || (candidate != candidate && value == value);
+            if (best >= 0 && !better) continue;
+            best = iy * w->in[1] + ix;
+            value = candidate;
+        }
+    *maximum = value;
+    return best;
+}
+
+/* y = the greater of y and x, or the one that is NaN. */
+static inline __attribute__((always_inline)) void TYPED(raise_row)(const REAL *restrict x, int64_t stride,
+                                                                   REAL *restrict y, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        REAL candidate = x[i * stride], value = y[i];
+        REAL greater = candidate > value ? candidate : value;
+        y[i] = candidate != candidate ? candidate : greater;
+    }
+}
+
+static void TYPED(max_pool_row)(const deft_window *w, int64_t oy, const REAL *x, REAL *y) {
+    span rows = window_span(w, 0, oy);
+    for (int64_t ox = 0; ox < w->out[1]; ox++)
+        y[ox] = -INFINITY;
+    for (int64_t iy = rows.begin; iy < rows.end; iy += w->dilation[0])
+        for (int64_t kx = 0; kx < w->kernel[1]; kx++) {
+            int64_t begin, end;
+            deft_window_outputs(w, 1, kx, &begin, &end);
+            if (begin == end) continue;
+            const REAL *from = x + iy * w->in[1] + begin * w->stride[1] + kx * w->dilation[1] - w->pad_begin[1];
+            if (w->stride[1] == 1)
+                TYPED(raise_row)(from, 1, y + begin, end - begin);
+            else if (w->stride[1] == 2)
+                TYPED(raise_row)(from, 2, y + begin, end - begin);
+            else
+                TYPED(raise_row)(from, w->stride[1], y + begin, end - begin);
+        }
+}
+
+static deft_status TYPED(max_pool)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_pool(call, call->in[0], &w));
+    const REAL *x = call->in[0]->data;
+    REAL *y = call->out[0]->data;
+    int threads = deft_rule_threads(call, deft_tensor_count(call->in[0]));
+#pragma omp parallel for num_threads(threads)
+    for (int64_t plane = 0; plane < w.batch * w.channels; plane++)
+        for (int64_t oy = 0; oy < w.out[0]; oy++)
+            TYPED(max_pool_row)(&w, oy, x + plane * w.in[0] * w.in[1], y + (plane * w.out[0] + oy) * w.out[1]);
+    return DEFT_OK;
+}
+
+static void TYPED(max_pool_grad_plane)(const deft_window *w, const REAL *dy, const REAL *x, REAL *dx) {
+    for (int64_t i = 0; i < w->in[0] * w->in[1]; i++)
+        dx[i] = 0;
+    for (int64_t oy = 0; oy < w->out[0]; oy++) {
+        span rows = window_span(w, 0, oy);
+        for (int64_t ox = 0; ox < w->out[1]; ox++) {
+            REAL maximum;
+            int64_t best = TYPED(first_maximum)(w, rows, window_span(w, 1, ox), x, &maximum);
+            if (best >= 0) dx[best] += dy[oy * w->out[1] + ox];
+        }
+    }
+}
+
+static deft_status TYPED(max_pool_grad)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_pool(call, call->in[1], &w));
+    int64_t in_plane = w.in[0] * w.in[1], out_plane = w.out[0] * w.out[1];
+    int threads = deft_rule_threads(call, deft_tensor_count(call->in[1]));
+#pragma omp parallel for num_threads(threads)
+    for (int64_t plane = 0; plane < w.batch * w.channels; plane++)
+        TYPED(max_pool_grad_plane)
+    (&w, (const REAL *)call->in[0]->data + plane * out_plane, (const REAL *)call->in[1]->data + plane * in_plane,
+     (REAL *)call->out[0]->data + plane * in_plane);
+    return DEFT_OK;
+}
+
+static void TYPED(average_pool_plane)(const deft_window *w, bool include_pad, const REAL *x, REAL *y) {
+    for (int64_t oy = 0; oy < w->out[0]; oy++) {
+        span rows = window_span(w, 0, oy);
+        for (int64_t ox = 0; ox < w->out[1]; ox++) {
+            span columns = window_span(w, 1, ox);
+            REAL sum = 0;
+            for (int64_t iy = rows.begin; iy < rows.end; iy += w->dilation[0])
+                for (int64_t ix = columns.begin; ix < columns.end; ix += w->dilation[1])
+                    sum += x[iy * w->in[1] + ix];
+            y[oy * w->out[1] + ox] = sum / (REAL)divisor(w, include_pad, oy, ox, rows, columns);
+        }
+    }
+}
+
+static deft_status TYPED(average_pool)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_pool(call, call->in[0], &w));
+    bool include_pad = deft_attr_int(call->attrs, "count_include_pad", 0) != 0;
+    const REAL *x = call->in[0]->data;
+    REAL *y = call->out[0]->data;
+    int threads = deft_rule_threads(call, deft_tensor_count(call->in[0]));
+#pragma omp parallel for num_threads(threads)
+    for (int64_t plane = 0; plane < w.batch * w.channels; plane++)
+        TYPED(average_pool_plane)(&w, include_pad, x + plane * w.in[0] * w.in[1], y + plane * w.out[0] * w.out[1]);
+    return DEFT_OK;
+}
+
+static void TYPED(average_pool_grad_plane)(const deft_window *w, bool include_pad, const REAL *dy, REAL *dx) {
+    for (int64_t i = 0; i < w->in[0] * w->in[1]; i++)
+        dx[i] = 0;
+    for (int64_t oy = 0; oy < w->out[0]; oy++) {
+        span rows = window_span(w, 0, oy);
+        for (int64_t ox = 0; ox < w->out[1]; ox++) {
+            span columns = window_span(w, 1, ox);
+            REAL share = dy[oy * w->out[1] + ox] / (REAL)divisor(w, include_pad, oy, ox, rows, columns);
+            for (int64_t iy = rows.begin; iy < rows.end; iy += w->dilation[0])
+                for (int64_t ix = columns.begin; ix < columns.end; ix += w->dilation[1])
+                    dx[iy * w->in[1] + ix] += share;
+        }
+    }
+}
+
+static deft_status TYPED(average_pool_grad)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_pool(call, call->in[1], &w));
+    bool include_pad = deft_attr_int(call->attrs, "count_include_pad", 0) != 0;
+    int64_t in_plane = w.in[0] * w.in[1], out_plane = w.out[0] * w.out[1];
+    int threads = deft_rule_threads(call, deft_tensor_count(call->in[1]));
+#pragma omp parallel for num_threads(threads)
+    for (int64_t plane = 0; plane < w.batch * w.channels; plane++)
+        TYPED(average_pool_grad_plane)
+    (&w, include_pad, (const REAL *)call->in[0]->data + plane * out_plane,
+     (REAL *)call->out[0]->data + plane * in_plane);
+    return DEFT_OK;
+}
+
+static deft_status TYPED(global_average_pool)(const deft_op_call *call) {
+    const deft_tensor *in = call->in[0];
+    const REAL *x = in->data;
+    REAL *y = call->out[0]->data;
+    int64_t planes = in->dims[0] * in->dims[1], plane = deft_rule_product(in->dims, 2, in->rank);
+    int threads = deft_rule_threads(call, planes * plane);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t p = 0; p < planes; p++) {
+        REAL sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = 0; i < plane; i++)
+            sum += x[p * plane + i];
+        y[p] = sum / (REAL)plane;
+    }
+    return DEFT_OK;
+}
+
+static deft_status TYPED(global_average_pool_grad)(const deft_op_call *call) {
+    const deft_tensor *in = call->in[1];
+    const REAL *dy = call->in[0]->data;
+    REAL *dx = call->out[0]->data;
+    int64_t planes = in->dims[0] * in->dims[1], plane = deft_rule_product(in->dims, 2, in->rank);
+    int threads = deft_rule_threads(call, planes * plane);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t p = 0; p < planes; p++) {
+        REAL share = dy[p] / (REAL)plane;
+        for (int64_t i = 0; i < plane; i++)
+            dx[p * plane + i] = share;
+    }
+    return DEFT_OK;
+}
