@@ -388,6 +388,8 @@ static deft_status open_zip(deft_context *ctx, const void *data, size_t bytes, z
 }
 
 deft_status deft_npz_parse(deft_context *ctx, const void *data, size_t bytes, deft_npz *npz) {
+    /* To libzip, nothing at all is an empty zip. */
+    if (bytes == 0) return deft_fail(ctx, DEFT_INVALID, "not an .npz (a zip of arrays): it is empty");
     deft_npz read = {.ctx = ctx};
     uint64_t packed_bytes = 0;
     zip_t *zip = NULL;

@@ -48,18 +48,16 @@ static int64_t tenth(int64_t count) {
 
 /* ---- mnist ----------------------------------------------------------------------------------------------------- */
 
-/* Loads DIR/NAME, of the given rank and not empty. */
+/* Loads DIR/NAME, of the given rank and not empty. The caller releases the tensor's data, after a failure too. */
 static deft_status load_idx(deft_context *ctx, const char *dir, const char *name, int rank, deft_tensor *tensor) {
     char path[4096], text[DEFT_SHAPE_TEXT_BYTES];
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
         return deft_fail(ctx, DEFT_INVALID, "mnist: the folder's name is too long");
     DEFT_TRY(deft_idx_load(ctx, path, tensor));
     if (tensor->rank == rank && deft_tensor_count(tensor) > 0) return DEFT_OK;
-    deft_status status = deft_fail(ctx, DEFT_INVALID, "%s: shape %s: expected %s, none of them 0", path,
-                                   deft_shape_text(tensor, text, sizeof text),
-                                   rank == 3 ? "pictures (count x height x width)" : "labels (count)");
-    deft_release(ctx, tensor->data);
-    return status;
+    return deft_fail(ctx, DEFT_INVALID, "%s: shape %s: expected %s, none of them 0", path,
+                     deft_shape_text(tensor, text, sizeof text),
+                     rank == 3 ? "pictures (count x height x width)" : "labels (count)");
 }
 
 static deft_status check_mnist_pair(deft_context *ctx, const char *dir, const char *stem, const deft_tensor *images,

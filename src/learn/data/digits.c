@@ -114,10 +114,10 @@ static style style_draw(deft_rng *rng) {
     style s;
     for (int i = 0; i < GRID; i++)
         for (int j = 0; j < GRID; j++) {
-            s.bend[i][j].x = between(rng, -0.16f, 0.16f);
-            s.bend[i][j].y = between(rng, -0.16f, 0.16f);
+            s.bend[i][j].x = between(rng, -0.14f, 0.14f);
+            s.bend[i][j].y = between(rng, -0.14f, 0.14f);
         }
-    float width = between(rng, 10.0f, 18.0f), height = between(rng, 15.0f, 21.0f), slant = between(rng, -0.3f, 0.3f);
+    float width = between(rng, 11.0f, 17.0f), height = between(rng, 16.0f, 21.0f), slant = between(rng, -0.25f, 0.25f);
     /* An angle of -20 to 20 degrees, by the tangent of its half. */
     float t = between(rng, -0.176f, 0.176f);
     float cosine = (1.0f - t * t) / (1.0f + t * t), sine = 2.0f * t / (1.0f + t * t);
@@ -125,12 +125,12 @@ static style style_draw(deft_rng *rng) {
     s.yx = sine * width;
     s.xy = (cosine * slant - sine) * height;
     s.yy = (sine * slant + cosine) * height;
-    s.centre.x = between(rng, -2.5f, 2.5f) + 0.5f * SIZE;
-    s.centre.y = between(rng, -2.5f, 2.5f) + 0.5f * SIZE;
-    s.radius = between(rng, 0.5f, 1.7f);
+    s.centre.x = between(rng, -2.0f, 2.0f) + 0.5f * SIZE;
+    s.centre.y = between(rng, -2.0f, 2.0f) + 0.5f * SIZE;
+    s.radius = between(rng, 0.6f, 1.7f);
     s.blur = between(rng, 0.0f, 0.25f);
     s.ink = between(rng, 0.6f, 1.0f);
-    s.noise = between(rng, 0.0f, 0.15f);
+    s.noise = between(rng, 0.0f, 0.12f);
     return s;
 }
 
@@ -198,7 +198,7 @@ static void draw_stroke(const style *s, const point *marks, int count, float dis
 }
 
 static void draw_glyph(deft_rng *rng, const style *s, const mark *marks, float distance2[SIZE][SIZE]) {
-    const float jitter = 0.04f;
+    const float jitter = 0.035f;
     point stroke[MARKS_MAX];
     int count = 0;
     for (int i = 0;; i++) {

@@ -1,0 +1,426 @@
+#include "tests/support.h"
+
+#include "base/core/file.h"
+#include "base/tensor/npy.h"
+#include "learn/data/dataset.h"
+#include "learn/data/digits.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void expect_failure(deft_context *ctx, const char *spec, deft_status wanted, const char *message) {
+    deft_dataset *set = NULL;
+    deft_status status = deft_dataset_open(ctx, spec, &set);
+    if (status != wanted || !strstr(deft_context_message(ctx), message))
+        fail_msg("%s: %s (%s), expected %s (...%s...)", spec, deft_status_name(status), deft_context_message(ctx),
+                 deft_status_name(wanted), message);
+    assert_null(set);
+    assert_int_equal(atomic_load(&ctx->live_bytes), 0);
+}
+
+static deft_dataset *open_set(deft_context *ctx, const char *spec) {
+    deft_dataset *set = NULL;
+    if (deft_dataset_open(ctx, spec, &set) != DEFT_OK) fail_msg("%s", deft_context_message(ctx));
+    assert_string_equal(set->spec, spec);
+    return set;
+}
+
+static void expect_counts(const deft_dataset *set, int64_t train, int64_t validation, int64_t test) {
+    assert_int_equal(set->split[DEFT_TRAIN].count, train);
+    assert_int_equal(set->split[DEFT_VALIDATION].count, validation);
+    assert_int_equal(set->split[DEFT_TEST].count, test);
+}
+
+static void test_specs(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    static const char *const unknown[] = {"", "mnist", "mnist:", "npz:", "digit", "digits2", "Digits", "csv:a"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        expect_failure(ctx, unknown[i], DEFT_INVALID, "expected mnist:DIR, npz:FILE or digits[:N]");
+    static const char *const numbers[] = {"digits:",        "digits:0",   "digits:9",
+                                          "digits:-20",     "digits: 20", "digits:20x",
+                                          "digits:1000001", "digits:1e3", "digits:99999999999999999999"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        expect_failure(ctx, numbers[i], DEFT_INVALID, "expected a number of pictures, 10 to 1000000");
+    test_context_free(ctx);
+}
+
+/* ---- digits ---------------------------------------------------------------------------------------------------- */
+
+static bool holds(const deft_samples *samples, const float *x, int64_t size) {
+    for (int64_t i = 0; i < samples->count; i++)
+        if (memcmp(samples->x + i * size, x, (size_t)size * sizeof *x) == 0) return true;
+    return false;
+}
+
+static void test_digits(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_dataset *small = open_set(ctx, "digits:205"), *large = open_set(ctx, "digits:600");
+    expect_counts(small, 165, 20, 20);
+    expect_counts(large, 480, 60, 60);
+    assert_int_equal(small->classes, 10);
+    assert_int_equal(small->sample_rank, 3);
+    assert_memory_equal(small->sample_dims, ((int64_t[]){1, 28, 28}), 3 * sizeof(int64_t));
+    assert_int_equal(small->sample_count, 784);
+    for (int split = 0; split < DEFT_SPLITS; split++) {
+        const deft_samples *few = &small->split[split];
+        /* A smaller set is the beginning of a larger one, split by split, and shares nothing with its other splits. */
+        assert_memory_equal(few->x, large->split[split].x, (size_t)few->count * 784 * sizeof(float));
+        assert_memory_equal(few->y, large->split[split].y, (size_t)few->count * sizeof(int32_t));
+        for (int other = 0; other < DEFT_SPLITS; other++)
+            assert_int_equal(holds(&large->split[other], few->x, 784), other == split);
+    }
+    deft_dataset_free(small);
+    deft_dataset_free(large);
+    deft_dataset_free(NULL);
+    test_context_free(ctx);
+}
+
+/* The same pictures with any number of threads and any seed of the context. */
+static void test_digits_depend_on_nothing_else(void **state) {
+    (void)state;
+    deft_context *one, *three;
+    deft_context_options options = {.cache_directory = "", .threads = 1, .seed = 1};
+    assert_int_equal(deft_context_new(&options, &one), DEFT_OK);
+    options.threads = 3;
+    options.seed = 2;
+    assert_int_equal(deft_context_new(&options, &three), DEFT_OK);
+    deft_dataset *a = open_set(one, "digits:100"), *b = open_set(three, "digits:100");
+    assert_memory_equal(a->memory[0], b->memory[0], 100 * 784 * sizeof(float));
+    assert_memory_equal(a->memory[1], b->memory[1], 100 * sizeof(int32_t));
+    deft_dataset_free(a);
+    deft_dataset_free(b);
+    test_context_free(one);
+    test_context_free(three);
+}
+
+static bool stop(void *user, const char *what, double done) {
+    (void)user;
+    (void)what;
+    (void)done;
+    return false;
+}
+
+static void test_digits_can_be_stopped(void **state) {
+    (void)state;
+    deft_context *ctx;
+    deft_context_options options = {.cache_directory = "", .progress = stop};
+    assert_int_equal(deft_context_new(&options, &ctx), DEFT_OK);
+    expect_failure(ctx, "digits:3000", DEFT_CANCELLED, "drawing digits");
+    test_context_free(ctx);
+}
+
+static void test_gather(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_dataset *set = open_set(ctx, "digits:100");
+    const int64_t order[] = {7, 3, 3, 79, 0};
+    float *x = calloc(3 * 784, sizeof *x);
+    int32_t y[3];
+    deft_dataset_gather(set, DEFT_TRAIN, order, 1, 3, x, y);
+    for (int i = 0; i < 3; i++) {
+        assert_memory_equal(x + i * 784, set->split[DEFT_TRAIN].x + order[1 + i] * 784, 784 * sizeof *x);
+        assert_int_equal(y[i], set->split[DEFT_TRAIN].y[order[1 + i]]);
+    }
+    deft_dataset_gather(set, DEFT_TEST, order, 4, 1, x, NULL);
+    assert_memory_equal(x, set->split[DEFT_TEST].x, 784 * sizeof *x);
+    free(x);
+    deft_dataset_free(set);
+    test_context_free(ctx);
+}
+
+/* ---- mnist ----------------------------------------------------------------------------------------------------- */
+
+/* An IDX file of `count` pictures of 2 x 3 (rank 3) or labels (rank 1): pixel p of picture i is i + p, label i is i
+ * % 10. */
+static void write_idx(deft_context *ctx, const char *path, int rank, int count) {
+    unsigned char data[4096] = {0, 0, 8, (unsigned char)rank, 0, 0, (unsigned char)(count >> 8), (unsigned char)count};
+    int used = 4 + 4 * rank, pixels = rank == 3 ? 6 : 1;
+    if (rank == 3) {
+        data[11] = 2;
+        data[15] = 3;
+    }
+    for (int i = 0; i < count; i++)
+        for (int p = 0; p < pixels; p++)
+            data[used++] = (unsigned char)(rank == 3 ? i + p : i % 10);
+    assert_int_equal(deft_file_write(ctx, path, data, (size_t)used), DEFT_OK);
+}
+
+static void write_mnist(deft_context *ctx, int train, int test) {
+    mkdir("m", 0755);
+    write_idx(ctx, "m/train-images-idx3-ubyte", 3, train);
+    write_idx(ctx, "m/train-labels-idx1-ubyte", 1, train);
+    write_idx(ctx, "m/t10k-images-idx3-ubyte", 3, test);
+    write_idx(ctx, "m/t10k-labels-idx1-ubyte", 1, test);
+}
+
+static void test_mnist(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    write_mnist(ctx, 50, 12);
+    deft_dataset *set = open_set(ctx, "mnist:m");
+    expect_counts(set, 45, 5, 12);
+    assert_int_equal(set->classes, 10);
+    assert_int_equal(set->sample_rank, 3);
+    assert_memory_equal(set->sample_dims, ((int64_t[]){1, 2, 3}), 3 * sizeof(int64_t));
+    for (int64_t i = 0; i < 50; i++) {
+        const deft_samples *samples = &set->split[i < 45 ? DEFT_TRAIN : DEFT_VALIDATION];
+        int64_t at = i < 45 ? i : i - 45;
+        assert_int_equal(samples->y[at], i % 10);
+        for (int p = 0; p < 6; p++)
+            assert_true(samples->x[at * 6 + p] == (float)(i + p) / 255.0f);
+    }
+    assert_true(set->split[DEFT_TEST].x[0] == 0 && set->split[DEFT_TEST].y[11] == 1);
+    deft_dataset_free(set);
+    test_context_free(ctx);
+}
+
+static void test_mnist_malformed(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    expect_failure(ctx, "mnist:missing", DEFT_IO, "missing/train-images-idx3-ubyte: cannot open");
+    write_mnist(ctx, 50, 12);
+    write_idx(ctx, "m/train-labels-idx1-ubyte", 1, 49);
+    expect_failure(ctx, "mnist:m", DEFT_INVALID, "train-images has 50 pictures but train-labels 49 labels");
+    write_mnist(ctx, 50, 12);
+    write_idx(ctx, "m/t10k-images-idx3-ubyte", 3, 0);
+    expect_failure(ctx, "mnist:m", DEFT_INVALID, "m/t10k-images-idx3-ubyte: shape 0x2x3");
+    write_mnist(ctx, 50, 12);
+    write_idx(ctx, "m/t10k-labels-idx1-ubyte", 3, 12);
+    expect_failure(ctx, "mnist:m", DEFT_INVALID, "m/t10k-labels-idx1-ubyte: shape 12x2x3: expected labels");
+    write_mnist(ctx, 1, 1);
+    expect_failure(ctx, "mnist:m", DEFT_INVALID, "two or more are needed");
+    write_mnist(ctx, 50, 12);
+    assert_int_equal(deft_file_write(ctx, "m/train-labels-idx1-ubyte", "\0\0\10\1\0\0\0\1\12", 9), DEFT_OK);
+    write_idx(ctx, "m/train-images-idx3-ubyte", 3, 1);
+    expect_failure(ctx, "mnist:m", DEFT_INVALID, "label 0 of train-labels is 10, not 0 to 9");
+    write_mnist(ctx, 50, 12);
+    assert_int_equal(deft_file_write(ctx, "m/t10k-labels-idx1-ubyte", "\37\213\10\0", 4), DEFT_OK);
+    expect_failure(ctx, "mnist:m", DEFT_INVALID, "m/t10k-labels-idx1-ubyte: IDX header: cut off");
+    write_mnist(ctx, 50, 12);
+    unsigned char taller[16 + 12 * 8] = {0, 0, 8, 3, 0, 0, 0, 12, 0, 0, 0, 4, 0, 0, 0, 2};
+    assert_int_equal(deft_file_write(ctx, "m/t10k-images-idx3-ubyte", taller, sizeof taller), DEFT_OK);
+    expect_failure(ctx, "mnist:m", DEFT_INVALID, "the training pictures are 2x3, the test pictures 4x2");
+    test_context_free(ctx);
+}
+
+/* The real one, where it is at hand. */
+static void test_real_mnist(void **state) {
+    (void)state;
+    const char *data = getenv("DEFT_DATA");
+    char spec[4096];
+    snprintf(spec, sizeof spec, "mnist:%s/mnist", data ? data : "");
+    if (!data || access(spec + strlen("mnist:"), R_OK) != 0) {
+        print_message("skip: no MNIST in $DEFT_DATA/mnist\n");
+        skip();
+    }
+    deft_context *ctx = test_context();
+    deft_dataset *set = open_set(ctx, spec);
+    expect_counts(set, 55000, 5000, 10000);
+    assert_int_equal(set->sample_count, 784);
+    assert_int_equal(set->classes, 10);
+    double sum = 0;
+    int64_t seen[10] = {0};
+    for (int split = 0; split < DEFT_SPLITS; split++)
+        for (int64_t i = 0; i < set->split[split].count; i++) {
+            seen[set->split[split].y[i]]++;
+            for (int64_t j = 0; split != DEFT_TEST && j < 784; j++)
+                sum += (double)set->split[split].x[i * 784 + j];
+        }
+    /* MNIST's known mean, and the number of ones in it. */
+    assert_true(fabs(sum / (60000 * 784) - 0.1307) < 0.0001);
+    assert_int_equal(seen[1], 6742 + 1135);
+    deft_dataset_free(set);
+    test_context_free(ctx);
+}
+
+/* ---- npz ------------------------------------------------------------------------------------------------------- */
+
+enum { NPZ_COUNT = 40 };
+
+/* Sample i of 2 x 3 holds 6 i, 6 i + 1, ...; its label is i % 7. */
+typedef struct npz_fixture {
+    float x[NPZ_COUNT * 6];
+    int64_t y[NPZ_COUNT];
+    deft_npz_entry entries[2];
+} npz_fixture;
+
+static void npz_fill(npz_fixture *f) {
+    for (int i = 0; i < NPZ_COUNT * 6; i++)
+        f->x[i] = (float)i;
+    for (int i = 0; i < NPZ_COUNT; i++)
+        f->y[i] = i % 7;
+    f->entries[0] = (deft_npz_entry){"x", {DEFT_F32, 3, {NPZ_COUNT, 2, 3}, f->x}};
+    f->entries[1] = (deft_npz_entry){"y", {DEFT_I64, 1, {NPZ_COUNT}, f->y}};
+}
+
+static void npz_write(deft_context *ctx, const npz_fixture *f, int entries) {
+    assert_int_equal(deft_npz_save(ctx, "a.npz", f->entries, entries), DEFT_OK);
+}
+
+static void test_npz(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    npz_fixture f;
+    npz_fill(&f);
+    npz_write(ctx, &f, 2);
+    deft_dataset *set = open_set(ctx, "npz:a.npz");
+    expect_counts(set, 32, 4, 4);
+    assert_int_equal(set->classes, 7);
+    assert_int_equal(set->sample_rank, 2);
+    assert_memory_equal(set->sample_dims, ((int64_t[]){2, 3}), 2 * sizeof(int64_t));
+    /* Every sample once, in some order, whole and with its own label. */
+    bool seen[NPZ_COUNT] = {false};
+    int in_place = 0;
+    for (int split = 0; split < DEFT_SPLITS; split++)
+        for (int64_t i = 0; i < set->split[split].count; i++) {
+            const float *x = set->split[split].x + i * 6;
+            int number = (int)x[0] / 6;
+            assert_true(number >= 0 && number < NPZ_COUNT && !seen[number]);
+            seen[number] = true;
+            assert_memory_equal(x, f.x + number * 6, 6 * sizeof *x);
+            assert_int_equal(set->split[split].y[i], number % 7);
+            in_place += split == DEFT_TRAIN && number == i;
+        }
+    assert_true(in_place < 10);
+    deft_dataset *again = open_set(ctx, "npz:a.npz");
+    assert_memory_equal(again->memory[0], set->memory[0], sizeof f.x);
+    deft_dataset_free(again);
+    deft_dataset_free(set);
+    test_context_free(ctx);
+}
+
+static void test_npz_types(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    npz_fixture f;
+    npz_fill(&f);
+    /* Without labels. */
+    npz_write(ctx, &f, 1);
+    deft_dataset *set = open_set(ctx, "npz:a.npz");
+    assert_int_equal(set->classes, 0);
+    assert_null(set->split[DEFT_TRAIN].y);
+    float x[6];
+    int32_t label = 77;
+    deft_dataset_gather(set, DEFT_TEST, (int64_t[]){1}, 0, 1, x, &label);
+    assert_int_equal(label, 77);
+    deft_dataset_free(set);
+
+    /* f64 samples and whole f32 labels; u8 samples are not scaled. */
+    double wide[NPZ_COUNT * 6];
+    uint8_t bytes[NPZ_COUNT * 6];
+    float labels[NPZ_COUNT];
+    for (int i = 0; i < NPZ_COUNT * 6; i++) {
+        wide[i] = i;
+        bytes[i] = (uint8_t)i;
+    }
+    for (int i = 0; i < NPZ_COUNT; i++)
+        labels[i] = (float)(i % 7);
+    f.entries[0].tensor = (deft_tensor){DEFT_F64, 2, {NPZ_COUNT, 6}, wide};
+    f.entries[1].tensor = (deft_tensor){DEFT_F32, 1, {NPZ_COUNT}, labels};
+    npz_write(ctx, &f, 2);
+    set = open_set(ctx, "npz:a.npz");
+    f.entries[0].tensor = (deft_tensor){DEFT_U8, 2, {NPZ_COUNT, 6}, bytes};
+    npz_write(ctx, &f, 2);
+    deft_dataset *other = open_set(ctx, "npz:a.npz");
+    assert_int_equal(other->classes, 7);
+    assert_memory_equal(set->memory[0], other->memory[0], sizeof(float) * NPZ_COUNT * 6);
+    assert_memory_equal(set->memory[1], other->memory[1], sizeof(int32_t) * NPZ_COUNT);
+    deft_dataset_free(set);
+    deft_dataset_free(other);
+
+    /* The fewest samples. */
+    f.entries[0].tensor.dims[0] = 3;
+    npz_write(ctx, &f, 1);
+    set = open_set(ctx, "npz:a.npz");
+    expect_counts(set, 1, 1, 1);
+    deft_dataset_free(set);
+    test_context_free(ctx);
+}
+
+static void test_npz_malformed(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    expect_failure(ctx, "npz:missing.npz", DEFT_IO, "missing.npz: cannot open");
+    assert_int_equal(deft_file_write(ctx, "a.npz", "no zip", 6), DEFT_OK);
+    expect_failure(ctx, "npz:a.npz", DEFT_INVALID, "a.npz: not an .npz");
+    npz_fixture f;
+#define EXPECT(change, status, message)                                                                                \
+    do {                                                                                                               \
+        npz_fill(&f);                                                                                                  \
+        change;                                                                                                        \
+        npz_write(ctx, &f, 2);                                                                                         \
+        expect_failure(ctx, "npz:a.npz", status, "a.npz: " message);                                                   \
+    } while (0)
+    EXPECT(f.entries[0].name = "z", DEFT_INVALID, "no array 'x'");
+    EXPECT(f.entries[0].tensor.dtype = DEFT_I32, DEFT_UNSUPPORTED, "x is of type i32");
+    EXPECT(f.entries[0].tensor.dims[0] = 0, DEFT_INVALID, "x has shape 0x2x3");
+    EXPECT(f.entries[0].tensor.dims[0] = 2, DEFT_INVALID, "x has shape 2x2x3");
+    EXPECT(f.entries[0].tensor.dims[1] = 0, DEFT_INVALID, "x has shape 40x0x3");
+    EXPECT(f.entries[0].tensor.rank = 1, DEFT_INVALID, "x has shape 40: expected");
+    EXPECT(f.entries[1].tensor.dims[0] = 39, DEFT_INVALID, "y has shape 39: expected one label for each of the 40");
+    EXPECT((f.entries[1].tensor.rank = 2, f.entries[1].tensor.dims[1] = 1), DEFT_INVALID, "y has shape 40x1");
+    EXPECT(f.entries[1].tensor.rank = 0, DEFT_INVALID, "y has shape scalar");
+    EXPECT(f.y[5] = -1, DEFT_INVALID, "y[5] is -1 (i64)");
+    EXPECT(f.y[39] = 1000000, DEFT_INVALID, "y[39] is 1000000 (i64)");
+    EXPECT(f.y[0] = INT64_MIN, DEFT_INVALID, "y[0] is -9.2233720368547758e+18 (i64)");
+    EXPECT((f.entries[1].tensor.dtype = DEFT_F64, f.entries[1].tensor.data = (double[NPZ_COUNT]){0, 0, 0, 1.5}),
+           DEFT_INVALID, "y[3] is 1.5 (f64)");
+    EXPECT((f.entries[1].tensor.dtype = DEFT_F32, f.entries[1].tensor.data = (float[NPZ_COUNT]){0, NAN}), DEFT_INVALID,
+           "y[1] is nan (f32)");
+    EXPECT(f.entries[1].tensor.dtype = DEFT_F16, DEFT_INVALID, "y[");
+    EXPECT(f.x[20] = NAN, DEFT_INVALID, "x: sample 3, element 2 is not a finite float32");
+    EXPECT(f.x[239] = -INFINITY, DEFT_INVALID, "x: sample 39, element 5 is not a finite float32");
+    EXPECT((f.entries[0].tensor = (deft_tensor){DEFT_F64, 2, {3, 1}, (double[]){0, 1e39, 0}}), DEFT_INVALID,
+           "y has shape 40");
+#undef EXPECT
+    npz_fill(&f);
+    f.entries[0].tensor = (deft_tensor){DEFT_F64, 2, {3, 1}, (double[]){0, 1e39, 0}};
+    npz_write(ctx, &f, 1);
+    expect_failure(ctx, "npz:a.npz", DEFT_INVALID, "x: sample 1, element 0 is not a finite float32");
+    test_context_free(ctx);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+static deft_status open_and_free(deft_context *ctx, void *user) {
+    deft_dataset *set;
+    DEFT_TRY(deft_dataset_open(ctx, user, &set));
+    deft_dataset_free(set);
+    return DEFT_OK;
+}
+
+static void test_out_of_memory(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    npz_fixture f;
+    npz_fill(&f);
+    npz_write(ctx, &f, 2);
+    write_mnist(ctx, 20, 10);
+    test_context_free(ctx);
+    check_every_allocation_failure(open_and_free, "npz:a.npz");
+    check_every_allocation_failure(open_and_free, "mnist:m");
+    check_every_allocation_failure(open_and_free, "digits:10");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_specs),
+        cmocka_unit_test(test_digits),
+        cmocka_unit_test(test_digits_depend_on_nothing_else),
+        cmocka_unit_test(test_digits_can_be_stopped),
+        cmocka_unit_test(test_gather),
+        cmocka_unit_test(test_mnist),
+        cmocka_unit_test(test_mnist_malformed),
+        cmocka_unit_test(test_real_mnist),
+        cmocka_unit_test(test_npz),
+        cmocka_unit_test(test_npz_types),
+        cmocka_unit_test(test_npz_malformed),
+        cmocka_unit_test(test_out_of_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
