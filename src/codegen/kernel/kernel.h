@@ -27,11 +27,13 @@ static const deft_activation deft_activation_none = {-__builtin_inff(), __builti
 
 /* What is to be computed: a node with fixed shapes, and what the planner fused into it. */
 typedef struct deft_request {
-    deft_op_call call; /* in[i]->data is set for constants, which must outlive the kernel; NULL for what changes */
-    deft_activation activation;  /* applied to out[0] */
-    deft_layout in_layout;       /* of in[0] */
-    deft_layout out_layout;      /* of out[0] */
-    deft_isa isa;                /* the best that may be used */
+    /* in[i]->data is set for constants, NULL for what changes. The data of constants, the attributes and the name must
+     * outlive the kernel; the arrays and tensors need not. */
+    deft_op_call call;
+    deft_activation activation; /* applied to out[0] */
+    deft_layout in_layout;      /* of in[0] */
+    deft_layout out_layout;     /* of out[0] */
+    deft_isa isa;               /* the best that may be used */
 } deft_request;
 
 typedef struct deft_kernel_def deft_kernel_def;
@@ -57,29 +59,42 @@ struct deft_kernel_def {
     /* Fills in all of *kernel but def. Only called after accepts. Errors: DEFT_MEMORY, DEFT_DEVICE. */
     deft_status (*prepare)(deft_context *ctx, const deft_request *request, deft_kernel *kernel);
     /* Allocates nothing through the context. `in`, `out` as in the request's call, with data. */
-    deft_status (*run)(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in, deft_tensor *const *out,
-                       void *scratch);
+    deft_status (*run)(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
+                       deft_tensor *const *out, void *scratch);
+    /* Releases what prepare made; never called after a prepare that failed. */
     void (*done)(deft_context *ctx, deft_kernel *kernel);
     bool sparse; /* specialised to the nonzeros of a constant weight */
 };
 
 extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
 
-#define DEFT_KERNEL(ENUM, NAME, ...)                                                                             \
-    bool deft_##NAME##_accepts(const deft_request *request, const char **why);                                   \
-    double deft_##NAME##_estimate_ns(const deft_request *request);                                               \
-    deft_status deft_##NAME##_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel);      \
-    deft_status deft_##NAME##_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,    \
-                                  deft_tensor *const *out, void *scratch);                                       \
+#define DEFT_KERNEL(ENUM, NAME, ...)                                                                                   \
+    bool deft_##NAME##_accepts(const deft_request *request, const char **why);                                         \
+    double deft_##NAME##_estimate_ns(const deft_request *request);                                                     \
+    deft_status deft_##NAME##_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel);            \
+    deft_status deft_##NAME##_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,          \
+                                  deft_tensor *const *out, void *scratch);                                             \
     void deft_##NAME##_done(deft_context *ctx, deft_kernel *kernel);
 #include "codegen/kernel/kernels.def"
 #undef DEFT_KERNEL
 
 /* The kernel that accepts `request` with the least estimate. DEFT_KERNEL_REFERENCE accepts everything in ROWS. */
 deft_kernel_id deft_kernel_cheapest(const deft_request *request);
+/* Fails with DEFT_UNSUPPORTED where the kernel does not accept the request. On failure *kernel is zeroed. */
 DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
                                                 deft_kernel *kernel);
 /* Accepts a zeroed kernel. */
 void deft_kernel_done(deft_context *ctx, deft_kernel *kernel);
+
+/* Prepares the kernels `ids`, all of which accept `request`, and times them in alternation on random operands: each for
+ * at least 3 runs, and until `seconds` are spent on all of them. ns[i]: the median of ids[i]; infinite where that
+ * kernel could not be prepared on this machine (DEFT_DEVICE). */
+DEFT_MUST_CHECK deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request,
+                                                const deft_kernel_id *ids, int count, double seconds, double *ns);
+
+/* Keeps oneDNN, and with it the dense kernels, from instruction sets better than `isa` (DEFT_ISA_C: SSE 4.1): a setting
+ * of the process, which a command makes once at its start. Without it the dense side uses the best that the CPU has,
+ * whatever a request's isa is. False where oneDNN has been used already. */
+bool deft_dense_limit_isa(deft_isa isa);
 
 #endif

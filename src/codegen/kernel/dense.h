@@ -1,0 +1,14 @@
+/* What the dense kernels share: their estimates, and what they tell of their weights. */
+#ifndef DEFT_CODEGEN_KERNEL_DENSE_H
+#define DEFT_CODEGEN_KERNEL_DENSE_H
+
+#include "codegen/kernel/kernel.h"
+
+/* Of `macs` multiply-accumulates at the dense peak of the instruction set, times `efficiency`, beside `bytes` read or
+ * written once. */
+double deft_dense_estimate_ns(deft_isa isa, double macs, double bytes, double efficiency);
+
+/* Sets the counts of weights and nonzeros; a weight that is not constant has none. */
+void deft_dense_count_weights(const deft_tensor *weight, deft_kernel *kernel);
+
+#endif

@@ -1,0 +1,234 @@
+/* Gemm and MatMul on oneDNN. Two kernels, since neither is always the faster one (median of 600 runs, one core of a
+ * Xeon with AVX-512, microseconds, plain / packed):
+ *     rows x inner x columns    1x784x300 35/40   64x784x300 300/250   64x100x10 3.6/2.4   1x100x10 0.6/1.1
+ *                               1x2048x1000 298/309                    64x2048x1000 1744/2034 */
+#include "codegen/kernel/activation.h"
+#include "codegen/kernel/dense.h"
+#include "codegen/kernel/onednn.h"
+
+/* Y = activation(alpha op(A) op(B) + beta C), once for each index of the leading dimensions of a MatMul. */
+typedef struct product {
+    deft_sgemm gemm;
+    int64_t repeats; /* the product of batch[0..batch_rank) */
+    int batch_rank;
+    int64_t batch[DEFT_MAX_RANK];
+    int64_t a_strides[DEFT_MAX_RANK], b_strides[DEFT_MAX_RANK]; /* elements; 0 where broadcast */
+    deft_bias bias;                                             /* without its data */
+    bool has_bias;
+} product;
+
+static bool is_f32(const deft_tensor *tensor) {
+    return tensor && tensor->dtype == DEFT_F32;
+}
+
+static void gemm_of(const deft_op_call *call, product *p) {
+    const deft_tensor *a = call->in[0], *y = call->out[0];
+    p->gemm.transpose_a = deft_attr_int(call->attrs, "transA", 0) != 0;
+    p->gemm.transpose_b = deft_attr_int(call->attrs, "transB", 0) != 0;
+    p->gemm.alpha = deft_attr_float(call->attrs, "alpha", 1);
+    p->gemm.m = y->dims[0];
+    p->gemm.n = y->dims[1];
+    p->gemm.k = a->dims[p->gemm.transpose_a ? 0 : 1];
+    const deft_tensor *c = call->in_count > 2 ? call->in[2] : NULL;
+    if (!c) return;
+    int64_t strides[DEFT_MAX_RANK];
+    deft_broadcast_strides(c, y, strides);
+    p->has_bias = true;
+    p->bias = (deft_bias){NULL, deft_attr_float(call->attrs, "beta", 1), strides[0], strides[1]};
+}
+
+/* Strides of the leading dimensions of an operand, in elements, at the shape `batch`. */
+static void batch_strides(const deft_tensor *operand, const deft_tensor *batch, int64_t *strides) {
+    deft_tensor leading = *operand;
+    leading.rank = operand->rank > 2 ? operand->rank - 2 : 0;
+    deft_broadcast_strides(&leading, batch, strides);
+    int64_t matrix = operand->rank < 2 ? 0 : operand->dims[operand->rank - 1] * operand->dims[operand->rank - 2];
+    for (int i = 0; i < batch->rank; i++)
+        strides[i] *= matrix;
+}
+
+/* A vector on the left is a row, on the right a column; the dimension it lacks is missing in the result too. */
+static void matmul_of(const deft_op_call *call, product *p) {
+    const deft_tensor *a = call->in[0], *b = call->in[1], *y = call->out[0];
+    p->gemm.alpha = 1;
+    p->gemm.m = a->rank < 2 ? 1 : a->dims[a->rank - 2];
+    p->gemm.k = a->dims[a->rank - 1];
+    p->gemm.n = b->rank < 2 ? 1 : b->dims[b->rank - 1];
+    deft_tensor batch = *y;
+    batch.rank = y->rank - (a->rank > 1) - (b->rank > 1);
+    if (b->rank <= 2) { /* one matrix for all: the leading dimensions are more rows */
+        for (int i = 0; i < batch.rank; i++)
+            p->gemm.m *= batch.dims[i];
+        return;
+    }
+    p->batch_rank = batch.rank;
+    for (int i = 0; i < batch.rank; i++)
+        p->repeats *= p->batch[i] = batch.dims[i];
+    batch_strides(a, &batch, p->a_strides);
+    batch_strides(b, &batch, p->b_strides);
+}
+
+static bool product_of(const deft_request *request, product *p, const char **why) {
+    const deft_op_call *call = &request->call;
+    *why = "it computes Gemm and MatMul only";
+    if (call->op != DEFT_OP_GEMM && call->op != DEFT_OP_MATMUL) return false;
+    *why = "it works on f32 only";
+    if (!is_f32(call->in[0]) || !is_f32(call->in[1])) return false;
+    *why = "it works on row-major tensors only";
+    if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS) return false;
+    *p = (product){.repeats = 1, .gemm.threads = call->threads};
+    if (call->op == DEFT_OP_GEMM)
+        gemm_of(call, p);
+    else
+        matmul_of(call, p);
+    *why = "there is nothing to compute: a dimension is 0";
+    return p->repeats > 0 && p->gemm.m > 0 && p->gemm.n > 0 && p->gemm.k > 0;
+}
+
+static double estimate(const deft_request *request, double overhead_ns, double efficiency) {
+    product p;
+    const char *why;
+    if (!product_of(request, &p, &why)) return __builtin_inf();
+    const deft_op_call *call = &request->call;
+    double macs = (double)p.repeats * (double)p.gemm.m * (double)p.gemm.n * (double)p.gemm.k;
+    double bytes =
+        (double)(deft_tensor_bytes(call->in[0]) + deft_tensor_bytes(call->in[1]) + deft_tensor_bytes(call->out[0]));
+    return overhead_ns + deft_dense_estimate_ns(request->isa, macs, bytes, efficiency);
+}
+
+/* ---- plain: dnnl_sgemm on the operands as they are ----------------------------------------------------------- */
+
+/* error: |Y - Y64| <= gamma(k + 2) (|alpha| sum|a||b| + |beta c|); activations add none. */
+
+bool deft_dense_matmul_accepts(const deft_request *request, const char **why) {
+    product p;
+    return product_of(request, &p, why);
+}
+
+double deft_dense_matmul_estimate_ns(const deft_request *request) {
+    return estimate(request, 400, 0.7);
+}
+
+typedef struct plain_matmul {
+    product product;
+    deft_activation activation;
+} plain_matmul;
+
+deft_status deft_dense_matmul_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
+    plain_matmul *state;
+    const char *why;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
+    product_of(request, &state->product, &why);
+    state->activation = request->activation;
+    deft_dense_count_weights(request->call.in[1], kernel);
+    kernel->state = state;
+    kernel->detail = "sgemm";
+    if (kernel->weights) kernel->weight_bytes = deft_tensor_bytes(request->call.in[1]);
+    return DEFT_OK;
+}
+
+/* Where operand number `index` of the batch begins. */
+static int64_t batch_offset(const product *p, const int64_t *strides, int64_t index) {
+    int64_t offset = 0;
+    for (int i = p->batch_rank - 1; i >= 0; i--) {
+        offset += index % p->batch[i] * strides[i];
+        index /= p->batch[i];
+    }
+    return offset;
+}
+
+deft_status deft_dense_matmul_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
+                                  deft_tensor *const *out, void *scratch) {
+    (void)scratch;
+    const plain_matmul *state = kernel->state;
+    const product *p = &state->product;
+    const float *a = in[0]->data, *b = in[1]->data;
+    float *y = out[0]->data;
+    for (int64_t i = 0; i < p->repeats; i++)
+        DEFT_TRY(deft_onednn_sgemm(ctx, &p->gemm, a + batch_offset(p, p->a_strides, i),
+                                   b + batch_offset(p, p->b_strides, i), y + i * p->gemm.m * p->gemm.n));
+    deft_bias bias = p->bias;
+    if (p->has_bias) bias.data = in[2]->data;
+    deft_activation_apply_biased(state->activation, &bias, y, p->repeats * p->gemm.m, p->gemm.n, p->gemm.threads);
+    return DEFT_OK;
+}
+
+void deft_dense_matmul_done(deft_context *ctx, deft_kernel *kernel) {
+    deft_release(ctx, kernel->state);
+}
+
+/* ---- packed: the matmul primitive, with constant weights in the layout that it likes best -------------------- */
+
+/* error: |Y - Y64| <= gamma(k + 2) (sum|a||b| + |beta c|); activations add none. */
+
+typedef struct packed_matmul {
+    product product;
+    deft_activation activation;
+    deft_onednn *primitive;
+} packed_matmul;
+
+static deft_onednn_problem packed_problem(const product *p, const float *weight) {
+    return (deft_onednn_problem){.kind = DEFT_ONEDNN_MATMUL,
+                                 .threads = p->gemm.threads,
+                                 .rows = p->gemm.m,
+                                 .columns = p->gemm.n,
+                                 .inner = p->gemm.k,
+                                 .weight_row_stride = p->gemm.transpose_b ? 1 : p->gemm.n,
+                                 .weight_column_stride = p->gemm.transpose_b ? p->gemm.k : 1,
+                                 .weight = weight,
+                                 .plain = true};
+}
+
+bool deft_dense_packed_accepts(const deft_request *request, const char **why) {
+    product p;
+    if (!product_of(request, &p, why)) return false;
+    *why = "it packs constant weights";
+    if (!request->call.in[1]->data) return false;
+    *why = "it multiplies one matrix, not transposed and not scaled, by one weight";
+    if (p.repeats != 1 || p.gemm.transpose_a || p.gemm.alpha != 1) return false;
+    *why = "oneDNN has no fast implementation of this shape";
+    deft_onednn_problem problem = packed_problem(&p, request->call.in[1]->data);
+    return deft_onednn_supports(&problem);
+}
+
+double deft_dense_packed_estimate_ns(const deft_request *request) {
+    return estimate(request, 900, 0.85);
+}
+
+deft_status deft_dense_packed_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
+    packed_matmul *state;
+    const char *why;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
+    product_of(request, &state->product, &why);
+    state->activation = request->activation;
+    deft_onednn_problem problem = packed_problem(&state->product, request->call.in[1]->data);
+    deft_status status = deft_onednn_new(ctx, &problem, &state->primitive);
+    if (status != DEFT_OK) {
+        deft_release(ctx, state);
+        return status;
+    }
+    deft_dense_count_weights(request->call.in[1], kernel);
+    kernel->state = state;
+    kernel->scratch_bytes = deft_onednn_scratch_bytes(state->primitive);
+    kernel->weight_bytes = deft_onednn_weight_bytes(state->primitive);
+    kernel->detail = deft_onednn_implementation(state->primitive);
+    return DEFT_OK;
+}
+
+deft_status deft_dense_packed_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
+                                  deft_tensor *const *out, void *scratch) {
+    const packed_matmul *state = kernel->state;
+    const product *p = &state->product;
+    const void *operands[DEFT_ONEDNN_OPERANDS] = {[DEFT_ONEDNN_X] = in[0]->data, [DEFT_ONEDNN_Y] = out[0]->data};
+    DEFT_TRY(deft_onednn_run(ctx, state->primitive, operands, scratch));
+    deft_bias bias = p->bias;
+    if (p->has_bias) bias.data = in[2]->data;
+    deft_activation_apply_biased(state->activation, &bias, out[0]->data, p->gemm.m, p->gemm.n, p->gemm.threads);
+    return DEFT_OK;
+}
+
+void deft_dense_packed_done(deft_context *ctx, deft_kernel *kernel) {
+    packed_matmul *state = kernel->state;
+    deft_onednn_free(ctx, state->primitive);
+    deft_release(ctx, state);
+}

@@ -1,0 +1,55 @@
+#include "codegen/kernel/kernel.h"
+
+#include <math.h>
+
+const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT] = {
+#define DEFT_KERNEL(ENUM, NAME, PRINTED, SPARSE, SUMMARY)                                                              \
+    [DEFT_KERNEL_##ENUM] = {.name = PRINTED,                                                                           \
+                            .summary = SUMMARY,                                                                        \
+                            .accepts = deft_##NAME##_accepts,                                                          \
+                            .estimate_ns = deft_##NAME##_estimate_ns,                                                  \
+                            .prepare = deft_##NAME##_prepare,                                                          \
+                            .run = deft_##NAME##_run,                                                                  \
+                            .done = deft_##NAME##_done,                                                                \
+                            .sparse = SPARSE},
+#include "codegen/kernel/kernels.def"
+#undef DEFT_KERNEL
+};
+
+size_t deft_panel_bytes(int64_t n, int64_t columns) {
+    int64_t panels = (n + DEFT_PANEL_LANES - 1) / DEFT_PANEL_LANES;
+    return (size_t)(panels * columns) * DEFT_PANEL_LANES * sizeof(float);
+}
+
+deft_kernel_id deft_kernel_cheapest(const deft_request *request) {
+    deft_kernel_id best = DEFT_KERNEL_REFERENCE;
+    double best_ns = INFINITY;
+    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
+        const char *why;
+        if (!deft_kernels[id].accepts(request, &why)) continue;
+        double ns = deft_kernels[id].estimate_ns(request);
+        if (ns >= best_ns) continue;
+        best_ns = ns;
+        best = (deft_kernel_id)id;
+    }
+    return best;
+}
+
+deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
+                                deft_kernel *kernel) {
+    const deft_kernel_def *def = &deft_kernels[id];
+    const char *why = "";
+    *kernel = (deft_kernel){0};
+    if (!def->accepts(request, &why))
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "%s '%s': the kernel %s cannot compute it: %s",
+                         deft_ops[request->call.op].name, request->call.name, def->name, why);
+    deft_kernel prepared = {.def = def, .detail = ""};
+    DEFT_TRY(def->prepare(ctx, request, &prepared));
+    *kernel = prepared;
+    return DEFT_OK;
+}
+
+void deft_kernel_done(deft_context *ctx, deft_kernel *kernel) {
+    if (kernel->def) kernel->def->done(ctx, kernel);
+    *kernel = (deft_kernel){0};
+}

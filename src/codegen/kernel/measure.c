@@ -1,0 +1,118 @@
+/* Timing kernels against each other on one request. */
+#include "base/core/rng.h"
+#include "base/core/timing.h"
+#include "codegen/kernel/kernel.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MIN_RUNS = 3, MAX_RUNS = 256, MAX_ARITY = 64 };
+
+/* The operands of the request with memory of their own where it gives none. */
+typedef struct operands {
+    deft_tensor in[MAX_ARITY], out[MAX_ARITY];
+    const deft_tensor *in_pointers[MAX_ARITY];
+    deft_tensor *out_pointers[MAX_ARITY];
+    bool owned[MAX_ARITY];
+    void *scratch;
+} operands;
+
+static deft_status allocate_operand(deft_context *ctx, deft_tensor *tensor, deft_layout layout, deft_rng *rng) {
+    size_t bytes =
+        layout == DEFT_LAYOUT_PANELS ? deft_panel_bytes(tensor->dims[0], tensor->dims[1]) : deft_tensor_bytes(tensor);
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, bytes, &tensor->data));
+    float *values = tensor->data;
+    for (size_t i = 0; tensor->dtype == DEFT_F32 && i < bytes / sizeof *values; i++)
+        values[i] = 2 * deft_rng_uniform(rng) - 1;
+    return DEFT_OK;
+}
+
+static deft_status make_operands(deft_context *ctx, const deft_request *request, operands *all) {
+    const deft_op_call *call = &request->call;
+    deft_rng rng;
+    deft_rng_init(&rng, ctx->seed, 0);
+    for (int i = 0; i < call->in_count; i++) {
+        if (!call->in[i]) continue;
+        all->in[i] = *call->in[i];
+        all->in_pointers[i] = &all->in[i];
+        if (all->in[i].data) continue;
+        DEFT_TRY(allocate_operand(ctx, &all->in[i], i == 0 ? request->in_layout : DEFT_LAYOUT_ROWS, &rng));
+        all->owned[i] = true;
+    }
+    for (int i = 0; i < call->out_count; i++) {
+        if (!call->out[i]) continue;
+        all->out[i] = *call->out[i];
+        all->out[i].data = NULL;
+        all->out_pointers[i] = &all->out[i];
+        DEFT_TRY(allocate_operand(ctx, &all->out[i], i == 0 ? request->out_layout : DEFT_LAYOUT_ROWS, &rng));
+    }
+    return DEFT_OK;
+}
+
+static void release_operands(deft_context *ctx, operands *all) {
+    for (int i = 0; i < MAX_ARITY; i++) {
+        if (all->owned[i]) deft_release(ctx, all->in[i].data);
+        deft_release(ctx, all->out[i].data);
+    }
+    deft_release(ctx, all->scratch);
+}
+
+/* A kernel that this machine refuses (no executable memory) is left zeroed. */
+static deft_status prepare_all(deft_context *ctx, const deft_request *request, const deft_kernel_id *ids, int count,
+                               deft_kernel *kernels, operands *all) {
+    size_t scratch_bytes = 0;
+    for (int i = 0; i < count; i++) {
+        deft_status status = deft_kernel_prepare(ctx, ids[i], request, &kernels[i]);
+        if (status == DEFT_DEVICE) continue;
+        DEFT_TRY(status);
+        if (kernels[i].scratch_bytes > scratch_bytes) scratch_bytes = kernels[i].scratch_bytes;
+    }
+    return deft_allocate_zeroed(ctx, 1, scratch_bytes, &all->scratch);
+}
+
+static deft_status time_once(deft_context *ctx, const deft_kernel *kernel, const operands *all, double *ns) {
+    int64_t start = deft_time_ns();
+    DEFT_TRY(kernel->def->run(ctx, kernel, all->in_pointers, all->out_pointers, all->scratch));
+    *ns = (double)(deft_time_ns() - start);
+    return DEFT_OK;
+}
+
+/* The first run of each warms caches and is not counted. */
+static deft_status time_all(deft_context *ctx, const deft_kernel *kernels, int count, double seconds,
+                            const operands *all, double *samples, double *ns) {
+    int runs = 0;
+    double discarded;
+    for (int k = 0; k < count; k++)
+        if (kernels[k].def) DEFT_TRY(time_once(ctx, &kernels[k], all, &discarded));
+    int64_t stop = deft_time_ns() + (int64_t)(seconds * 1e9);
+    while (runs < MIN_RUNS || (runs < MAX_RUNS && deft_time_ns() < stop)) {
+        for (int k = 0; k < count; k++)
+            if (kernels[k].def) DEFT_TRY(time_once(ctx, &kernels[k], all, &samples[k * MAX_RUNS + runs]));
+        runs++;
+    }
+    for (int k = 0; k < count; k++)
+        ns[k] = kernels[k].def ? deft_timing_of(samples + k * MAX_RUNS, runs).p50 : INFINITY;
+    return DEFT_OK;
+}
+
+deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request, const deft_kernel_id *ids, int count,
+                                double seconds, double *ns) {
+    deft_kernel *kernels = NULL;
+    operands *all = NULL;
+    double *samples = NULL;
+    deft_status status;
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count, sizeof *kernels, &kernels));
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, 1, sizeof *all, &all));
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count * MAX_RUNS, sizeof *samples, &samples));
+    DEFT_TRY_OR_FAIL(make_operands(ctx, request, all));
+    DEFT_TRY_OR_FAIL(prepare_all(ctx, request, ids, count, kernels, all));
+    status = time_all(ctx, kernels, count, seconds, all, samples, ns);
+fail:
+    for (int i = 0; kernels && i < count; i++)
+        deft_kernel_done(ctx, &kernels[i]);
+    if (all) release_operands(ctx, all);
+    deft_release(ctx, samples);
+    deft_release(ctx, all);
+    deft_release(ctx, kernels);
+    return status;
+}

@@ -1,0 +1,456 @@
+#include "codegen/kernel/onednn.h"
+
+#include "codegen/kernel/activation.h"
+
+#include <dnnl.h>
+#include <dnnl_debug.h>
+#include <omp.h>
+#include <string.h>
+
+/* oneDNN takes its thread count from the calling thread's OpenMP setting, both when a primitive is made and when it
+ * runs. */
+static int use_threads(int threads) {
+    int before = omp_get_max_threads();
+    if (threads > 0 && threads != before) omp_set_num_threads(threads);
+    return before;
+}
+
+static deft_status check(deft_context *ctx, dnnl_status_t result, const char *doing) {
+    if (result == dnnl_success) return DEFT_OK;
+    return deft_fail(ctx, result == dnnl_out_of_memory ? DEFT_MEMORY : DEFT_BUG, "oneDNN failed to %s: %s", doing,
+                     dnnl_status2str(result));
+}
+
+bool deft_dense_limit_isa(deft_isa isa) {
+    switch (isa) {
+    case DEFT_ISA_C:
+        return dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41) == dnnl_success;
+    case DEFT_ISA_AVX2:
+        return dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2) == dnnl_success;
+    case DEFT_ISA_BEST:
+    case DEFT_ISA_AVX512:
+        return true;
+    }
+    return false;
+}
+
+deft_status deft_onednn_sgemm(deft_context *ctx, const deft_sgemm *s, const float *a, const float *b, float *c) {
+    int before = use_threads(s->threads);
+    dnnl_status_t result =
+        dnnl_sgemm(s->transpose_a ? 'T' : 'N', s->transpose_b ? 'T' : 'N', s->m, s->n, s->k, s->alpha, a,
+                   s->transpose_a ? s->m : s->k, b, s->transpose_b ? s->k : s->n, 0, c, s->n);
+    use_threads(before);
+    return check(ctx, result, "multiply matrices");
+}
+
+/* ---- primitives ---------------------------------------------------------------------------------------------- */
+
+/* The operand as its caller sees it and as the primitive wants it. */
+typedef struct operand {
+    dnnl_memory_t plain, inner; /* the same object where the layouts are equal */
+    dnnl_primitive_t reorder;   /* between the two, or NULL */
+    size_t scratch_offset;      /* of `inner`, where it is not constant */
+} operand;
+
+struct deft_onednn {
+    int threads;
+    deft_onednn_kind kind;
+    bool constant_weight;
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    dnnl_primitive_t primitive;
+    operand operands[DEFT_ONEDNN_OPERANDS];
+    dnnl_memory_t scratchpad;
+    size_t scratchpad_offset, scratch_bytes, weight_bytes;
+    void *weight;
+    const char *implementation;
+};
+
+/* The argument that each operand is to each kind of primitive; 0: it has none. */
+static const int arguments[DEFT_ONEDNN_KINDS][DEFT_ONEDNN_OPERANDS] = {
+    [DEFT_ONEDNN_MATMUL] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, 0, DNNL_ARG_DST},
+    [DEFT_ONEDNN_CONV] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
+    [DEFT_ONEDNN_CONV_INPUT_GRAD] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, 0, DNNL_ARG_DIFF_DST},
+    [DEFT_ONEDNN_CONV_WEIGHT_GRAD] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, 0, DNNL_ARG_DIFF_DST},
+};
+static const deft_onednn_operand results[DEFT_ONEDNN_KINDS] = {
+    [DEFT_ONEDNN_MATMUL] = DEFT_ONEDNN_Y,
+    [DEFT_ONEDNN_CONV] = DEFT_ONEDNN_Y,
+    [DEFT_ONEDNN_CONV_INPUT_GRAD] = DEFT_ONEDNN_X,
+    [DEFT_ONEDNN_CONV_WEIGHT_GRAD] = DEFT_ONEDNN_W,
+};
+
+/* Memory descriptors of the operands: outside, and as asked of oneDNN ("any": what it likes best). */
+typedef struct descriptors {
+    dnnl_memory_desc_t plain[DEFT_ONEDNN_OPERANDS], asked[DEFT_ONEDNN_OPERANDS];
+} descriptors;
+
+static dnnl_status_t describe(const deft_onednn_problem *problem, deft_onednn_operand which, int rank,
+                              const dnnl_dims_t dims, const dnnl_dims_t strides, descriptors *all) {
+    bool kept = which == DEFT_ONEDNN_B || (problem->plain && which != DEFT_ONEDNN_W);
+    dnnl_status_t result = dnnl_memory_desc_init_by_strides(&all->plain[which], rank, dims, dnnl_f32, strides);
+    if (result == dnnl_success && !kept)
+        return dnnl_memory_desc_init_by_tag(&all->asked[which], rank, dims, dnnl_f32, dnnl_format_tag_any);
+    all->asked[which] = all->plain[which];
+    return result;
+}
+
+static dnnl_status_t describe_rows(const deft_onednn_problem *problem, deft_onednn_operand which, int rank,
+                                   const dnnl_dims_t dims, descriptors *all) {
+    dnnl_dims_t strides;
+    for (int64_t i = rank - 1, stride = 1; i >= 0; stride *= dims[i--])
+        strides[i] = stride;
+    return describe(problem, which, rank, dims, strides, all);
+}
+
+static dnnl_status_t describe_matmul(const deft_onednn_problem *p, descriptors *all) {
+    dnnl_dims_t x = {p->rows, p->inner}, w = {p->inner, p->columns}, y = {p->rows, p->columns};
+    dnnl_dims_t w_strides = {p->weight_row_stride, p->weight_column_stride};
+    dnnl_status_t result = describe_rows(p, DEFT_ONEDNN_X, 2, x, all);
+    if (result == dnnl_success) result = describe(p, DEFT_ONEDNN_W, 2, w, w_strides, all);
+    return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_Y, 2, y, all) : result;
+}
+
+static dnnl_status_t describe_conv(const deft_onednn_problem *p, descriptors *all) {
+    const deft_window *o = &p->window;
+    dnnl_dims_t x = {o->batch, o->channels, o->in[0], o->in[1]};
+    dnnl_dims_t y = {o->batch, o->filters, o->out[0], o->out[1]};
+    dnnl_dims_t w = {o->filters, o->channels, o->kernel[0], o->kernel[1]};
+    dnnl_dims_t grouped = {o->groups, o->filters / o->groups, o->channels / o->groups, o->kernel[0], o->kernel[1]};
+    dnnl_dims_t b = {o->filters};
+    dnnl_status_t result = describe_rows(p, DEFT_ONEDNN_X, 4, x, all);
+    if (result == dnnl_success)
+        result = o->groups == 1 ? describe_rows(p, DEFT_ONEDNN_W, 4, w, all)
+                                : describe_rows(p, DEFT_ONEDNN_W, 5, grouped, all);
+    if (result == dnnl_success) result = describe_rows(p, DEFT_ONEDNN_B, 1, b, all);
+    return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_Y, 4, y, all) : result;
+}
+
+static dnnl_status_t make_attributes(const deft_onednn_problem *problem, dnnl_primitive_attr_t *attributes) {
+    deft_activation activation = problem->activation;
+    dnnl_post_ops_t post_ops = NULL;
+    dnnl_status_t result = dnnl_primitive_attr_create(attributes);
+    if (result != dnnl_success) return result;
+    result = dnnl_primitive_attr_set_scratchpad_mode(*attributes, dnnl_scratchpad_mode_user);
+    if (result != dnnl_success || problem->kind != DEFT_ONEDNN_CONV || deft_activation_is_none(activation))
+        return result;
+
+    if ((result = dnnl_post_ops_create(&post_ops)) != dnnl_success) return result;
+    if (activation.low == 0 && activation.high == __builtin_inff())
+        result = dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_relu, 0, 0);
+    else
+        result = dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_clip, activation.low, activation.high);
+    if (result == dnnl_success) result = dnnl_primitive_attr_set_post_ops(*attributes, post_ops);
+    dnnl_post_ops_destroy(post_ops);
+    return result;
+}
+
+static bool is_reference(const_dnnl_primitive_desc_t descriptor) {
+    const char *name = "ref";
+    dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name);
+    return strncmp(name, "ref", 3) == 0;
+}
+
+/* The first implementation that is not a reference. */
+static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_primitive_attr_t attributes,
+                                  dnnl_engine_t engine, const_dnnl_primitive_desc_t forward,
+                                  dnnl_primitive_desc_t *out) {
+    dnnl_primitive_desc_iterator_t iterator;
+    dnnl_status_t result = dnnl_primitive_desc_iterator_create(&iterator, operation, attributes, engine, forward);
+    if (result != dnnl_success) return result;
+    for (; result == dnnl_success; result = dnnl_primitive_desc_iterator_next(iterator)) {
+        dnnl_primitive_desc_t found = dnnl_primitive_desc_iterator_fetch(iterator);
+        if (!found) {
+            result = dnnl_out_of_memory;
+            break;
+        }
+        if (!is_reference(found)) {
+            *out = found;
+            break;
+        }
+        dnnl_primitive_desc_destroy(found);
+    }
+    dnnl_primitive_desc_iterator_destroy(iterator);
+    return result == dnnl_iterator_ends ? dnnl_unimplemented : result;
+}
+
+/* Strides, dilations (0: none) and padding as oneDNN wants them. */
+typedef struct conv_geometry {
+    dnnl_dims_t strides, dilations, pad_begin, pad_end;
+} conv_geometry;
+
+static conv_geometry geometry_of(const deft_window *window) {
+    conv_geometry g = {.strides = {0}};
+    for (int i = 0; i < 2; i++) {
+        g.strides[i] = window->stride[i];
+        g.dilations[i] = window->dilation[i] - 1;
+        g.pad_begin[i] = window->pad_begin[i];
+        g.pad_end[i] = window->pad_end[i];
+    }
+    return g;
+}
+
+static dnnl_status_t forward_conv(const deft_onednn_problem *p, const descriptors *all, dnnl_prop_kind_t prop,
+                                  dnnl_convolution_desc_t *operation) {
+    conv_geometry g = geometry_of(&p->window);
+    const dnnl_memory_desc_t *d = all->asked;
+    return dnnl_dilated_convolution_forward_desc_init(
+        operation, prop, p->winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, &d[DEFT_ONEDNN_X],
+        &d[DEFT_ONEDNN_W], p->has_bias ? &d[DEFT_ONEDNN_B] : NULL, &d[DEFT_ONEDNN_Y], g.strides, g.dilations,
+        g.pad_begin, g.pad_end);
+}
+
+static dnnl_status_t backward_conv(const deft_onednn_problem *p, const descriptors *all,
+                                   dnnl_convolution_desc_t *operation) {
+    conv_geometry g = geometry_of(&p->window);
+    const dnnl_memory_desc_t *d = all->asked;
+    if (p->kind == DEFT_ONEDNN_CONV_INPUT_GRAD)
+        return dnnl_dilated_convolution_backward_data_desc_init(operation, dnnl_convolution_direct, &d[DEFT_ONEDNN_X],
+                                                                &d[DEFT_ONEDNN_W], &d[DEFT_ONEDNN_Y], g.strides,
+                                                                g.dilations, g.pad_begin, g.pad_end);
+    return dnnl_dilated_convolution_backward_weights_desc_init(operation, dnnl_convolution_direct, &d[DEFT_ONEDNN_X],
+                                                               &d[DEFT_ONEDNN_W], NULL, &d[DEFT_ONEDNN_Y], g.strides,
+                                                               g.dilations, g.pad_begin, g.pad_end);
+}
+
+/* A gradient's implementation is picked with that of the forward convolution as a hint. */
+static dnnl_status_t choose_gradient(const deft_onednn_problem *problem, const descriptors *all,
+                                     const_dnnl_primitive_attr_t attributes, dnnl_engine_t engine,
+                                     dnnl_primitive_desc_t *out) {
+    dnnl_convolution_desc_t forward, backward;
+    dnnl_primitive_desc_t hint;
+    dnnl_status_t result = forward_conv(problem, all, dnnl_forward_training, &forward);
+    if (result == dnnl_success) result = backward_conv(problem, all, &backward);
+    if (result == dnnl_success) result = dnnl_primitive_desc_create(&hint, &forward, NULL, engine, NULL);
+    if (result != dnnl_success) return result;
+    result = first_usable(&backward, attributes, engine, hint, out);
+    dnnl_primitive_desc_destroy(hint);
+    return result;
+}
+
+static dnnl_status_t choose_implementation(const deft_onednn_problem *problem, const descriptors *all,
+                                           dnnl_engine_t engine, dnnl_primitive_desc_t *out) {
+    const dnnl_memory_desc_t *d = all->asked;
+    dnnl_matmul_desc_t matmul;
+    dnnl_convolution_desc_t conv;
+    dnnl_primitive_attr_t attributes = NULL;
+    dnnl_status_t result = make_attributes(problem, &attributes);
+    if (result == dnnl_success) switch (problem->kind) {
+        case DEFT_ONEDNN_MATMUL:
+            result = dnnl_matmul_desc_init(&matmul, &d[DEFT_ONEDNN_X], &d[DEFT_ONEDNN_W], NULL, &d[DEFT_ONEDNN_Y]);
+            if (result == dnnl_success) result = first_usable(&matmul, attributes, engine, NULL, out);
+            break;
+        case DEFT_ONEDNN_CONV:
+            result = forward_conv(problem, all, dnnl_forward_inference, &conv);
+            if (result == dnnl_success) result = first_usable(&conv, attributes, engine, NULL, out);
+            break;
+        default:
+            result = choose_gradient(problem, all, attributes, engine, out);
+        }
+    if (attributes) dnnl_primitive_attr_destroy(attributes);
+    return result;
+}
+
+static dnnl_status_t describe_problem(const deft_onednn_problem *problem, descriptors *all) {
+    return problem->kind == DEFT_ONEDNN_MATMUL ? describe_matmul(problem, all) : describe_conv(problem, all);
+}
+
+bool deft_onednn_supports(const deft_onednn_problem *problem) {
+    descriptors all;
+    dnnl_engine_t engine;
+    dnnl_primitive_desc_t found;
+    int before = use_threads(problem->threads);
+    dnnl_status_t result = dnnl_engine_create(&engine, dnnl_cpu, 0);
+    if (result == dnnl_success) {
+        result = describe_problem(problem, &all);
+        if (result == dnnl_success) result = choose_implementation(problem, &all, engine, &found);
+        if (result == dnnl_success) dnnl_primitive_desc_destroy(found);
+        dnnl_engine_destroy(engine);
+    }
+    use_threads(before);
+    return result == dnnl_success;
+}
+
+/* ---- making one ---------------------------------------------------------------------------------------------- */
+
+static size_t aligned(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+static dnnl_status_t make_reorder(dnnl_engine_t engine, const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to,
+                                  dnnl_primitive_t *reorder) {
+    dnnl_primitive_attr_t attributes;
+    dnnl_primitive_desc_t descriptor;
+    dnnl_status_t result = dnnl_primitive_attr_create(&attributes);
+    if (result != dnnl_success) return result;
+    result = dnnl_reorder_primitive_desc_create(&descriptor, from, engine, to, engine, attributes);
+    dnnl_primitive_attr_destroy(attributes);
+    if (result != dnnl_success) return result;
+    result = dnnl_primitive_create(reorder, descriptor);
+    dnnl_primitive_desc_destroy(descriptor);
+    return result;
+}
+
+static dnnl_status_t make_operand(deft_onednn *one, const_dnnl_primitive_desc_t descriptor, deft_onednn_operand which,
+                                  const dnnl_memory_desc_t *plain) {
+    operand *o = &one->operands[which];
+    const dnnl_memory_desc_t *wanted =
+        dnnl_primitive_desc_query_md(descriptor, dnnl_query_exec_arg_md, arguments[one->kind][which]);
+    bool output = results[one->kind] == which;
+    dnnl_status_t result = dnnl_memory_create(&o->plain, plain, one->engine, DNNL_MEMORY_NONE);
+    if (result != dnnl_success) return result;
+    if (dnnl_memory_desc_equal(wanted, plain)) {
+        o->inner = o->plain;
+        return dnnl_success;
+    }
+    result = dnnl_memory_create(&o->inner, wanted, one->engine, DNNL_MEMORY_NONE);
+    if (result != dnnl_success) return result;
+    if (which == DEFT_ONEDNN_W && one->constant_weight) {
+        one->weight_bytes = dnnl_memory_desc_get_size(wanted);
+    } else {
+        o->scratch_offset = one->scratch_bytes;
+        one->scratch_bytes += aligned(dnnl_memory_desc_get_size(wanted));
+    }
+    return output ? make_reorder(one->engine, wanted, plain, &o->reorder)
+                  : make_reorder(one->engine, plain, wanted, &o->reorder);
+}
+
+static dnnl_status_t make_scratchpad(deft_onednn *one, const_dnnl_primitive_desc_t descriptor) {
+    const dnnl_memory_desc_t *wanted = dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0);
+    one->scratchpad_offset = one->scratch_bytes;
+    one->scratch_bytes += aligned(dnnl_memory_desc_get_size(wanted));
+    return dnnl_memory_create(&one->scratchpad, wanted, one->engine, DNNL_MEMORY_NONE);
+}
+
+static dnnl_status_t make_primitive(const deft_onednn_problem *problem, deft_onednn *one) {
+    descriptors all;
+    dnnl_primitive_desc_t descriptor;
+    dnnl_status_t result = dnnl_engine_create(&one->engine, dnnl_cpu, 0);
+    if (result == dnnl_success) result = dnnl_stream_create(&one->stream, one->engine, dnnl_stream_default_flags);
+    if (result == dnnl_success) result = describe_problem(problem, &all);
+    if (result == dnnl_success) result = choose_implementation(problem, &all, one->engine, &descriptor);
+    if (result != dnnl_success) return result;
+
+    result = dnnl_primitive_create(&one->primitive, descriptor);
+    for (int i = 0; i < DEFT_ONEDNN_OPERANDS && result == dnnl_success; i++) {
+        if (!arguments[one->kind][i] || (i == DEFT_ONEDNN_B && !problem->has_bias)) continue;
+        result = make_operand(one, descriptor, (deft_onednn_operand)i, &all.plain[i]);
+    }
+    if (result == dnnl_success) result = make_scratchpad(one, descriptor);
+    dnnl_primitive_desc_destroy(descriptor);
+    return result;
+}
+
+/* Tells a memory object where its data is. Setting an address makes oneDNN clear the padding of blocked layouts, so
+ * it is set only when it changes. */
+static dnnl_status_t set_address(dnnl_memory_t memory, const void *address) {
+    void *before = NULL;
+    dnnl_status_t result = dnnl_memory_get_data_handle(memory, &before);
+    if (result != dnnl_success || before == address) return result;
+    return dnnl_memory_set_data_handle(memory, (void *)address);
+}
+
+static dnnl_status_t reorder(const deft_onednn *one, const operand *o, bool output) {
+    dnnl_exec_arg_t pair[] = {{DNNL_ARG_FROM, output ? o->inner : o->plain},
+                              {DNNL_ARG_TO, output ? o->plain : o->inner}};
+    return dnnl_primitive_execute(o->reorder, one->stream, 2, pair);
+}
+
+/* Reorders a constant weight once, into memory of its own. */
+static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const float *weight) {
+    operand *o = &one->operands[DEFT_ONEDNN_W];
+    DEFT_TRY(check(ctx, set_address(o->plain, weight), "take the weights"));
+    if (!o->reorder) return DEFT_OK;
+    DEFT_TRY(deft_allocate(ctx, one->weight_bytes, &one->weight));
+    DEFT_TRY(check(ctx, set_address(o->inner, one->weight), "take the weights"));
+    return check(ctx, reorder(one, o, false), "reorder the weights");
+}
+
+deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *problem, deft_onednn **primitive) {
+    deft_onednn *one;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *one, &one));
+    one->threads = problem->threads;
+    one->kind = problem->kind;
+    one->constant_weight = problem->weight != NULL;
+    int before = use_threads(one->threads);
+    deft_status status = check(ctx, make_primitive(problem, one), "make a primitive");
+    if (status == DEFT_OK && problem->weight) status = pack_weight(ctx, one, problem->weight);
+    use_threads(before);
+    if (status != DEFT_OK) {
+        deft_onednn_free(ctx, one);
+        return status;
+    }
+    const_dnnl_primitive_desc_t descriptor;
+    one->implementation = "";
+    if (dnnl_primitive_get_primitive_desc(one->primitive, &descriptor) == dnnl_success)
+        dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &one->implementation);
+    *primitive = one;
+    return DEFT_OK;
+}
+
+void deft_onednn_free(deft_context *ctx, deft_onednn *one) {
+    if (!one) return;
+    for (int i = 0; i < DEFT_ONEDNN_OPERANDS; i++) {
+        operand *o = &one->operands[i];
+        if (o->reorder) dnnl_primitive_destroy(o->reorder);
+        if (o->inner && o->inner != o->plain) dnnl_memory_destroy(o->inner);
+        if (o->plain) dnnl_memory_destroy(o->plain);
+    }
+    if (one->scratchpad) dnnl_memory_destroy(one->scratchpad);
+    if (one->primitive) dnnl_primitive_destroy(one->primitive);
+    if (one->stream) dnnl_stream_destroy(one->stream);
+    if (one->engine) dnnl_engine_destroy(one->engine);
+    deft_release(ctx, one->weight);
+    deft_release(ctx, one);
+}
+
+size_t deft_onednn_scratch_bytes(const deft_onednn *one) {
+    return one->scratch_bytes;
+}
+
+size_t deft_onednn_weight_bytes(const deft_onednn *one) {
+    return one->weight_bytes;
+}
+
+const char *deft_onednn_implementation(const deft_onednn *one) {
+    return one->implementation;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------- */
+
+/* Places the operand in this run's memory; inputs are brought into the layout that the primitive wants. */
+static dnnl_status_t place(const deft_onednn *one, deft_onednn_operand which, const void *data, char *scratch) {
+    const operand *o = &one->operands[which];
+    dnnl_status_t result = set_address(o->plain, data);
+    if (result != dnnl_success || !o->reorder) return result;
+    result = set_address(o->inner, scratch + o->scratch_offset);
+    if (result != dnnl_success || results[one->kind] == which) return result;
+    return reorder(one, o, false);
+}
+
+static dnnl_status_t execute(const deft_onednn *one, const void *const *operands, char *scratch) {
+    dnnl_exec_arg_t list[DEFT_ONEDNN_OPERANDS + 1];
+    int count = 0;
+    for (int i = 0; i < DEFT_ONEDNN_OPERANDS; i++) {
+        const operand *o = &one->operands[i];
+        if (!o->plain) continue;
+        list[count++] = (dnnl_exec_arg_t){arguments[one->kind][i], o->inner};
+        if (i == DEFT_ONEDNN_W && one->constant_weight) continue;
+        dnnl_status_t placed = place(one, (deft_onednn_operand)i, operands[i], scratch);
+        if (placed != dnnl_success) return placed;
+    }
+    dnnl_status_t result = set_address(one->scratchpad, scratch + one->scratchpad_offset);
+    list[count++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, one->scratchpad};
+    if (result == dnnl_success) result = dnnl_primitive_execute(one->primitive, one->stream, count, list);
+    const operand *o = &one->operands[results[one->kind]];
+    if (result == dnnl_success && o->reorder) result = reorder(one, o, true);
+    return result;
+}
+
+deft_status deft_onednn_run(deft_context *ctx, const deft_onednn *one, const void *const operands[DEFT_ONEDNN_OPERANDS],
+                            void *scratch) {
+    int before = use_threads(one->threads);
+    dnnl_status_t result = execute(one, operands, scratch);
+    use_threads(before);
+    return check(ctx, result, "run a primitive");
+}

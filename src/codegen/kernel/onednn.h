@@ -1,0 +1,67 @@
+/* oneDNN 2.6 behind the few calls that the dense kernels need: onednn.c alone knows its C API, which changes in 3.x.
+ * It mallocs inside its calls, outside of the context's allocator. Error everywhere: DEFT_MEMORY, or DEFT_BUG with its
+ * status. */
+#ifndef DEFT_CODEGEN_KERNEL_ONEDNN_H
+#define DEFT_CODEGEN_KERNEL_ONEDNN_H
+
+#include "codegen/kernel/kernel.h"
+#include "ir/op/window.h"
+
+/* C[m, n] = alpha op(A)[m, k] op(B)[k, n], row-major. error: gamma(k + 1) |alpha| sum|a||b|. */
+typedef struct deft_sgemm {
+    bool transpose_a, transpose_b;
+    int64_t m, n, k;
+    float alpha;
+    int threads;
+} deft_sgemm;
+DEFT_MUST_CHECK deft_status deft_onednn_sgemm(deft_context *ctx, const deft_sgemm *sgemm, const float *a,
+                                              const float *b, float *c);
+
+typedef enum deft_onednn_kind {
+    DEFT_ONEDNN_MATMUL,           /* Y[rows, columns] = X[rows, inner] W[inner, columns] */
+    DEFT_ONEDNN_CONV,             /* Y = conv(X, W) + B */
+    DEFT_ONEDNN_CONV_INPUT_GRAD,  /* X from Y, W */
+    DEFT_ONEDNN_CONV_WEIGHT_GRAD, /* W from X, Y */
+    DEFT_ONEDNN_KINDS
+} deft_onednn_kind;
+
+typedef enum deft_onednn_operand {
+    DEFT_ONEDNN_X,
+    DEFT_ONEDNN_W,
+    DEFT_ONEDNN_B,
+    DEFT_ONEDNN_Y,
+    DEFT_ONEDNN_OPERANDS
+} deft_onednn_operand;
+
+typedef struct deft_onednn_problem {
+    deft_onednn_kind kind;
+    int threads;
+    int64_t rows, columns, inner;                    /* of a matrix product */
+    int64_t weight_row_stride, weight_column_stride; /* of W[inner, columns], in elements */
+    deft_window window;                              /* of a convolution */
+    bool has_bias;
+    deft_activation activation; /* of a convolution; a NaN becomes `low` */
+    const float *weight;        /* a constant, reordered once; NULL: given to every run */
+    bool plain;                 /* X and Y stay row-major inside, so that they are never reordered */
+    bool winograd;
+} deft_onednn_problem;
+
+/* A primitive with row-major operands outside, in whatever layout it wants inside. */
+typedef struct deft_onednn deft_onednn;
+
+/* Whether there is an implementation other than oneDNN's "ref:" ones, which are hundreds of times slower. */
+bool deft_onednn_supports(const deft_onednn_problem *problem);
+DEFT_MUST_CHECK deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *problem,
+                                            deft_onednn **primitive);
+void deft_onednn_free(deft_context *ctx, deft_onednn *primitive);
+/* operands: by deft_onednn_operand, row-major; those that are constant or absent are not read. */
+DEFT_MUST_CHECK deft_status deft_onednn_run(deft_context *ctx, const deft_onednn *primitive,
+                                            const void *const operands[DEFT_ONEDNN_OPERANDS], void *scratch);
+
+size_t deft_onednn_scratch_bytes(const deft_onednn *primitive);
+/* Of the reordered copy of a constant weight. */
+size_t deft_onednn_weight_bytes(const deft_onednn *primitive);
+/* oneDNN's name of what it chose; lives as long as the primitive. */
+const char *deft_onednn_implementation(const deft_onednn *primitive);
+
+#endif

@@ -1,0 +1,64 @@
+/* The operator's own reference forward as a kernel: accepts everything in ROWS, and is the slowest. */
+#include "codegen/kernel/activation.h"
+
+typedef struct reference {
+    deft_op_call call;
+    deft_activation activation;
+} reference;
+
+bool deft_reference_accepts(const deft_request *request, const char **why) {
+    *why = "it works on row-major tensors only";
+    return request->in_layout == DEFT_LAYOUT_ROWS && request->out_layout == DEFT_LAYOUT_ROWS;
+}
+
+/* Multiply-accumulates (or as many elementary operations) for one element of the output. */
+static double work_per_element(const deft_op_call *call) {
+    const deft_tensor *const *in = call->in;
+    switch (call->op) {
+    case DEFT_OP_GEMM:
+        return (double)in[0]->dims[deft_attr_int(call->attrs, "transA", 0) ? 0 : 1];
+    case DEFT_OP_MATMUL:
+        return (double)in[0]->dims[in[0]->rank - 1];
+    case DEFT_OP_CONV:
+    case DEFT_OP_CONV_INPUT_GRAD:
+        return in[1]->dims[0] ? (double)deft_tensor_count(in[1]) / (double)in[1]->dims[0] : 0;
+    case DEFT_OP_CONV_WEIGHT_GRAD:
+        return in[0]->dims[1] ? (double)deft_tensor_count(in[0]) / (double)in[0]->dims[1] : 0;
+    default:
+        return 1;
+    }
+}
+
+double deft_reference_estimate_ns(const deft_request *request) {
+    double elements = 0;
+    for (int i = 0; i < request->call.out_count; i++)
+        if (request->call.out[i]) elements += (double)deft_tensor_count(request->call.out[i]);
+    return 100 + elements * work_per_element(&request->call);
+}
+
+deft_status deft_reference_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
+    reference *state;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
+    state->call = request->call;
+    state->activation = request->activation;
+    kernel->state = state;
+    return DEFT_OK;
+}
+
+deft_status deft_reference_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
+                               deft_tensor *const *out, void *scratch) {
+    (void)scratch;
+    const reference *state = kernel->state;
+    deft_op_call call = state->call;
+    call.ctx = ctx;
+    call.in = in;
+    call.out = out;
+    DEFT_TRY(deft_ops[call.op].forward(&call));
+    if (out[0] && out[0]->dtype == DEFT_F32)
+        deft_activation_apply(state->activation, out[0]->data, deft_tensor_count(out[0]), call.threads);
+    return DEFT_OK;
+}
+
+void deft_reference_done(deft_context *ctx, deft_kernel *kernel) {
+    deft_release(ctx, kernel->state);
+}

@@ -1,0 +1,496 @@
+/* The dense kernels against the operators' own forwards in float64, within gamma(k + 2) sum|w||x|. */
+#include "tests/support.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/core/rng.h"
+#include "codegen/kernel/activation.h"
+
+enum { MAX_IN = 4 };
+
+/* One application of an operator on random tensors, beside the same in float64. */
+typedef struct sample {
+    deft_context *ctx;
+    deft_attr attr_items[8];
+    deft_attrs attrs;
+    deft_op op;
+    int in_count;
+    deft_tensor in[MAX_IN], in64[MAX_IN], in_abs[MAX_IN];
+    deft_tensor out, out64, out_abs;
+    bool constant[MAX_IN];
+    deft_activation activation;
+    int64_t terms; /* products summed for an element */
+    double slack;  /* of the bound; 1 but for Winograd */
+} sample;
+
+static sample new_sample(deft_op op) {
+    return (sample){.ctx = test_context(), .op = op, .activation = deft_activation_none, .slack = 1};
+}
+
+static void add_int(sample *s, const char *name, int64_t value) {
+    s->attr_items[s->attrs.count++] = (deft_attr){.name = name, .type = DEFT_ATTR_INT, .i = value};
+}
+
+static void add_float(sample *s, const char *name, float value) {
+    s->attr_items[s->attrs.count++] = (deft_attr){.name = name, .type = DEFT_ATTR_FLOAT, .f = value};
+}
+
+static void add_ints(sample *s, const char *name, const int64_t *values, int count) {
+    s->attr_items[s->attrs.count++] = (deft_attr){.name = name, .type = DEFT_ATTR_INTS, .ints = values, .count = count};
+}
+
+static void add_input(sample *s, bool constant, int rank, const int64_t *dims) {
+    int i = s->in_count++;
+    deft_rng rng;
+    deft_rng_init(&rng, 7, (uint64_t)i);
+    s->constant[i] = constant;
+    s->in[i] = (deft_tensor){.dtype = DEFT_F32, .rank = rank};
+    if (rank) memcpy(s->in[i].dims, dims, sizeof *dims * (size_t)rank);
+    s->in64[i] = s->in_abs[i] = s->in[i];
+    s->in64[i].dtype = s->in_abs[i].dtype = DEFT_F64;
+    assert_int_equal(deft_tensor_allocate(s->ctx, &s->in[i]), DEFT_OK);
+    assert_int_equal(deft_tensor_allocate(s->ctx, &s->in64[i]), DEFT_OK);
+    assert_int_equal(deft_tensor_allocate(s->ctx, &s->in_abs[i]), DEFT_OK);
+    for (int64_t j = 0; j < deft_tensor_count(&s->in[i]); j++) {
+        float value = deft_rng_normal(&rng);
+        ((float *)s->in[i].data)[j] = value;
+        ((double *)s->in64[i].data)[j] = value;
+        ((double *)s->in_abs[i].data)[j] = fabs((double)value);
+    }
+}
+
+static deft_op_call call_of(sample *s, const deft_tensor **in_pointers, const deft_tensor *in, deft_tensor **out) {
+    s->attrs.items = s->attr_items;
+    for (int i = 0; i < s->in_count; i++)
+        in_pointers[i] = &in[i];
+    return (deft_op_call){.ctx = s->ctx,
+                          .name = "sample",
+                          .op = s->op,
+                          .attrs = &s->attrs,
+                          .opset = 13,
+                          .in_count = s->in_count,
+                          .out_count = 1,
+                          .in = in_pointers,
+                          .out = out,
+                          .threads = 2};
+}
+
+/* Scalars of the product only make the bound larger where they are positive. */
+static void make_scalars_positive(sample *s) {
+    for (int i = 0; i < s->attrs.count; i++)
+        s->attr_items[i].f = fabsf(s->attr_items[i].f);
+}
+
+static void forward(sample *s, const deft_tensor *in, deft_dtype dtype, deft_tensor *out) {
+    const deft_tensor *in_pointers[MAX_IN];
+    deft_op_call call = call_of(s, in_pointers, in, &out);
+    *out = (deft_tensor){0};
+    assert_int_equal(deft_ops[s->op].shape(&call), DEFT_OK);
+    assert_int_equal(out->dtype, dtype);
+    assert_int_equal(deft_tensor_allocate(s->ctx, out), DEFT_OK);
+    if (dtype == DEFT_F64) assert_int_equal(deft_ops[s->op].forward(&call), DEFT_OK);
+}
+
+static void compute_oracle(sample *s) {
+    float scalars[8];
+    forward(s, s->in, DEFT_F32, &s->out);
+    forward(s, s->in64, DEFT_F64, &s->out64);
+    for (int i = 0; i < s->attrs.count; i++)
+        scalars[i] = s->attr_items[i].f;
+    make_scalars_positive(s);
+    forward(s, s->in_abs, DEFT_F64, &s->out_abs);
+    for (int i = 0; i < s->attrs.count; i++)
+        s->attr_items[i].f = scalars[i];
+}
+
+static void free_sample(sample *s) {
+    for (int i = 0; i < s->in_count; i++) {
+        deft_release(s->ctx, s->in[i].data);
+        deft_release(s->ctx, s->in64[i].data);
+        deft_release(s->ctx, s->in_abs[i].data);
+    }
+    deft_release(s->ctx, s->out.data);
+    deft_release(s->ctx, s->out64.data);
+    deft_release(s->ctx, s->out_abs.data);
+    test_context_free(s->ctx);
+}
+
+static double gamma_of(int64_t n) {
+    double nu = (double)n * 0x1p-24;
+    return nu / (1 - nu);
+}
+
+static int count_wrong(const sample *s) {
+    int wrong = 0;
+    double largest = 0;
+    const float *y = s->out.data;
+    const double *y64 = s->out64.data, *y_abs = s->out_abs.data;
+    for (int64_t i = 0; i < deft_tensor_count(&s->out); i++)
+        largest = fmax(largest, y_abs[i]);
+    for (int64_t i = 0; i < deft_tensor_count(&s->out); i++) {
+        double expected = fmin(fmax(y64[i], s->activation.low), s->activation.high);
+        double bound = s->slack * gamma_of(s->terms + 2) * (s->slack > 1 ? largest : y_abs[i]);
+        if (!(fabs(y[i] - expected) <= bound)) wrong++;
+    }
+    return wrong;
+}
+
+static deft_request request_of(sample *s, const deft_tensor **in_pointers, deft_tensor *in, deft_tensor **out) {
+    for (int i = 0; i < s->in_count; i++) {
+        in[i] = s->in[i];
+        if (!s->constant[i]) in[i].data = NULL;
+    }
+    return (deft_request){.call = call_of(s, in_pointers, in, out), .activation = s->activation, .isa = s->ctx->isa};
+}
+
+/* Runs one kernel over the sample; false where it does not accept it. */
+static bool run_kernel(sample *s, deft_kernel_id id) {
+    const deft_tensor *in_pointers[MAX_IN];
+    deft_tensor in[MAX_IN], *out = &s->out;
+    deft_request request = request_of(s, in_pointers, in, &out);
+    const char *why = NULL;
+    if (!deft_kernels[id].accepts(&request, &why)) {
+        assert_non_null(why);
+        return false;
+    }
+    deft_kernel kernel;
+    void *scratch;
+    assert_int_equal(deft_kernel_prepare(s->ctx, id, &request, &kernel), DEFT_OK);
+    assert_true(isfinite(deft_kernels[id].estimate_ns(&request)));
+    assert_int_equal(deft_allocate(s->ctx, kernel.scratch_bytes, &scratch), DEFT_OK);
+    const deft_tensor *run_in[MAX_IN];
+    for (int i = 0; i < s->in_count; i++)
+        run_in[i] = &s->in[i];
+    for (int run = 0; run < 2; run++) { /* nothing is left behind by the first run */
+        memset(s->out.data, 0xff, deft_tensor_bytes(&s->out));
+        memset(scratch, 0xff, kernel.scratch_bytes);
+        long long before = atomic_load(&s->ctx->allocation_count);
+        assert_int_equal(kernel.def->run(s->ctx, &kernel, run_in, &out, scratch), DEFT_OK);
+        assert_int_equal(atomic_load(&s->ctx->allocation_count), before);
+    }
+    deft_release(s->ctx, scratch);
+    deft_kernel_done(s->ctx, &kernel);
+    return true;
+}
+
+/* Checks every dense kernel that accepts the sample, in all activations; returns how many there were. */
+static int check_all(sample *s) {
+    static const deft_activation activations[] = {{-INFINITY, INFINITY}, {0, INFINITY}, {-0.5f, 1.5f}};
+    int ran = 0;
+    compute_oracle(s);
+    for (int id = DEFT_KERNEL_DENSE_MATMUL; id <= DEFT_KERNEL_DENSE_WINOGRAD; id++)
+        for (int a = 0; a < 3; a++) {
+            if (a > 0 && (s->op == DEFT_OP_CONV_INPUT_GRAD || s->op == DEFT_OP_CONV_WEIGHT_GRAD)) continue;
+            s->activation = activations[a];
+            s->slack = id == DEFT_KERNEL_DENSE_WINOGRAD ? 50 : 1;
+            if (!run_kernel(s, (deft_kernel_id)id)) continue;
+            assert_int_equal(count_wrong(s), 0);
+            ran += a == 0;
+        }
+    free_sample(s);
+    return ran;
+}
+
+/* ---- matrix products ----------------------------------------------------------------------------------------- */
+
+static int check_gemm(int64_t m, int64_t k, int64_t n, int transposes, bool constant, int bias) {
+    static const float alphas[] = {1, -0.5f}, betas[] = {1, 2};
+    sample s = new_sample(DEFT_OP_GEMM);
+    bool ta = transposes & 1, tb = transposes & 2;
+    add_int(&s, "transA", ta);
+    add_int(&s, "transB", tb);
+    add_float(&s, "alpha", alphas[bias % 2]);
+    add_float(&s, "beta", betas[bias % 2]);
+    add_input(&s, false, 2, ta ? (int64_t[]){k, m} : (int64_t[]){m, k});
+    add_input(&s, constant, 2, tb ? (int64_t[]){n, k} : (int64_t[]){k, n});
+    if (bias == 1) add_input(&s, constant, 1, (int64_t[]){n});
+    if (bias == 2) add_input(&s, false, 2, (int64_t[]){m, 1});
+    if (bias == 3) add_input(&s, constant, 2, (int64_t[]){m, n});
+    if (bias == 4) add_input(&s, constant, 0, NULL);
+    if (bias == 5) add_input(&s, constant, 2, (int64_t[]){1, n});
+    s.terms = k;
+    return check_all(&s);
+}
+
+static void test_gemm(void **state) {
+    (void)state;
+    static const int64_t sizes[][3] = {{1, 1, 1}, {1, 7, 5}, {3, 2, 1}, {33, 100, 10}, {64, 30, 17}, {17, 300, 100}};
+    int ran = 0;
+    for (int i = 0; i < 6; i++)
+        for (int transposes = 0; transposes < 4; transposes++)
+            for (int bias = 0; bias < 6; bias++) {
+                int with_constant = check_gemm(sizes[i][0], sizes[i][1], sizes[i][2], transposes, true, bias);
+                assert_int_equal(check_gemm(sizes[i][0], sizes[i][1], sizes[i][2], transposes, false, bias), 1);
+                assert_in_range(with_constant, 1, 2);
+                ran += with_constant;
+            }
+    assert_true(ran > 6 * 24); /* the packed kernel took its share */
+}
+
+static void check_matmul(int a_rank, const int64_t *a, int b_rank, const int64_t *b, bool constant) {
+    sample s = new_sample(DEFT_OP_MATMUL);
+    add_input(&s, false, a_rank, a);
+    add_input(&s, constant, b_rank, b);
+    s.terms = a[a_rank - 1];
+    assert_in_range(check_all(&s), 1, 2);
+}
+
+#define DIMS(...)                                                                                                      \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]) {                                           \
+        __VA_ARGS__                                                                                                    \
+    }
+
+static void test_matmul_broadcasts(void **state) {
+    (void)state;
+    for (int constant = 0; constant < 2; constant++) {
+        check_matmul(DIMS(5, 7), DIMS(7, 3), constant);
+        check_matmul(DIMS(7), DIMS(7, 3), constant);
+        check_matmul(DIMS(5, 7), DIMS(7), constant);
+        check_matmul(DIMS(7), DIMS(7), constant);
+        check_matmul(DIMS(2, 5, 7), DIMS(7, 3), constant);
+        check_matmul(DIMS(2, 5, 7), DIMS(7), constant);
+        check_matmul(DIMS(7), DIMS(4, 7, 3), constant);
+        check_matmul(DIMS(4, 5, 7), DIMS(4, 7, 3), constant);
+        check_matmul(DIMS(2, 1, 5, 7), DIMS(4, 7, 3), constant);
+        check_matmul(DIMS(2, 4, 5, 7), DIMS(2, 1, 7, 3), constant);
+    }
+}
+
+/* ---- convolutions -------------------------------------------------------------------------------------------- */
+
+typedef struct conv_case {
+    int64_t n, c, h, w, m, kh, kw, groups;
+    int64_t strides[2], dilations[2], pads[4];
+    bool one_d;
+} conv_case;
+
+static const conv_case conv_cases[] = {
+    {1, 1, 28, 28, 20, 5, 5, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, false},
+    {3, 20, 12, 12, 50, 5, 5, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, false},
+    {2, 16, 14, 14, 32, 3, 3, 1, {1, 1}, {1, 1}, {1, 1, 1, 1}, false},
+    {2, 5, 9, 11, 7, 3, 2, 1, {2, 1}, {1, 2}, {0, 1, 2, 0}, false},
+    {1, 8, 10, 10, 8, 3, 3, 8, {1, 1}, {1, 1}, {1, 1, 1, 1}, false},
+    {2, 6, 7, 8, 9, 3, 3, 3, {2, 2}, {1, 1}, {1, 0, 1, 0}, false},
+    {2, 32, 8, 8, 16, 1, 1, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, false},
+    {4, 3, 1, 30, 8, 1, 5, 1, {1, 2}, {1, 1}, {0, 2, 0, 2}, true},
+};
+enum { CONV_CASES = sizeof conv_cases / sizeof *conv_cases };
+
+/* Spatial attributes of a case, the x part alone where there is one spatial dimension. */
+static void add_conv_attrs(sample *s, const conv_case *c, int64_t *pads) {
+    int spatial = c->one_d ? 1 : 2, first = 2 - spatial;
+    memcpy(pads, c->pads, sizeof c->pads);
+    if (c->one_d) pads[0] = c->pads[1], pads[1] = c->pads[3];
+    add_ints(s, "strides", c->strides + first, spatial);
+    add_ints(s, "dilations", c->dilations + first, spatial);
+    add_ints(s, "pads", pads, 2 * spatial);
+    add_int(s, "group", c->groups);
+}
+
+static void add_picture(sample *s, const conv_case *c, bool constant) {
+    add_input(s, constant, c->one_d ? 3 : 4,
+              c->one_d ? (int64_t[]){c->n, c->c, c->w} : (int64_t[]){c->n, c->c, c->h, c->w});
+}
+
+static void add_filters(sample *s, const conv_case *c, bool constant) {
+    int64_t in_group = c->c / c->groups;
+    add_input(s, constant, c->one_d ? 3 : 4,
+              c->one_d ? (int64_t[]){c->m, in_group, c->kw} : (int64_t[]){c->m, in_group, c->kh, c->kw});
+}
+
+static int64_t out_size(int64_t in, int64_t begin, int64_t end, int64_t kernel, int64_t dilation, int64_t stride) {
+    return (in + begin + end - (kernel - 1) * dilation - 1) / stride + 1;
+}
+
+static void add_out_gradient(sample *s, const conv_case *c) {
+    int64_t oh = out_size(c->h, c->pads[0], c->pads[2], c->kh, c->dilations[0], c->strides[0]);
+    int64_t ow = out_size(c->w, c->pads[1], c->pads[3], c->kw, c->dilations[1], c->strides[1]);
+    add_input(s, false, c->one_d ? 3 : 4, c->one_d ? (int64_t[]){c->n, c->m, ow} : (int64_t[]){c->n, c->m, oh, ow});
+}
+
+static void test_conv(void **state) {
+    (void)state;
+    int total = 0;
+    for (int i = 0; i < CONV_CASES; i++)
+        for (int constant = 0; constant < 2; constant++)
+            for (int bias = 0; bias < 2; bias++) {
+                const conv_case *c = &conv_cases[i];
+                int64_t pads[4];
+                sample s = new_sample(DEFT_OP_CONV);
+                add_conv_attrs(&s, c, pads);
+                add_picture(&s, c, false);
+                add_filters(&s, c, constant);
+                if (bias) add_input(&s, constant, 1, (int64_t[]){c->m});
+                s.terms = c->c / c->groups * c->kh * c->kw;
+                int ran = check_all(&s);
+                assert_in_range(ran, 1, 3);
+                total += ran;
+            }
+    assert_true(total > CONV_CASES * 4); /* more than one of the kernels took part */
+}
+
+static void test_conv_gradients(void **state) {
+    (void)state;
+    for (int i = 0; i < CONV_CASES; i++) {
+        const conv_case *c = &conv_cases[i];
+        int64_t pads[4];
+        sample s = new_sample(DEFT_OP_CONV_INPUT_GRAD);
+        add_conv_attrs(&s, c, pads);
+        add_out_gradient(&s, c);
+        add_filters(&s, c, false);
+        add_picture(&s, c, false);
+        s.terms = c->m / c->groups * c->kh * c->kw;
+        assert_int_equal(check_all(&s), 1);
+
+        s = new_sample(DEFT_OP_CONV_WEIGHT_GRAD);
+        add_conv_attrs(&s, c, pads);
+        add_out_gradient(&s, c);
+        add_picture(&s, c, false);
+        add_filters(&s, c, false);
+        s.terms = c->n * c->h * c->w;
+        assert_int_equal(check_all(&s), 1);
+    }
+}
+
+/* ---- edges --------------------------------------------------------------------------------------------------- */
+
+static void test_checker_sees_a_wrong_value(void **state) {
+    (void)state;
+    sample s = new_sample(DEFT_OP_MATMUL);
+    add_input(&s, false, 2, (int64_t[]){4, 50});
+    add_input(&s, false, 2, (int64_t[]){50, 3});
+    s.terms = 50;
+    compute_oracle(&s);
+    assert_true(run_kernel(&s, DEFT_KERNEL_DENSE_MATMUL));
+    assert_int_equal(count_wrong(&s), 0);
+    float *y = s.out.data;
+    y[5] += 4 * (float)(gamma_of(52) * ((double *)s.out_abs.data)[5]);
+    assert_int_equal(count_wrong(&s), 1);
+    y[6] = NAN;
+    assert_int_equal(count_wrong(&s), 2);
+    free_sample(&s);
+}
+
+/* NaN and infinities come through as the operator defines, fused Relu or not: Relu keeps NaN. */
+static void check_not_finite(sample *s, deft_kernel_id id) {
+    s->activation = (deft_activation){0, INFINITY};
+    compute_oracle(s);
+    ((float *)s->in[0].data)[1] = NAN;
+    ((double *)s->in64[0].data)[1] = NAN;
+    ((float *)s->in[0].data)[30] = -INFINITY;
+    ((double *)s->in64[0].data)[30] = -INFINITY;
+    deft_release(s->ctx, s->out64.data);
+    forward(s, s->in64, DEFT_F64, &s->out64);
+    assert_true(run_kernel(s, id));
+    int nans = 0;
+    for (int64_t i = 0; i < deft_tensor_count(&s->out); i++) {
+        double expected = ((double *)s->out64.data)[i];
+        float y = ((float *)s->out.data)[i];
+        nans += isnan(expected) != 0;
+        if (isnan(expected)) assert_true(isnan(y));
+        if (expected == INFINITY) assert_true(y == INFINITY);
+        if (expected == -INFINITY) assert_true(y == 0);
+    }
+    assert_true(nans > 0);
+    free_sample(s);
+}
+
+static void test_not_finite_values_survive(void **state) {
+    (void)state;
+    const deft_kernel_id matmuls[] = {DEFT_KERNEL_DENSE_MATMUL, DEFT_KERNEL_DENSE_PACKED};
+    for (int i = 0; i < 2; i++) {
+        sample s = new_sample(DEFT_OP_MATMUL);
+        add_input(&s, false, 2, (int64_t[]){8, 20});
+        add_input(&s, true, 2, (int64_t[]){20, 16});
+        check_not_finite(&s, matmuls[i]);
+    }
+    const deft_kernel_id convs[] = {DEFT_KERNEL_DENSE_CONV, DEFT_KERNEL_DENSE_NCHW};
+    for (int i = 0; i < 2; i++) {
+        sample s = new_sample(DEFT_OP_CONV);
+        add_input(&s, false, 4, (int64_t[]){2, 3, 8, 8});
+        add_input(&s, true, 4, (int64_t[]){16, 3, 3, 3});
+        check_not_finite(&s, convs[i]);
+    }
+}
+
+static void test_what_is_refused(void **state) {
+    (void)state;
+    sample s = new_sample(DEFT_OP_MATMUL);
+    add_input(&s, false, 2, (int64_t[]){4, 0});
+    add_input(&s, true, 2, (int64_t[]){0, 3});
+    compute_oracle(&s);
+    assert_false(run_kernel(&s, DEFT_KERNEL_DENSE_MATMUL));
+    assert_false(run_kernel(&s, DEFT_KERNEL_DENSE_PACKED));
+    assert_false(run_kernel(&s, DEFT_KERNEL_DENSE_CONV));
+    assert_true(run_kernel(&s, DEFT_KERNEL_REFERENCE));
+    const deft_tensor *in_pointers[MAX_IN];
+    deft_tensor in[MAX_IN], *out = &s.out;
+    deft_request request = request_of(&s, in_pointers, in, &out);
+    deft_kernel kernel;
+    assert_int_equal(deft_kernel_prepare(s.ctx, DEFT_KERNEL_DENSE_CONV, &request, &kernel), DEFT_UNSUPPORTED);
+    assert_non_null(strstr(deft_context_message(s.ctx), "'sample'"));
+    assert_null(kernel.def);
+    assert_int_equal(deft_kernel_cheapest(&request), DEFT_KERNEL_REFERENCE);
+    request.in_layout = DEFT_LAYOUT_PANELS;
+    const char *why;
+    assert_false(deft_kernels[DEFT_KERNEL_REFERENCE].accepts(&request, &why));
+    free_sample(&s);
+}
+
+static void test_threads_setting_does_not_leak(void **state) {
+    (void)state;
+    extern int omp_get_max_threads(void);
+    int before = omp_get_max_threads();
+    check_matmul(DIMS(5, 7), DIMS(7, 3), true);
+    assert_int_equal(omp_get_max_threads(), before);
+}
+
+static deft_status measure_matmul(deft_context *ctx, void *user) {
+    (void)user;
+    float weight[20 * 16];
+    for (int i = 0; i < 20 * 16; i++)
+        weight[i] = (float)i;
+    deft_tensor x = {DEFT_F32, 2, {8, 20}, NULL}, w = {DEFT_F32, 2, {20, 16}, weight}, y = {DEFT_F32, 2, {8, 16}, NULL};
+    const deft_tensor *in[] = {&x, &w};
+    deft_tensor *out[] = {&y};
+    deft_attrs none = {0};
+    deft_request request = {.call = {.ctx = ctx,
+                                     .name = "layer",
+                                     .op = DEFT_OP_MATMUL,
+                                     .attrs = &none,
+                                     .opset = 13,
+                                     .in_count = 2,
+                                     .out_count = 1,
+                                     .in = in,
+                                     .out = out,
+                                     .threads = 1},
+                            .activation = deft_activation_none,
+                            .isa = ctx->isa};
+    const deft_kernel_id ids[] = {DEFT_KERNEL_REFERENCE, DEFT_KERNEL_DENSE_MATMUL, DEFT_KERNEL_DENSE_PACKED};
+    double ns[3];
+    DEFT_TRY(deft_kernel_measure(ctx, &request, ids, 3, 0.001, ns));
+    for (int i = 0; i < 3; i++)
+        assert_true(ns[i] > 0 && isfinite(ns[i]));
+    return DEFT_OK;
+}
+
+static void test_measure(void **state) {
+    (void)state;
+    check_every_allocation_failure(measure_matmul, NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_matmul_broadcasts),
+        cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_conv_gradients),
+        cmocka_unit_test(test_checker_sees_a_wrong_value),
+        cmocka_unit_test(test_not_finite_values_survive),
+        cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_threads_setting_does_not_leak),
+        cmocka_unit_test(test_measure),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
