@@ -47,19 +47,25 @@ static const char *put_speedup(double speedup, char out[32]) {
     return out;
 }
 
-const char *deft_points_sentence(const deft_point *chosen, const char *path, bool agreement, char *out, size_t bytes) {
-    char at_64[32], at_1[32];
-    int length =
-        snprintf(out, bytes, "%s: %s at batch 64, %s at batch 1, with %.1f%% zeros; ", path,
-                 put_speedup(chosen->speedup, at_64), put_speedup(chosen->speedup_b1, at_1), 100 * chosen->zeros);
-    if (length < 0 || (size_t)length >= bytes) return out;
-    char *rest = out + length;
-    bytes -= (size_t)length;
-    if (agreement)
-        snprintf(rest, bytes, "%.2f%% of its test answers agree with the original's.", 100 * chosen->accuracy_test);
+/* How the accuracy compares with the original's. */
+static void put_drop(const deft_point *chosen, char out[96]) {
+    double original = 100 * chosen->accuracy_dense;
+    if (chosen->drop == 0)
+        snprintf(out, 96, "the original's too");
     else
-        snprintf(rest, bytes, "test accuracy %.2f%%, %.2f points %s the original's %.2f%%.",
-                 100 * chosen->accuracy_test, fabs(chosen->drop), chosen->drop > 0 ? "below" : "above",
-                 100 * chosen->accuracy_dense);
+        snprintf(out, 96, "%.2f points %s the original's %.2f%%", fabs(chosen->drop),
+                 chosen->drop > 0 ? "below" : "above", original);
+}
+
+const char *deft_points_sentence(const deft_point *chosen, const char *path, bool agreement, char *out, size_t bytes) {
+    char at_64[32], at_1[32], drop[96], quality[192];
+    put_drop(chosen, drop);
+    if (agreement)
+        snprintf(quality, sizeof quality, "%.2f%% of its test answers agree with the original's",
+                 100 * chosen->accuracy_test);
+    else
+        snprintf(quality, sizeof quality, "test accuracy %.2f%%, %s", 100 * chosen->accuracy_test, drop);
+    snprintf(out, bytes, "%s: %s at batch 64, %s at batch 1, with %.1f%% zeros; %s.", path,
+             put_speedup(chosen->speedup, at_64), put_speedup(chosen->speedup_b1, at_1), 100 * chosen->zeros, quality);
     return out;
 }

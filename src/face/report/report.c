@@ -29,17 +29,20 @@ static void print_spaces(FILE *file, int count) {
     if (count > 0) fprintf(file, "%*s", count, "");
 }
 
-/* A line of cells, two spaces between columns. Spaces are owed until another text comes, so that none end the line. */
+/* A line of cells. Spaces are owed until another text comes, so that none end the line; two at least, so that a text
+ * that is wider than its column stays apart from the next. */
 static void print_line(const deft_report *report, const char *const *texts) {
     int owed = 0;
+    bool begun = false;
     for (int i = 0; i < report->column_count; i++) {
         const deft_column *column = &report->columns[i];
         if (!column->title) continue;
         int pad = report->widths[i] - deft_text_width(texts[i]);
         if (right_aligned(column)) owed += pad;
         if (texts[i][0]) {
-            print_spaces(report->file, owed);
+            print_spaces(report->file, begun ? larger(owed, 2) : owed);
             fputs(texts[i], report->file);
+            begun = true;
             owed = 0;
         }
         owed += right_aligned(column) ? 2 : pad + 2;
