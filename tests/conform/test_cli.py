@@ -1,0 +1,379 @@
+#!/usr/bin/env python3
+"""The command: help, usage, exit statuses, JSON, bad files, Ctrl-C. Prints TAP; runs in an empty folder."""
+import json
+import os
+import pty
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+import traceback
+import zipfile
+
+DEFT = os.path.join(os.environ["DEFT_BUILD"], "deft")
+SOURCE = os.environ["DEFT_SOURCE"]
+COMMANDS = ["new", "train", "optimize", "run", "bench", "info", "export"]
+
+
+def deft(*args, status=0, stdout=subprocess.PIPE):
+    done = subprocess.run([DEFT, *map(str, args)], stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+                          timeout=200)
+    error = done.stderr.decode()
+    assert done.returncode == status, f"{args}: exit {done.returncode}, not {status}: {error}"
+    done.out, done.error = (done.stdout or b"").decode(), error
+    return done
+
+
+def refused(*args, status, names=None):
+    """The command fails with one line that names what is wrong, prints nothing else and leaves no file behind."""
+    before = sorted(os.listdir("."))
+    done = deft(*args, status=status)
+    lines = done.error.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("deft: "), f"{args}: {done.error!r}"
+    assert names is None or str(names) in lines[0], f"{args}: {lines[0]!r} does not name {names}"
+    assert done.out == "", f"{args}: printed {done.out!r}"
+    assert sorted(os.listdir(".")) == before, f"{args}: left {set(os.listdir('.')) - set(before)}"
+    return lines[0]
+
+
+def objects(done):
+    return [json.loads(line, parse_constant=lambda c: 1 / 0) for line in done.out.splitlines()]
+
+
+def npy(descr, shape, data):
+    head = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
+    head += " " * (-(len(head) + 11) % 64) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + data
+
+
+def write(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+    return path
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+# ---- help and usage ----
+
+
+def test_help_fits_a_screen():
+    for args in [["--help"], ["help"], ["-h"]] + [[c, "--help"] for c in COMMANDS] + [["help", c] for c in COMMANDS]:
+        lines = deft(*args).out.splitlines()
+        assert 3 < len(lines) <= 24, f"{args}: {len(lines)} lines"
+        assert max(map(len, lines)) <= 80, f"{args}: {max(lines, key=len)!r}"
+
+
+def test_overview_lists_the_commands():
+    text = deft("help").out
+    for command in COMMANDS:
+        assert re.search(rf"^  {command} +\w", text, re.M), command
+
+
+def test_man_page_has_every_option():
+    page = read(os.path.join(SOURCE, "docs", "deft.1")).decode().replace("\\-", "-")
+    for command in COMMANDS:
+        assert f".SS {command}" in page
+        section = page.split(f".SS {command}")[1].split(".SS ")[0] + page.split(".SH OPTIONS")[1].split(".SH ")[0]
+        for option in re.findall(r"--[a-z-]+", deft("help", command).out.split("\n\n")[1]):
+            assert option in section, f"{command} {option}"
+
+
+def test_version():
+    header = read(os.path.join(SOURCE, "include", "deft", "deft.h")).decode()
+    assert deft("--version").out == "deft " + re.search(r'DEFT_VERSION "(.*)"', header)[1] + "\n"
+
+
+def test_slips_get_a_suggestion():
+    assert "'optimize'" in refused("optimise", status=2)
+    assert "'info'" in refused("inof", status=2)
+    assert "'--epochs'" in refused("train", "x", "--epoch5", "3", status=2)
+    assert "'--threads'" in refused("info", "x", "--thraeds=3", status=2)
+    assert "did you mean" not in refused("xyzzy", status=2)
+    assert "did you mean" not in refused("info", "x", "--xyzzy", status=2)
+    assert "'new'" in refused("help", "nwe", status=2)
+
+
+def test_usage_is_checked():
+    assert deft(status=2).error.startswith("Deft makes")
+    for args in [["train"], ["train", "x"], ["train", "x", "--data", "digits"], ["new", "lenet-5"], ["info"],
+                 ["info", "a", "b"], ["info", "x", "--threads"], ["info", "x", "--json=1"], ["info", "x", "-z"],
+                 ["run", "x"], ["optimize", "x", "-o", "y"], ["--json"], [""], ["info", ""]]:
+        refused(*args, status=3 if args == ["info", ""] else 2)
+
+
+def test_numbers_are_strict():
+    for option, values in {
+            "--threads": ["0", "-1", "", "x", "1x", "1.5", " 1", "99999", "1e3", "99999999999999999999"],
+            "--seed": ["-1", "", "x", "1.0", "18446744073709551616", "+1"],
+            "--isa": ["sse", "", "AVX2", "avx"]}.items():
+        for value in values:
+            refused("info", "x", option, value, status=2, names=option)
+    for option in "--epochs", "--batch":
+        for value in "0", "-1", "nan", "1e1":
+            refused("train", "x", "--data", "digits", "-o", "y", option, value, status=2, names=option)
+    for option in "--learning-rate", "--momentum", "--weight-decay":
+        for value in "nan", "inf", "-1", "x", "":
+            refused("train", "x", "--data", "digits", "-o", "y", option, value, status=2, names=option)
+    for value in "-0.1", "101", "nan", "1%":
+        refused("optimize", "x", "--data", "digits", "-o", "y", "--max-drop", value, status=2, names="--max-drop")
+    for value in "0", "-1", "inf":
+        refused("bench", "x", "--duration", value, status=2, names="--duration")
+
+
+def test_full_disk_for_stdout():
+    for args in [["help"], ["--version"], ["info", "net.onnx"], ["info", "--json", "net.onnx"]]:
+        with open("/dev/full", "w") as full:
+            assert "standard output" in deft(*args, status=3, stdout=full).error
+
+
+# ---- models in and out ----
+
+
+def test_new():
+    for network, parameters in [("lenet-300-100", 266610), ("lenet-5", 431080), ("mlp:784,300,100,10", 266610)]:
+        line, = objects(deft("new", network, "-o", "made.onnx", "--json"))
+        assert line == {"file": "made.onnx", "network": network, "parameters": parameters}
+        first = read("made.onnx")
+        deft("new", network, "-o", "made.onnx", "--seed", "0")
+        assert read("made.onnx") == first, "the seed decides"
+        deft("new", network, "-o", "made.onnx", "--seed", "1")
+        assert read("made.onnx") != first
+        os.unlink("made.onnx")
+    for network in "lenet-6", "mlp:", "mlp:3", "mlp:3,x", "mlp:0,3", "mlp:-1,2", "mlp:99999999999,99999999999", "":
+        refused("new", network, "-o", "made.onnx", status=2)
+
+
+def test_outputs_that_cannot_be_written():
+    for command in [["new", "lenet-300-100"], ["export", "net.onnx"], ["train", "net.onnx", "--data", "digits:100"],
+                    ["optimize", "net.onnx", "--data", "digits:100"]]:
+        for path in "/proc/x.onnx", "no/such/folder/x.onnx", "/", ".":
+            refused(*command, "-o", path, status=3, names=path)
+    refused("new", "lenet-300-100", "-o", "/dev/full", status=3, names="/dev/full")
+    refused("export", "net.onnx", "-o", "/dev/full", status=3, names="/dev/full")
+    if os.geteuid() != 0:
+        os.mkdir("locked", 0o555)
+        refused("new", "lenet-300-100", "-o", "locked/x.onnx", status=3, names="locked/x.onnx")
+
+
+def test_bad_models():
+    good = read("net.onnx")
+    bad = {"empty": b"", "text": b"hello, world\n", "zip": b"PK\x03\x04 and then nothing",
+           "nested": b"\x3a\xff\xff\xff\xff\x0f" * 100, "half": good[:len(good) // 2]}
+    generator = random.Random(1)
+    for i in range(10):
+        bad[f"random{i}"] = generator.randbytes(1000)
+        bad[f"cut{i}"] = good[:generator.randrange(1, len(good) - 1)]
+    for name, data in bad.items():
+        path = write(f"bad-{name}", data)
+        for command in [["info", path], ["bench", path], ["export", path, "-o", "out.onnx"]]:
+            refused(*command, status=2, names=path)
+        os.unlink(path)
+    for path in "missing.onnx", ".", "/":
+        for command in [["info", path], ["bench", path], ["export", path, "-o", "out.onnx"]]:
+            refused(*command, status=3, names=path)
+
+
+def test_info():
+    lines = objects(deft("info", "net.onnx", "--json"))
+    model, = [l for l in lines if l["kind"] == "model"]
+    assert (model["parameters"], model["prunable"], model["macs"]) == (266610, 266200, 266200)
+    tensors = [(l["direction"], l["type"], l["shape"]) for l in lines if l["kind"] == "tensor"]
+    assert tensors == [("input", "f32", "Nx1x28x28"), ("output", "f32", "Nx10")], tensors
+    layers = [l for l in lines if l["kind"] == "layer"]
+    assert sum(l["macs"] for l in layers) == 266200 and sum(l["parameters"] for l in layers) == 266610
+    text = deft("info", "net.onnx").out
+    assert "266,610" in text and "Nx1x28x28" in text
+
+
+# ---- running ----
+
+
+def test_run_and_its_outputs():
+    image = [((i * 7919) % 256) / 256 for i in range(3 * 784)]
+    write("x.npy", npy("<f4", (3, 1, 28, 28), struct.pack("<2352f", *image)))
+    write("x64.npy", npy("<f8", (3, 1, 28, 28), struct.pack("<2352d", *image)))
+    line, = objects(deft("run", "net.onnx", "--input", "x.npy", "-o", "y.npy", "--json"))
+    assert (line["type"], line["shape"], line["not_finite"]) == ("f32", "3x10", 0)
+    y = read("y.npy")
+    assert y.startswith(b"\x93NUMPY") and len(y) % 64 == 120 % 64  # a header of whole 64 bytes, then 3x10 f32
+    rows = [struct.unpack("<10f", y[-120 + 40 * i:][:40]) for i in range(3)]
+    assert line["top"] == " ".join(str(r.index(max(r))) for r in rows)
+    name = line["output"]
+    inputs = [l["name"] for l in objects(deft("info", "--json", "net.onnx")) if l.get("direction") == "input"]
+    deft("run", "net.onnx", "--input", f"{inputs[0]}=x64.npy", "-o", "folder")
+    assert read(f"folder/{name}.npy") == y
+    deft("run", "net.onnx", "--input", "x.npy", "-o", "y.npz")
+    with zipfile.ZipFile("y.npz") as archive:
+        assert archive.read(f"{name}.npy")[-120:] == y[-120:]
+    refused("run", "net.onnx", "--input", "x.npy", "-o", "/dev/full", status=3, names="/dev/full")
+
+
+def test_run_refuses_inputs():
+    write("flat.npy", npy("<f4", (3, 784), bytes(4 * 2352)))
+    write("long.npy", npy("<i8", (1, 1, 28, 28), bytes(8 * 784)))
+    write("none.npy", npy("<f4", (0, 1, 28, 28), b""))
+    write("one.npy", npy("<f4", (1, 1, 28, 28), bytes(4 * 784)))
+    write("short.npy", read("one.npy")[:-1])
+    assert "Nx1x28x28" in refused("run", "net.onnx", "--input", "flat.npy", status=2, names="flat.npy")
+    for path in "long.npy", "none.npy", "short.npy", "net.onnx":
+        refused("run", "net.onnx", "--input", path, status=2, names=path)
+    refused("run", "net.onnx", "--input", "missing.npy", status=3, names="missing.npy")
+    refused("run", "net.onnx", "--input", "one.npy", "--input", "one.npy", status=2)
+    refused("run", "net.onnx", "--input", "nobody=one.npy", status=3, names="nobody=one.npy")
+
+
+def test_bench():
+    line, = objects(deft("bench", "net.onnx", "--batch", 8, "--runs", 30, "--json", "--threads", 1))
+    assert line["batch"] == 8 and line["runs"] >= 30 and line["threads"] == 1 and line["speedup"] is None
+    assert 0 < line["min_us"] <= line["p50_us"] <= line["p90_us"] <= line["p99_us"]
+    lines = objects(deft("bench", "net.onnx", "--runs", 10, "--warmup", 0, "--json", "--profile", "--vs-dense", "--pin"))
+    assert [l["kernels"] for l in lines if l["kind"] == "latency"] == ["dense", "chosen"]
+    layers = [l for l in lines if l["kind"] == "layer"]
+    assert abs(sum(l["share"] for l in layers) - 1) < 1e-6
+    assert all(l["kernel"] and l["time_us"] >= 0 for l in layers)
+    text = deft("bench", "net.onnx", "--runs", 10, "--profile", "--isa", "c").out
+    assert "samples/s" in text and "why" in text and " c " in text
+    refused("bench", "net.onnx", "--batch", "0", status=2)
+
+
+def test_export_is_the_same_model():
+    deft("export", "net.onnx", "-o", "copy.onnx")
+    deft("export", "copy.onnx", "-o", "again.onnx")
+    assert read("copy.onnx") == read("again.onnx")
+    deft("export", "net.onnx", "-o", "/dev/stdout")
+
+
+# ---- training ----
+
+
+def test_data_that_is_refused():
+    write("labels.npz", b"not a zip")
+    for data, status in [("digits:0", 2), ("digits:x", 2), ("nonsense", 2), ("", 2), ("npz:labels.npz", 2),
+                         ("npz:missing.npz", 3), ("mnist:missing", 3), ("npz:.", 3)]:
+        refused("train", "net.onnx", "--data", data, "-o", "out.onnx", status=status)
+        refused("optimize", "net.onnx", "--data", data, "-o", "out.onnx", status=status)
+
+
+def test_train_reports_epochs_and_keeps_nothing_else():
+    done = deft("train", "net.onnx", "--data", "digits:1000", "--epochs", 3, "-o", "trained.onnx", "--json")
+    lines = objects(done)
+    assert [l["epoch"] for l in lines[:-1]] == [1, 2, 3] and lines[0]["loss"] > lines[2]["loss"]
+    assert lines[-1]["kind"] == "outcome" and lines[-1]["accuracy_test"] > 0.3
+    assert not os.path.exists("trained.onnx.checkpoint")
+    deft("train", "net.onnx", "--data", "digits:1000", "--epochs", 3, "-o", "again.onnx", "--quiet")
+    assert read("again.onnx") == read("trained.onnx"), "the same seed, the same weights"
+
+
+def test_interrupt_keeps_the_epochs_that_are_done():
+    command = [DEFT, "train", "net.onnx", "--data", "digits:2000", "--epochs", "4", "-o", "stopped.onnx", "--json"]
+    whole = subprocess.run([*command[:-2], "whole.onnx", "--json"], stdout=subprocess.DEVNULL, check=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert json.loads(process.stdout.readline())["epoch"] == 1
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130, (process.returncode, error)
+    assert error.startswith(b"deft: "), error
+    assert not os.path.exists("stopped.onnx") and os.path.exists("stopped.onnx.checkpoint")
+    seen = len(out.splitlines()) + 1
+    rest = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()
+    assert len(rest) == 4 - seen + 1, (seen, rest)  # the epochs that were left, and the outcome
+    assert not os.path.exists("stopped.onnx.checkpoint")
+    assert read("stopped.onnx") == read("whole.onnx"), "stopped and resumed is as good as not stopped"
+
+
+# ---- the main job ----
+
+
+def test_optimize():
+    done = deft("optimize", "trained.onnx", "--data", "digits:1000", "--max-drop", 100, "--epochs", 1, "-o",
+                "fast.deft", "--json")
+    points = objects(done)
+    keys = {"accuracy_dense", "accuracy_fast", "zeros", "drop", "dense_us", "fast_us", "speedup", "dense_us_b1",
+            "fast_us_b1", "speedup_b1", "file_bytes", "within_bound", "chosen"}
+    assert len(points) >= 2 and all(keys <= p.keys() for p in points)
+    assert [p["chosen"] for p in points] == [False] * (len(points) - 1) + [True]
+    chosen = points[-1]
+    assert chosen["zeros"] >= 0.9
+    assert abs(chosen["drop"] - 100 * (chosen["accuracy_dense"] - chosen["accuracy_fast"])) < 1e-6
+    assert abs(chosen["speedup"] - chosen["dense_us"] / chosen["fast_us"]) < 1e-3 * chosen["speedup"]
+    kept = [l for l in objects(deft("info", "--json", "fast.deft")) if l.get("chosen")]
+    assert kept == [chosen]
+    with zipfile.ZipFile("fast.deft") as archive:
+        assert sorted(archive.namelist()) == ["frontier.json", "model.onnx"]
+        onnx = archive.read("model.onnx")
+    deft("export", "fast.deft", "-o", "fast.onnx")
+    assert read("fast.onnx") == onnx
+    for model in "fast.deft", "fast.onnx":
+        deft("bench", model, "--runs", 5)
+        model_line = objects(deft("info", model, "--json"))[0]
+        assert abs(model_line["zeros"] - chosen["zeros"]) < 1e-6
+        assert "prune" in model_line["recipe"]
+
+
+def test_a_model_that_arrives_sparse_is_only_measured():
+    lines = objects(deft("optimize", "fast.deft", "--data", "digits:1000", "--max-drop", 100, "-o", "again.deft",
+                         "--json"))
+    assert len({l["zeros"] for l in lines}) == 1 and lines[-1]["chosen"]
+
+
+def test_no_point_within_the_bound():
+    generator = random.Random(2)
+    noise = b"".join(struct.pack("<f", generator.gauss(0, 1)) for _ in range(400 * 784))
+    with zipfile.ZipFile("noise.npz", "w") as archive:
+        archive.writestr("x.npy", npy("<f4", (400, 1, 28, 28), noise))
+    deft("new", "lenet-300-100", "-o", "untrained.onnx")
+    before = sorted(os.listdir("."))
+    done = deft("optimize", "untrained.onnx", "--data", "npz:noise.npz", "--max-drop", 0, "--epochs", 1, "-o",
+                "none.deft", "--json", status=1)
+    assert done.error.startswith("deft: ") and len(done.error.splitlines()) == 1, done.error
+    assert not any(p["within_bound"] or p["chosen"] for p in objects(done))
+    assert sorted(os.listdir(".")) == before
+
+
+def test_the_bar_is_for_terminals():
+    """On a terminal there is a bar, which is gone at the end; quiet means none."""
+    for quiet in [], ["--quiet"]:
+        main, side = pty.openpty()
+        process = subprocess.Popen([DEFT, "train", "net.onnx", "--data", "digits:2000", "--epochs", "2", "-o",
+                                    "bar.onnx", *quiet], stdout=subprocess.DEVNULL, stderr=side)
+        os.close(side)
+        seen = b""
+        while True:
+            try:
+                part = os.read(main, 4096)
+            except OSError:
+                break
+            if not part:
+                break
+            seen += part
+        os.close(main)
+        assert process.wait(timeout=60) == 0
+        assert (b"[####" in seen) == (not quiet), seen[:200]
+        assert quiet or seen.endswith(b"\r\x1b[K"), seen[-80:]
+
+
+def main():
+    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
+    deft("new", "lenet-300-100", "-o", "net.onnx")
+    failed = 0
+    for number, (name, test) in enumerate(tests, 1):
+        start = time.monotonic()
+        try:
+            test()
+            print(f"ok {number} - {name}, {time.monotonic() - start:.1f} s", flush=True)
+        except Exception:
+            failed += 1
+            print(f"not ok {number} - {name}")
+            print("# " + traceback.format_exc().strip().replace("\n", "\n# "), flush=True)
+    print(f"1..{len(tests)}")
+    sys.exit(1 if failed else 0)
+
+
+main()
