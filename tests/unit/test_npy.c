@@ -301,7 +301,8 @@ static bytes zip_of(const zip_entry *entries, int count, bool overlap) {
     for (int i = 0; i < count; i++) {
         append(&out, "PK\1\2\24\0", 6);
         append_zip_fields(&out, &entries[i]);
-        append_number(&out, 0, 10);
+        append_number(&out, 0, 6); /* no comment, first disk, no attributes */
+        append_number(&out, 0, 4);
         append_number(&out, offsets[i], 4);
         append(&out, entries[i].name, strlen(entries[i].name));
     }
