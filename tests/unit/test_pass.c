@@ -1,0 +1,413 @@
+#include "tests/support.h"
+
+#include "base/core/rng.h"
+#include "ir/pass/pass.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- graphs by hand ------------------------------------------------------------------------------------------ */
+
+typedef struct sketch {
+    deft_context *ctx;
+    deft_graph *graph;
+    deft_rng rng;
+} sketch;
+
+static sketch new_sketch(void) {
+    sketch s = {.ctx = test_context()};
+    assert_int_equal(deft_graph_new(s.ctx, &s.graph), DEFT_OK);
+    deft_rng_init(&s.rng, 7, 0);
+    return s;
+}
+
+static void free_sketch(sketch *s) {
+    deft_graph_free(s->graph);
+    test_context_free(s->ctx);
+}
+
+static int input(sketch *s, const char *name, int rank, const int64_t *dims) {
+    int value;
+    assert_int_equal(deft_graph_add_input(s->graph, name, DEFT_F32, rank, dims, NULL, &value), DEFT_OK);
+    return value;
+}
+
+/* Random numbers from 0.5 to 1.5. */
+static int weights(sketch *s, const char *name, int rank, const int64_t *dims) {
+    deft_tensor tensor = {.dtype = DEFT_F32, .rank = rank};
+    memcpy(tensor.dims, dims, (size_t)rank * sizeof *dims);
+    assert_int_equal(deft_tensor_allocate(s->ctx, &tensor), DEFT_OK);
+    for (int64_t i = 0; i < deft_tensor_count(&tensor); i++)
+        ((float *)tensor.data)[i] = 0.5f + deft_rng_uniform(&s->rng);
+    int value;
+    assert_int_equal(deft_graph_add_constant(s->graph, name, &tensor, &value), DEFT_OK);
+    deft_release(s->ctx, tensor.data);
+    return value;
+}
+
+static int apply(sketch *s, deft_op op, const char *out_name, const int *in, int in_count, const deft_attr *attrs,
+                 int attr_count) {
+    int out, node;
+    assert_int_equal(deft_graph_add_value(s->graph, out_name, &out), DEFT_OK);
+    assert_int_equal(deft_graph_add_node(s->graph, op, out_name, attrs, attr_count, in, in_count, &out, 1, &node),
+                     DEFT_OK);
+    return out;
+}
+
+static int apply_one(sketch *s, deft_op op, const char *out_name, int in) {
+    return apply(s, op, out_name, &in, 1, NULL, 0);
+}
+
+static int batch_norm(sketch *s, const char *name, int in, int64_t channels) {
+    static const char *const parts[] = {"scale", "shift", "mean", "variance"};
+    int all[5] = {in};
+    for (int i = 0; i < 4; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s.%s", name, parts[i]);
+        all[i + 1] = weights(s, text, 1, &channels);
+    }
+    const deft_attr epsilon = {.name = "epsilon", .type = DEFT_ATTR_FLOAT, .f = 0.125f};
+    return apply(s, DEFT_OP_BATCH_NORM, name, all, 5, &epsilon, 1);
+}
+
+static void finish(sketch *s, int output) {
+    assert_int_equal(deft_graph_add_output(s->graph, output), DEFT_OK);
+    assert_int_equal(deft_graph_verify(s->graph), DEFT_OK);
+    assert_int_equal(deft_graph_infer(s->graph, 1, NULL, 0), DEFT_OK);
+}
+
+/* ---- running them -------------------------------------------------------------------------------------------- */
+
+enum { MAX_OUT = 4096 };
+
+/* Runs a copy of the graph node by node and copies its outputs, one after the other; returns how many floats they are.
+ */
+static int run(sketch *s, float *out) {
+    deft_graph *copy;
+    assert_int_equal(deft_graph_clone(s->ctx, s->graph, &copy), DEFT_OK);
+    deft_rng rng;
+    deft_rng_init(&rng, 5, 0);
+    for (int i = 0; i < copy->input_count; i++) {
+        deft_tensor *desc = &copy->values[copy->inputs[i]].desc;
+        assert_int_equal(deft_tensor_allocate(s->ctx, desc), DEFT_OK);
+        for (int64_t j = 0; j < deft_tensor_count(desc); j++)
+            ((float *)desc->data)[j] = deft_rng_normal(&rng);
+    }
+    for (int i = 0; i < copy->node_count; i++)
+        assert_int_equal(deft_graph_evaluate_node(copy, i), DEFT_OK);
+    int count = 0;
+    for (int i = 0; i < copy->output_count; i++) {
+        const deft_tensor *desc = &copy->values[copy->outputs[i]].desc;
+        assert_int_equal(desc->dtype, DEFT_F32);
+        assert_true(count + deft_tensor_count(desc) <= MAX_OUT);
+        memcpy(out + count, desc->data, deft_tensor_bytes(desc));
+        count += (int)deft_tensor_count(desc);
+    }
+    deft_graph_free(copy);
+    return count;
+}
+
+static double max_error(const float *a, const float *b, int count) {
+    double most = 0;
+    for (int i = 0; i < count; i++)
+        most = fmax(most, fabs((double)a[i] - (double)b[i]));
+    return most;
+}
+
+/* Runs a pass and checks that the graph is whole, keeps its interface, and computes the same. */
+static void check_pass(sketch *s, deft_status (*pass)(deft_graph *graph), int nodes_left, double tolerance) {
+    float before[MAX_OUT], after[MAX_OUT];
+    const char *output = s->graph->values[s->graph->outputs[0]].name;
+    int count = run(s, before), input_count = s->graph->input_count;
+    assert_int_equal(pass(s->graph), DEFT_OK);
+    assert_int_equal(s->graph->node_count, nodes_left);
+    assert_int_equal(s->graph->input_count, input_count);
+    assert_string_equal(s->graph->values[s->graph->outputs[0]].name, output);
+    assert_int_equal(deft_graph_verify(s->graph), DEFT_OK);
+    assert_int_equal(deft_graph_infer(s->graph, 1, NULL, 0), DEFT_OK);
+    assert_int_equal(run(s, after), count);
+    assert_true(max_error(before, after, count) <= tolerance);
+}
+
+/* ---- fold ---------------------------------------------------------------------------------------------------- */
+
+static void test_fold(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){2, 3});
+    int a = weights(&s, "a", 1, (int64_t[]){3}), b = weights(&s, "b", 1, (int64_t[]){3});
+    int sum = apply(&s, DEFT_OP_ADD, "sum", (int[]){a, b}, 2, NULL, 0);
+    int relu = apply_one(&s, DEFT_OP_RELU, "relu", sum);
+    finish(&s, apply(&s, DEFT_OP_MUL, "y", (int[]){x, relu}, 2, NULL, 0));
+    check_pass(&s, deft_pass_fold, 1, 0);
+    const deft_value *folded = &s.graph->values[deft_graph_find(s.graph, "relu")];
+    assert_non_null(folded->desc.data);
+    assert_int_equal(folded->producer, -1);
+    free_sketch(&s);
+}
+
+static void test_fold_leaves(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 1, (int64_t[]){1});
+    /* Two vectors whose sum is far larger than both. */
+    int a = weights(&s, "a", 2, (int64_t[]){1000, 1}), b = weights(&s, "b", 2, (int64_t[]){1, 1000});
+    int sum = apply(&s, DEFT_OP_ADD, "sum", (int[]){a, b}, 2, NULL, 0);
+    int trained = weights(&s, "trained", 1, (int64_t[]){1});
+    s.graph->values[trained].variable = true;
+    int relu = apply_one(&s, DEFT_OP_RELU, "relu", trained);
+    int wide = apply(&s, DEFT_OP_ADD, "wide", (int[]){x, sum}, 2, NULL, 0);
+    finish(&s, apply(&s, DEFT_OP_ADD, "y", (int[]){wide, relu}, 2, NULL, 0));
+    assert_int_equal(deft_pass_fold(s.graph), DEFT_OK);
+    assert_int_equal(s.graph->node_count, 4);
+    free_sketch(&s);
+}
+
+static void test_fold_output(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    finish(&s, apply_one(&s, DEFT_OP_RELU, "y", weights(&s, "a", 1, (int64_t[]){3})));
+    check_pass(&s, deft_pass_fold, 0, 0);
+    free_sketch(&s);
+}
+
+/* ---- identity ------------------------------------------------------------------------------------------------ */
+
+static void test_identity(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){2, 3});
+    int a = apply_one(&s, DEFT_OP_IDENTITY, "a", x);
+    int b = apply_one(&s, DEFT_OP_DROPOUT, "b", a);
+    int c = apply_one(&s, DEFT_OP_FLATTEN, "c", b); /* a matrix already */
+    int d = apply_one(&s, DEFT_OP_RELU, "d", c);
+    int e = apply(&s, DEFT_OP_ADD, "e", (int[]){d, b}, 2, NULL, 0);
+    finish(&s, apply_one(&s, DEFT_OP_IDENTITY, "y", e));
+    check_pass(&s, deft_pass_identity, 2, 0);
+    assert_int_equal(s.graph->nodes[0].in[0], deft_graph_find(s.graph, "x"));
+    free_sketch(&s);
+}
+
+/* The value before the output is used elsewhere, before and behind the Identity. */
+static void test_identity_at_output(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){2, 3});
+    int a = apply_one(&s, DEFT_OP_TANH, "a", x);
+    int b = apply_one(&s, DEFT_OP_RELU, "b", a);
+    int y = apply_one(&s, DEFT_OP_IDENTITY, "y", a);
+    int z = apply(&s, DEFT_OP_ADD, "z", (int[]){a, b}, 2, NULL, 0);
+    assert_int_equal(deft_graph_add_output(s.graph, y), DEFT_OK);
+    finish(&s, z);
+    check_pass(&s, deft_pass_identity, 3, 0);
+    assert_string_equal(s.graph->values[s.graph->outputs[1]].name, "z");
+    free_sketch(&s);
+}
+
+/* Outputs that are copies of an input, of a constant, and of another output keep their nodes: their names must stay. */
+static void test_identity_keeps_names(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){2, 3});
+    int a = apply_one(&s, DEFT_OP_RELU, "a", x);
+    assert_int_equal(deft_graph_add_output(s.graph, apply_one(&s, DEFT_OP_IDENTITY, "copy of x", x)), DEFT_OK);
+    int w = weights(&s, "w", 1, (int64_t[]){3});
+    assert_int_equal(deft_graph_add_output(s.graph, apply_one(&s, DEFT_OP_IDENTITY, "copy of w", w)), DEFT_OK);
+    assert_int_equal(deft_graph_add_output(s.graph, a), DEFT_OK);
+    finish(&s, apply_one(&s, DEFT_OP_IDENTITY, "copy of a", a));
+    check_pass(&s, deft_pass_identity, 4, 0);
+    free_sketch(&s);
+}
+
+static void test_identity_keeps_masks(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){2, 3}), out[2], node;
+    assert_int_equal(deft_graph_add_value(s.graph, "y", &out[0]), DEFT_OK);
+    assert_int_equal(deft_graph_add_value(s.graph, "mask", &out[1]), DEFT_OK);
+    assert_int_equal(deft_graph_add_node(s.graph, DEFT_OP_DROPOUT, "drop", NULL, 0, &x, 1, out, 2, &node), DEFT_OK);
+    assert_int_equal(deft_graph_add_output(s.graph, out[1]), DEFT_OK);
+    finish(&s, apply_one(&s, DEFT_OP_RELU, "z", out[0]));
+    assert_int_equal(deft_pass_identity(s.graph), DEFT_OK);
+    assert_int_equal(s.graph->node_count, 2);
+    free_sketch(&s);
+}
+
+static void test_identity_keeps_reshapes(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 3, (int64_t[]){2, 3, 1});
+    finish(&s, apply_one(&s, DEFT_OP_FLATTEN, "y", x));
+    check_pass(&s, deft_pass_identity, 1, 0);
+    free_sketch(&s);
+}
+
+/* ---- batch normalisation ------------------------------------------------------------------------------------- */
+
+static int conv(sketch *s, const char *name, int x, int64_t channels, int64_t from, bool bias) {
+    int64_t dims[] = {channels, from, 3, 3};
+    char text[64];
+    snprintf(text, sizeof text, "%s.weight", name);
+    int in[3] = {x, weights(s, text, 4, dims)};
+    snprintf(text, sizeof text, "%s.bias", name);
+    if (bias) in[2] = weights(s, text, 1, &channels);
+    return apply(s, DEFT_OP_CONV, name, in, bias ? 3 : 2, NULL, 0);
+}
+
+static void check_conv(bool bias) {
+    sketch s = new_sketch();
+    int x = input(&s, "x", 4, (int64_t[]){2, 3, 5, 5});
+    finish(&s, batch_norm(&s, "y", conv(&s, "conv", x, 4, 3, bias), 4));
+    check_pass(&s, deft_pass_batch_norm, 1, 1e-4);
+    assert_int_equal(s.graph->nodes[0].in_count, 3);
+    assert_int_not_equal(deft_graph_find(s.graph, "conv.weight"), DEFT_NO_VALUE);
+    assert_int_equal(deft_graph_find(s.graph, "y.scale"), DEFT_NO_VALUE);
+    free_sketch(&s);
+}
+
+static void check_gemm(int64_t transposed, bool bias, float alpha) {
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){2, 5});
+    int64_t rows[] = {4, 5}, columns[] = {5, 4}, flat[] = {1, 4};
+    int in[3] = {x, weights(&s, "weight", 2, transposed ? rows : columns)};
+    if (bias) in[2] = weights(&s, "bias", 2, flat);
+    const deft_attr attrs[] = {{.name = "transB", .type = DEFT_ATTR_INT, .i = transposed},
+                               {.name = "alpha", .type = DEFT_ATTR_FLOAT, .f = alpha}};
+    finish(&s, batch_norm(&s, "y", apply(&s, DEFT_OP_GEMM, "gemm", in, bias ? 3 : 2, attrs, 2), 4));
+    check_pass(&s, deft_pass_batch_norm, 1, 1e-4);
+    free_sketch(&s);
+}
+
+static void test_batch_norm(void **state) {
+    (void)state;
+    check_conv(true);
+    check_conv(false);
+    check_gemm(1, true, 1);
+    check_gemm(0, true, 0.5f);
+    check_gemm(0, false, 1);
+}
+
+static void test_batch_norm_twice(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 4, (int64_t[]){2, 3, 5, 5});
+    int first = batch_norm(&s, "first", conv(&s, "conv", x, 4, 3, false), 4);
+    finish(&s, batch_norm(&s, "y", first, 4));
+    check_pass(&s, deft_pass_batch_norm, 1, 1e-3);
+    free_sketch(&s);
+}
+
+/* Two convolutions share weights and only one is normalised. */
+static void test_batch_norm_shared_weights(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 4, (int64_t[]){2, 3, 5, 5}), w = weights(&s, "w", 4, (int64_t[]){4, 3, 3, 3});
+    int a = apply(&s, DEFT_OP_CONV, "a", (int[]){x, w}, 2, NULL, 0);
+    int b = apply(&s, DEFT_OP_CONV, "b", (int[]){x, w}, 2, NULL, 0);
+    finish(&s, apply(&s, DEFT_OP_ADD, "y", (int[]){batch_norm(&s, "norm", a, 4), b}, 2, NULL, 0));
+    check_pass(&s, deft_pass_batch_norm, 3, 1e-4);
+    free_sketch(&s);
+}
+
+static void test_batch_norm_leaves(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 4, (int64_t[]){2, 3, 5, 5});
+    /* used elsewhere */
+    int a = conv(&s, "a", x, 4, 3, true);
+    int b = batch_norm(&s, "b", a, 4);
+    /* behind an input, behind something else */
+    int c = batch_norm(&s, "c", x, 3);
+    int d = batch_norm(&s, "d", apply_one(&s, DEFT_OP_RELU, "relu", c), 3);
+    /* trained */
+    int e = conv(&s, "e", d, 4, 3, true);
+    s.graph->values[deft_graph_find(s.graph, "e.weight")].variable = true;
+    int f = batch_norm(&s, "f", e, 4);
+    int sum = apply(&s, DEFT_OP_ADD, "sum", (int[]){a, b}, 2, NULL, 0);
+    finish(&s, apply(&s, DEFT_OP_ADD, "y", (int[]){sum, f}, 2, NULL, 0));
+    check_pass(&s, deft_pass_batch_norm, s.graph->node_count, 0);
+    free_sketch(&s);
+}
+
+/* ---- dead ---------------------------------------------------------------------------------------------------- */
+
+static void test_dead(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){2, 3}), unused = input(&s, "unused", 2, (int64_t[]){2, 3});
+    int w = weights(&s, "w", 1, (int64_t[]){3});
+    apply(&s, DEFT_OP_ADD, "nobody's", (int[]){apply_one(&s, DEFT_OP_RELU, "idle", unused), w}, 2, NULL, 0);
+    finish(&s, apply_one(&s, DEFT_OP_RELU, "y", x));
+    check_pass(&s, deft_pass_dead, 1, 0);
+    assert_int_equal(s.graph->value_count, 3);
+    assert_int_equal(deft_graph_find(s.graph, "w"), DEFT_NO_VALUE);
+    free_sketch(&s);
+}
+
+/* ---- all ----------------------------------------------------------------------------------------------------- */
+
+static sketch new_net(void) {
+    sketch s = new_sketch();
+    int x = input(&s, "x", 4, (int64_t[]){2, 3, 6, 6});
+    int a = apply_one(&s, DEFT_OP_RELU, "a", batch_norm(&s, "norm", conv(&s, "conv", x, 4, 3, false), 4));
+    int b = apply_one(&s, DEFT_OP_FLATTEN, "b", apply_one(&s, DEFT_OP_DROPOUT, "drop", a));
+    int scale = apply_one(&s, DEFT_OP_TANH, "scale", weights(&s, "raw", 1, (int64_t[]){64}));
+    finish(&s, apply(&s, DEFT_OP_MUL, "y", (int[]){b, scale}, 2, NULL, 0));
+    return s;
+}
+
+static void test_all(void **state) {
+    (void)state;
+    sketch s = new_net();
+    check_pass(&s, deft_pass_run_all, 4, 1e-4);
+    free_sketch(&s);
+}
+
+static deft_status run_passes(deft_context *ctx, void *user) {
+    const sketch *s = user;
+    deft_graph *copy;
+    DEFT_TRY(deft_graph_clone(ctx, s->graph, &copy));
+    deft_status status = deft_pass_run_all(copy);
+    deft_graph_free(copy);
+    return status;
+}
+
+static void test_out_of_memory(void **state) {
+    (void)state;
+    sketch s = new_net();
+    check_every_allocation_failure(run_passes, &s);
+    free_sketch(&s);
+}
+
+static void test_comparison_sees_a_difference(void **state) {
+    (void)state;
+    sketch s = new_net();
+    float before[MAX_OUT], after[MAX_OUT];
+    int count = run(&s, before);
+    ((float *)s.graph->values[deft_graph_find(s.graph, "norm.mean")].desc.data)[0] += 0.01f;
+    assert_int_equal(run(&s, after), count);
+    assert_true(max_error(before, after, count) > 1e-4);
+    free_sketch(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fold),
+        cmocka_unit_test(test_fold_leaves),
+        cmocka_unit_test(test_fold_output),
+        cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_identity_at_output),
+        cmocka_unit_test(test_identity_keeps_names),
+        cmocka_unit_test(test_identity_keeps_masks),
+        cmocka_unit_test(test_identity_keeps_reshapes),
+        cmocka_unit_test(test_batch_norm),
+        cmocka_unit_test(test_batch_norm_twice),
+        cmocka_unit_test(test_batch_norm_shared_weights),
+        cmocka_unit_test(test_batch_norm_leaves),
+        cmocka_unit_test(test_dead),
+        cmocka_unit_test(test_all),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_comparison_sees_a_difference),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
