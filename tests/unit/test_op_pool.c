@@ -1,0 +1,122 @@
+/* Pooling: values checked by hand, ceil_mode, padding, NaN, refusals. */
+#include "tests/op_support.h"
+
+#define NINE F32(1, 2, 3, 4, 5, 6, 7, 8, 9)
+
+static void test_max_pool(void **state) {
+    (void)state;
+    deft_tensor x = {DIMS(1, 1, 3, 3), NINE};
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2, 2)}, .in = {x}), DIMS(1, 1, 2, 2),
+          F32(5, 6, 8, 9));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2, 2), INTS("strides", 2, 2)}, .in = {x}),
+          DIMS(1, 1, 1, 1), F32(5));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL,
+               .attrs = {INTS("kernel_shape", 2, 2), INTS("strides", 2, 2), INT("ceil_mode", 1)}, .in = {x}),
+          DIMS(1, 1, 2, 2), F32(5, 6, 8, 9));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2, 2), INTS("dilations", 2, 2)}, .in = {x}),
+          DIMS(1, 1, 1, 1), F32(9));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL,
+               .attrs = {INTS("kernel_shape", 3, 3), INTS("strides", 3, 3), INTS("pads", 1, 1, 1, 1)}, .in = {x}),
+          DIMS(1, 1, 1, 1), F32(5));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2), STRING("auto_pad", "SAME_UPPER")},
+               .in = {{DIMS(1, 1, 3), F32(3, 1, 2)}}),
+          DIMS(1, 1, 3), F32(3, 2, 2));
+    /* padding is less than anything, even than -inf is not; NaN wins */
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2), INTS("pads", 1, 1)},
+               .in = {{DIMS(1, 1, 2), F32(-INFINITY, -5)}}),
+          DIMS(1, 1, 3), F32(-INFINITY, -5, -5));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2)},
+               .in = {{DIMS(2, 1, 3), F32(NAN, 1, 2, 1, 2, NAN)}}),
+          DIMS(2, 1, 2), F32(NAN, 2, 2, NAN));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2, 2)}, .in = {{DIMS(0, 1, 3, 3), F32(0)}}),
+          DIMS(0, 1, 2, 2), F32(0));
+}
+
+static void test_ceil_mode(void **state) {
+    (void)state;
+    /* a last window that would start in the padding at the end is left out: ONNX, PyTorch */
+    deft_tensor x = {DIMS(1, 1, 4), F32(1, 2, 3, 4)};
+    CHECK(CASE(.op = DEFT_OP_AVERAGE_POOL,
+               .attrs = {INTS("kernel_shape", 3), INTS("strides", 3), INTS("pads", 1, 1), INT("ceil_mode", 1)},
+               .in = {x}),
+          DIMS(1, 1, 2), F32(1.5f, 3.5f));
+    CHECK(CASE(.op = DEFT_OP_AVERAGE_POOL, .attrs = {INTS("kernel_shape", 1), INTS("strides", 2), INT("ceil_mode", 1)},
+               .in = {x}),
+          DIMS(1, 1, 2), F32(1, 3));
+    /* what hangs over the padded input is not counted: ONNX */
+    CHECK(CASE(.op = DEFT_OP_AVERAGE_POOL,
+               .attrs = {INTS("kernel_shape", 3), INTS("strides", 2), INT("ceil_mode", 1), INT("count_include_pad", 1)},
+               .in = {x}),
+          DIMS(1, 1, 2), F32(2, 3.5f));
+}
+
+static void test_average_pool(void **state) {
+    (void)state;
+    deft_tensor x = {DIMS(1, 1, 3, 3), NINE};
+    CHECK(CASE(.op = DEFT_OP_AVERAGE_POOL, .attrs = {INTS("kernel_shape", 2, 2)}, .in = {x}), DIMS(1, 1, 2, 2),
+          F32(3, 4, 6, 7));
+    CHECK(CASE(.op = DEFT_OP_AVERAGE_POOL,
+               .attrs = {INTS("kernel_shape", 2, 2), INTS("pads", 1, 1, 0, 0), INTS("strides", 2, 2)}, .in = {x}),
+          DIMS(1, 1, 2, 2), F32(1, 2.5f, 5.5f, 7));
+    CHECK(CASE(.op = DEFT_OP_AVERAGE_POOL,
+               .attrs = {INTS("kernel_shape", 2, 2), INTS("pads", 1, 1, 0, 0), INTS("strides", 2, 2),
+                         INT("count_include_pad", 1)},
+               .in = {x}),
+          DIMS(1, 1, 2, 2), F32(0.25f, 1.25f, 2.75f, 7));
+    CHECK(CASE(.op = DEFT_OP_GLOBAL_AVERAGE_POOL, .in = {{DIMS(1, 2, 2, 2), F32(1, 2, 3, 4, 5, 6, 7, 9)}}),
+          DIMS(1, 2, 1, 1), F32(2.5f, 6.75f));
+    CHECK(CASE(.op = DEFT_OP_GLOBAL_AVERAGE_POOL, .in = {{DIMS(2, 1, 2), F32(1, 2, 3, NAN)}}), DIMS(2, 1, 1),
+          F32(1.5f, NAN));
+}
+
+static void test_max_pool_grad(void **state) {
+    (void)state;
+    deft_attr kernel = INTS("kernel_shape", 2);
+    /* the first of equals; windows that share it add up; a NaN is the maximum */
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL_GRAD, .attrs = {kernel},
+               .in = {{DIMS(1, 1, 3), F32(10, 20, 30)}, {DIMS(1, 1, 4), F32(1, 5, 5, 2)}}),
+          DIMS(1, 1, 4), F32(0, 30, 30, 0));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL_GRAD, .attrs = {kernel},
+               .in = {{DIMS(1, 1, 2), F32(10, 20)}, {DIMS(1, 1, 3), F32(7, NAN, 8)}}),
+          DIMS(1, 1, 3), F32(0, 30, 0));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL_GRAD, .attrs = {kernel},
+               .in = {{DIMS(1, 1, 1), F32(10)}, {DIMS(1, 1, 2), F32(-INFINITY, -INFINITY)}}),
+          DIMS(1, 1, 2), F32(10, 0));
+    REFUSED(DEFT_INVALID, "gradient of the output",
+            CASE(.op = DEFT_OP_MAX_POOL_GRAD, .attrs = {kernel},
+                 .in = {{DIMS(1, 1, 4), UNKNOWN(DEFT_F32)}, {DIMS(1, 1, 4), UNKNOWN(DEFT_F32)}}));
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    deft_tensor x = {DIMS(1, 1, 3, 3), UNKNOWN(DEFT_F32)};
+#define REFUSED_POOL(PART, ...)                                                                                        \
+    REFUSED(DEFT_INVALID, PART, CASE(.op = DEFT_OP_MAX_POOL, .in = {x}, .attrs = {__VA_ARGS__}))
+    REFUSED_POOL("kernel_shape is missing", INT("ceil_mode", 1));
+    REFUSED_POOL("kernel_shape[0]", INTS("kernel_shape", 0, 2));
+    REFUSED_POOL("kernel_shape must have 2", INTS("kernel_shape", 2));
+    REFUSED_POOL("kernel_shape must have 2", INTS("kernel_shape", 2, 2, 2));
+    REFUSED_POOL("spans 4 positions", INTS("kernel_shape", 4, 4));
+    REFUSED_POOL("strides[1]", INTS("kernel_shape", 2, 2), INTS("strides", 1, 0));
+    REFUSED_POOL("pads 2+0 must be smaller", INTS("kernel_shape", 2, 2), INTS("pads", 2, 0, 0, 0));
+    REFUSED_POOL("pads[0]", INTS("kernel_shape", 2, 2), INTS("pads", -1, 0, 0, 0));
+    REFUSED_POOL("spans", INTS("kernel_shape", INT32_MAX, INT32_MAX), INTS("dilations", INT32_MAX, INT32_MAX));
+#undef REFUSED_POOL
+    REFUSED(
+        DEFT_INVALID, "3 or 4",
+        CASE(.op = DEFT_OP_AVERAGE_POOL, .attrs = {INTS("kernel_shape", 2)}, .in = {{DIMS(3, 3), UNKNOWN(DEFT_F32)}}));
+    REFUSED(DEFT_INVALID, "3 or 4", CASE(.op = DEFT_OP_AVERAGE_POOL, .in = {{SCALAR, UNKNOWN(DEFT_F32)}}));
+    REFUSED(DEFT_INVALID, "at least 3",
+            CASE(.op = DEFT_OP_GLOBAL_AVERAGE_POOL, .in = {{DIMS(3, 3), UNKNOWN(DEFT_F32)}}));
+    REFUSED(
+        DEFT_UNSUPPORTED, "u8",
+        CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2)}, .in = {{DIMS(1, 3, 3), UNKNOWN(DEFT_U8)}}));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_max_pool),      cmocka_unit_test(test_ceil_mode), cmocka_unit_test(test_average_pool),
+        cmocka_unit_test(test_max_pool_grad), cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
