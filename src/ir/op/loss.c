@@ -17,8 +17,9 @@ static deft_status check_pair(const deft_op_call *call, int i) {
 }
 
 deft_status deft_shape_loss(const deft_op_call *call) {
+    deft_tensor scalar = {.dtype = call->in[0]->dtype};
     DEFT_TRY(check_pair(call, 0));
-    return deft_rule_set_out(call, 0, call->in[0]->dtype, 0, NULL);
+    return deft_rule_set_out_like(call, 0, &scalar);
 }
 
 /* (dloss, prediction, target) */
