@@ -13,9 +13,10 @@ typedef struct deft_choice {
 
 /* Chooses the kernel of one request (layouts: ROWS). */
 typedef deft_status (*deft_chooser)(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
-/* By analytical estimate; `user` is not used. */
+/* By analytical estimate, so the same on every run; `user` is not used. */
 deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
-/* Dense and reference kernels only: the original to compare with. */
+/* The fastest kernel that is not sparse: the original to compare with. Where there are several, they are timed, about
+ * 10 ms a layer, so the choice (and with it rounding) may differ from run to run; `user` is not used. */
 deft_status deft_choose_dense(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
 
 typedef struct deft_plan_options {
@@ -28,9 +29,9 @@ typedef struct deft_plan_options {
 } deft_plan_options;
 
 typedef struct deft_step {
-    int node;             /* of the plan's graph */
+    int node; /* of the plan's graph */
     int in_count, out_count;
-    int *in, *out;        /* value ids; DEFT_NO_VALUE where absent */
+    int *in, *out;                     /* value ids; DEFT_NO_VALUE where absent */
     deft_layout in_layout, out_layout; /* of in[0] and out[0] */
     deft_activation activation;
     deft_choice choice;
@@ -39,8 +40,8 @@ typedef struct deft_step {
 } deft_step;
 
 typedef struct deft_placement {
-    int64_t offset; /* in the plan's memory; -1: not there (constants, inputs' own memory is also placed) */
-    size_t bytes;
+    int64_t offset; /* in the plan's memory; -1: not there (constants, and what was fused away) */
+    size_t bytes;   /* of the place, rounded up; a view has the place of what it views */
     deft_layout layout;
 } deft_placement;
 
@@ -56,8 +57,8 @@ typedef struct deft_plan {
     size_t scratch_bytes;       /* the largest of the kernels' */
 } deft_plan;
 
-/* `graph` is cloned and may be freed before the plan, unless options->training, when it is used in place and must outlive
- * the plan. Errors: those of inference, passes and kernels. */
+/* `graph` is cloned and may be freed before the plan, unless options->training, when it is used in place and must
+ * outlive the plan. Errors: those of inference, passes and kernels. */
 DEFT_MUST_CHECK deft_status deft_plan_new(deft_context *ctx, deft_graph *graph, const deft_plan_options *options,
                                           deft_plan **plan);
 void deft_plan_free(deft_plan *plan);

@@ -1,0 +1,201 @@
+#include "exec/plan/planner.h"
+
+#include "ir/pass/pass.h"
+
+static const deft_attrs no_attributes = {0};
+
+/* Shapes bound, passes run; a training graph is taken as it is. */
+static deft_status prepare_graph(deft_planner *p, deft_graph *graph) {
+    deft_plan *plan = p->plan;
+    plan->graph = graph;
+    if (!p->options->training) {
+        DEFT_TRY(deft_graph_clone(p->ctx, graph, &plan->graph));
+        plan->owns_graph = true;
+        int64_t batch = p->options->batch ? p->options->batch : 1;
+        DEFT_TRY(deft_graph_infer(plan->graph, batch, p->options->bindings, p->options->binding_count));
+        DEFT_TRY(deft_pass_run_all(plan->graph));
+    }
+    p->graph = plan->graph;
+    for (int i = 0; i < p->graph->value_count; i++)
+        if (!p->graph->values[i].known)
+            return deft_fail(p->ctx, DEFT_INVALID, "the shape of '%s' is not known: infer the graph's shapes first",
+                             p->graph->values[i].name);
+    return DEFT_OK;
+}
+
+static deft_status allocate_arrays(deft_planner *p) {
+    size_t values = (size_t)p->graph->value_count, nodes = (size_t)p->graph->node_count;
+    deft_arena *scratch = &p->scratch, *kept = &p->plan->arena;
+    DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->use_count, &p->use_count));
+    DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->user, &p->user));
+    DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->pinned, &p->pinned));
+    DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->home, &p->home));
+    DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->absorbed, &p->absorbed));
+    DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->fusions, &p->fusions));
+    DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->requests, &p->requests));
+    DEFT_TRY(deft_arena_array(kept, values, sizeof *p->plan->placements, &p->plan->placements));
+    return deft_arena_array(kept, nodes, sizeof *p->plan->steps, &p->plan->steps);
+}
+
+/* Inference has evaluated all that the node makes. */
+static bool is_evaluated(const deft_planner *p, const deft_node *node) {
+    for (int i = 0; i < node->out_count; i++)
+        if (node->out[i] != DEFT_NO_VALUE && !deft_planner_is_constant(p, node->out[i])) return false;
+    return true;
+}
+
+static void survey(deft_planner *p) {
+    const deft_graph *graph = p->graph;
+    for (int i = 0; i < graph->value_count; i++) {
+        p->home[i] = i;
+        p->plan->placements[i] = (deft_placement){.offset = -1};
+    }
+    for (int i = 0; i < graph->node_count; i++) {
+        const deft_node *node = &graph->nodes[i];
+        p->fusions[i] = (deft_fusion){DEFT_NO_VALUE, node->out[0], deft_activation_none};
+        p->absorbed[i] = is_evaluated(p, node);
+        for (int j = 0; j < node->in_count && !p->absorbed[i]; j++) {
+            if (node->in[j] == DEFT_NO_VALUE) continue;
+            p->use_count[node->in[j]]++;
+            p->user[node->in[j]] = i;
+        }
+    }
+    for (int i = 0; i < graph->input_count; i++)
+        p->pinned[graph->inputs[i]] = true;
+    for (int i = 0; i < graph->output_count; i++) {
+        p->pinned[graph->outputs[i]] = true;
+        p->use_count[graph->outputs[i]]++;
+    }
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------------- */
+
+static deft_status copy_ids(deft_arena *arena, const int *ids, int count, int capacity, int **out) {
+    DEFT_TRY(deft_arena_array(arena, (size_t)capacity, sizeof *ids, out));
+    for (int i = 0; i < capacity; i++)
+        (*out)[i] = i < count ? ids[i] : DEFT_NO_VALUE;
+    return DEFT_OK;
+}
+
+static deft_status make_step(deft_planner *p, int index) {
+    const deft_node *node = &p->graph->nodes[index];
+    const deft_fusion *fusion = &p->fusions[index];
+    deft_arena *arena = &p->plan->arena;
+    deft_step *step = &p->plan->steps[p->plan->step_count++];
+    bool biased = fusion->bias != DEFT_NO_VALUE;
+    *step = (deft_step){.node = index,
+                        .in_count = biased ? 3 : node->in_count,
+                        .out_count = node->out_count,
+                        .activation = fusion->activation,
+                        .macs = deft_node_macs(p->graph, node)};
+    DEFT_TRY(copy_ids(arena, node->in, node->in_count, step->in_count, &step->in));
+    DEFT_TRY(copy_ids(arena, node->out, node->out_count, step->out_count, &step->out));
+    if (biased) step->in[2] = fusion->bias;
+    step->out[0] = fusion->out;
+    return DEFT_OK;
+}
+
+/* A tensor as a request shows it: with data only where no run changes it. */
+static deft_status describe(deft_planner *p, int value, deft_tensor **out) {
+    *out = NULL;
+    if (value == DEFT_NO_VALUE) return DEFT_OK;
+    DEFT_TRY(deft_arena_copy(&p->scratch, &p->graph->values[value].desc, sizeof **out, out));
+    if (!deft_planner_is_fixed(p, value)) (*out)->data = NULL;
+    return DEFT_OK;
+}
+
+/* What a step asks of a kernel. A MatMul with a bias fused into it is a Gemm. */
+static deft_status make_request(deft_planner *p, const deft_step *step, deft_request *request) {
+    const deft_node *node = &p->graph->nodes[step->node];
+    bool as_gemm = node->op == DEFT_OP_MATMUL && p->fusions[step->node].bias != DEFT_NO_VALUE;
+    deft_tensor **in, **out;
+    DEFT_TRY(deft_arena_array(&p->scratch, (size_t)step->in_count, sizeof *in, &in));
+    DEFT_TRY(deft_arena_array(&p->scratch, (size_t)step->out_count, sizeof *out, &out));
+    for (int i = 0; i < step->in_count; i++)
+        DEFT_TRY(describe(p, step->in[i], &in[i]));
+    for (int i = 0; i < step->out_count; i++)
+        DEFT_TRY(describe(p, step->out[i], &out[i]));
+    *request = (deft_request){.call = {.ctx = p->ctx,
+                                       .name = node->name,
+                                       .op = as_gemm ? DEFT_OP_GEMM : node->op,
+                                       .attrs = as_gemm ? &no_attributes : &node->attrs,
+                                       .opset = p->graph->opset,
+                                       .in_count = step->in_count,
+                                       .out_count = step->out_count,
+                                       .in = (const deft_tensor *const *)in,
+                                       .out = out,
+                                       .threads = p->ctx->threads},
+                              .activation = step->activation,
+                              .isa = p->ctx->isa};
+    return DEFT_OK;
+}
+
+static deft_status in_node(deft_planner *p, const deft_step *step, deft_status status) {
+    char label[DEFT_NODE_LABEL_BYTES];
+    if (status == DEFT_OK) return DEFT_OK;
+    return deft_fail_in(p->ctx, status, "%s",
+                        deft_node_label(p->graph, &p->graph->nodes[step->node], label, sizeof label));
+}
+
+static deft_status make_steps(deft_planner *p) {
+    deft_chooser choose = p->options->choose ? p->options->choose : deft_choose_by_estimate;
+    for (int i = 0; i < p->graph->node_count; i++) {
+        if (p->absorbed[i]) continue;
+        int index = p->plan->step_count;
+        DEFT_TRY(make_step(p, i));
+        deft_step *step = &p->plan->steps[index];
+        DEFT_TRY(make_request(p, step, &p->requests[index]));
+        DEFT_TRY(in_node(p, step, choose(p->options->choose_user, p->ctx, &p->requests[index], &step->choice)));
+    }
+    return DEFT_OK;
+}
+
+static deft_status prepare_kernels(deft_planner *p) {
+    for (int i = 0; i < p->plan->step_count; i++) {
+        deft_step *step = &p->plan->steps[i];
+        DEFT_TRY(in_node(p, step, deft_kernel_prepare(p->ctx, step->choice.kernel, &p->requests[i], &step->kernel)));
+        if (step->kernel.scratch_bytes > p->plan->scratch_bytes) p->plan->scratch_bytes = step->kernel.scratch_bytes;
+        double share = step->kernel.weights ? (double)step->kernel.nonzeros / (double)step->kernel.weights : 1;
+        step->macs_nonzero = (int64_t)((double)step->macs * share);
+    }
+    return DEFT_OK;
+}
+
+static deft_status make_plan(deft_planner *p, deft_graph *graph) {
+    DEFT_TRY(prepare_graph(p, graph));
+    DEFT_TRY(allocate_arrays(p));
+    survey(p);
+    if (!p->options->training) deft_planner_fuse(p);
+    deft_planner_alias_views(p);
+    DEFT_TRY(make_steps(p));
+    deft_planner_lay_out(p);
+    DEFT_TRY(prepare_kernels(p));
+    return deft_planner_place(p);
+}
+
+deft_status deft_plan_new(deft_context *ctx, deft_graph *graph, const deft_plan_options *options, deft_plan **plan) {
+    static const deft_plan_options defaults = {0};
+    deft_plan *made;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *made, &made));
+    made->ctx = ctx;
+    deft_arena_init(&made->arena, ctx);
+    deft_planner planner = {.ctx = ctx, .options = options ? options : &defaults, .plan = made};
+    deft_arena_init(&planner.scratch, ctx);
+    deft_status status = make_plan(&planner, graph);
+    deft_arena_done(&planner.scratch);
+    if (status != DEFT_OK) {
+        deft_plan_free(made);
+        return status;
+    }
+    *plan = made;
+    return DEFT_OK;
+}
+
+void deft_plan_free(deft_plan *plan) {
+    if (!plan) return;
+    for (int i = 0; i < plan->step_count; i++)
+        deft_kernel_done(plan->ctx, &plan->steps[i].kernel);
+    if (plan->owns_graph) deft_graph_free(plan->graph);
+    deft_arena_done(&plan->arena);
+    deft_release(plan->ctx, plan);
+}

@@ -1,0 +1,210 @@
+/* The executor: whatever is planned, the results are those of the reference, node by node; a run allocates nothing. */
+#include "tests/unit/graphs.h"
+
+#include <math.h>
+
+#include "exec/run/executor.h"
+
+typedef struct runnable {
+    deft_plan *plan;
+    deft_executor *executor;
+} runnable;
+
+static deft_status choose_reference(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
+    (void)user;
+    (void)ctx;
+    (void)request;
+    *choice = (deft_choice){.kernel = DEFT_KERNEL_REFERENCE, .why = "for comparison"};
+    return DEFT_OK;
+}
+
+static deft_status make_runnable(deft_graph *graph, const deft_plan_options *options, runnable *r) {
+    DEFT_TRY(deft_plan_new(graph->ctx, graph, options, &r->plan));
+    return deft_executor_new(r->plan, &r->executor);
+}
+
+static void free_runnable(runnable *r) {
+    deft_executor_free(r->executor);
+    deft_plan_free(r->plan);
+}
+
+static deft_tensor *tensor_of(runnable *r, const char *name) {
+    return deft_executor_tensor(r->executor, deft_graph_find(r->plan->graph, name));
+}
+
+static void fill_input(runnable *r, const char *name) {
+    deft_tensor *x = tensor_of(r, name);
+    deft_rng rng;
+    deft_rng_init(&rng, 3, 1);
+    for (int64_t i = 0; i < deft_tensor_count(x); i++)
+        ((float *)x->data)[i] = deft_rng_normal(&rng);
+}
+
+/* A picture through two convolutions, pooling, reshapes, products with and without bias, a branch, a softmax. */
+static deft_graph *picture_network(deft_context *ctx) {
+    static const int64_t two[] = {2, 2};
+    const deft_attr pool[] = {{.name = "kernel_shape", .type = DEFT_ATTR_INTS, .ints = two, .count = 2},
+                              {.name = "strides", .type = DEFT_ATTR_INTS, .ints = two, .count = 2}};
+    deft_graph *graph = new_graph(ctx);
+    add_graph_input(graph, "x", DIMS(-1, 1, 16, 16));
+    add_weight(graph, "w1", DIMS(8, 1, 5, 5), 0);
+    add_weight(graph, "b1", DIMS(8), 0);
+    add_weight(graph, "w2", DIMS(16, 8, 3, 3), 0.9);
+    add_weight(graph, "w3", DIMS(256, 40), 0.9);
+    add_weight(graph, "b3", DIMS(40), 0);
+    add_weight(graph, "w4", DIMS(40, 40), 0.9);
+    add_weight(graph, "w5", DIMS(40, 10), 0.5);
+    NODE(graph, CONV, "c1", "x", "w1", "b1");
+    NODE(graph, RELU, "r1", "c1");
+    add_node(graph, DEFT_OP_MAX_POOL, pool, 2, (const char *const[]){"r1"}, 1, "p1");
+    NODE(graph, CONV, "c2", "p1", "w2");
+    NODE(graph, FLATTEN, "f", "c2");
+    NODE(graph, MATMUL, "m", "f", "w3");
+    NODE(graph, ADD, "a", "m", "b3");
+    NODE(graph, RELU, "r", "a");
+    NODE(graph, GEMM, "g", "r", "w4");
+    NODE(graph, RELU, "rg", "g");
+    NODE(graph, ADD, "s", "rg", "r");
+    NODE(graph, GEMM, "l", "s", "w5");
+    NODE(graph, SOFTMAX, "y", "l");
+    finish_graph(graph, "y");
+    return graph;
+}
+
+static double largest_difference(const deft_tensor *a, const deft_tensor *b) {
+    double largest = 0;
+    assert_true(deft_shape_equal(a, b));
+    for (int64_t i = 0; i < deft_tensor_count(a); i++)
+        largest = fmax(largest, fabs((double)((float *)a->data)[i] - ((float *)b->data)[i]));
+    return largest;
+}
+
+static void test_agrees_with_the_reference(void **state) {
+    (void)state;
+    static const deft_chooser choosers[] = {NULL, deft_choose_by_estimate, deft_choose_dense};
+    static const int64_t batches[] = {1, 3, 64};
+    deft_context *ctx = test_context();
+    deft_graph *graph = picture_network(ctx);
+    for (int b = 0; b < 3; b++) {
+        runnable exact, planned;
+        deft_plan_options options = {.batch = batches[b], .choose = choose_reference};
+        assert_int_equal(make_runnable(graph, &options, &exact), DEFT_OK);
+        fill_input(&exact, "x");
+        assert_int_equal(deft_executor_run(exact.executor), DEFT_OK);
+        for (int c = 0; c < 3; c++) {
+            options.choose = choosers[c];
+            assert_int_equal(make_runnable(graph, &options, &planned), DEFT_OK);
+            fill_input(&planned, "x");
+            for (int run = 0; run < 2; run++)
+                assert_int_equal(deft_executor_run(planned.executor), DEFT_OK);
+            assert_true(largest_difference(tensor_of(&exact, "y"), tensor_of(&planned, "y")) < 1e-5);
+            ((float *)tensor_of(&planned, "y")->data)[0] += 0.01f; /* the comparison can fail */
+            assert_true(largest_difference(tensor_of(&exact, "y"), tensor_of(&planned, "y")) > 1e-3);
+            free_runnable(&planned);
+        }
+        free_runnable(&exact);
+    }
+    deft_graph_free(graph);
+    test_context_free(ctx);
+}
+
+static void test_a_run_allocates_nothing(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_graph *graph = picture_network(ctx);
+    runnable r;
+    int64_t step_ns[32] = {0};
+    assert_int_equal(make_runnable(graph, &(deft_plan_options){.batch = 4}, &r), DEFT_OK);
+    deft_graph_free(graph); /* the plan has its own */
+    fill_input(&r, "x");
+    long long before = atomic_load(&ctx->allocation_count);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(deft_executor_run(r.executor), DEFT_OK);
+    assert_int_equal(deft_executor_run_timed(r.executor, step_ns), DEFT_OK);
+    assert_int_equal(atomic_load(&ctx->allocation_count), before);
+    for (int i = 0; i < r.plan->step_count; i++)
+        assert_true(step_ns[i] > 0);
+    free_runnable(&r);
+    test_context_free(ctx);
+}
+
+static void test_shows_inputs_outputs_and_constants_only(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_graph *graph = picture_network(ctx);
+    runnable r;
+    assert_int_equal(make_runnable(graph, NULL, &r), DEFT_OK);
+    assert_non_null(tensor_of(&r, "x"));
+    assert_non_null(tensor_of(&r, "y"));
+    assert_ptr_equal(tensor_of(&r, "w1")->data, r.plan->graph->values[deft_graph_find(r.plan->graph, "w1")].desc.data);
+    assert_null(tensor_of(&r, "p1"));
+    assert_null(deft_executor_tensor(r.executor, -1));
+    assert_null(deft_executor_tensor(r.executor, r.plan->graph->value_count));
+    free_runnable(&r);
+    deft_graph_free(graph);
+    test_context_free(ctx);
+}
+
+/* A training plan sees a weight that changes between runs. */
+static void test_variables_may_change(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_graph *graph = new_graph(ctx);
+    add_graph_input(graph, "x", DIMS(2, 3));
+    add_weight(graph, "w", DIMS(3, 2), 0);
+    NODE(graph, MATMUL, "y", "x", "w");
+    finish_graph(graph, "y");
+    assert_int_equal(deft_graph_infer(graph, 1, NULL, 0), DEFT_OK);
+    int w = deft_graph_find(graph, "w");
+    graph->values[w].variable = true;
+    runnable r;
+    assert_int_equal(make_runnable(graph, &(deft_plan_options){.training = true}, &r), DEFT_OK);
+    fill_input(&r, "x");
+    float *weight = graph->values[w].desc.data;
+    for (int i = 0; i < 6; i++)
+        weight[i] = 0;
+    assert_int_equal(deft_executor_run(r.executor), DEFT_OK);
+    assert_true(((float *)tensor_of(&r, "y")->data)[0] == 0);
+    for (int i = 0; i < 6; i++)
+        weight[i] = i % 2 ? 0 : 1;
+    assert_int_equal(deft_executor_run(r.executor), DEFT_OK);
+    const float *x = tensor_of(&r, "x")->data, *y = tensor_of(&r, "y")->data;
+    assert_true(fabsf(y[0] - (x[0] + x[1] + x[2])) < 1e-5f && y[1] == 0);
+    free_runnable(&r);
+    deft_graph_free(graph);
+    test_context_free(ctx);
+}
+
+static deft_status plan_and_run(deft_context *ctx, void *user) {
+    deft_graph *graph = NULL;
+    runnable r = {0};
+    deft_status status;
+    DEFT_TRY(deft_graph_clone(ctx, user, &graph));
+    DEFT_TRY_OR_FAIL(make_runnable(graph, &(deft_plan_options){.batch = 3}, &r));
+    fill_input(&r, "x");
+    status = deft_executor_run(r.executor);
+fail:
+    free_runnable(&r);
+    deft_graph_free(graph);
+    return status;
+}
+
+static void test_out_of_memory(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_graph *graph = picture_network(ctx);
+    check_every_allocation_failure(plan_and_run, graph);
+    deft_graph_free(graph);
+    test_context_free(ctx);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_agrees_with_the_reference),
+        cmocka_unit_test(test_a_run_allocates_nothing),
+        cmocka_unit_test(test_shows_inputs_outputs_and_constants_only),
+        cmocka_unit_test(test_variables_may_change),
+        cmocka_unit_test(test_out_of_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,229 @@
+/* Plans: what is fused, what shares memory, in which layout values lie. That the results stay right is test_executor's.
+ */
+#include "tests/unit/graphs.h"
+
+#include <math.h>
+
+#include "exec/plan/plan.h"
+
+static deft_plan *plan_of(deft_graph *graph, const deft_plan_options *options) {
+    deft_plan *plan = NULL;
+    deft_status status = deft_plan_new(graph->ctx, graph, options, &plan);
+    if (status != DEFT_OK) print_message("%s\n", deft_context_message(graph->ctx));
+    assert_int_equal(status, DEFT_OK);
+    return plan;
+}
+
+static void check_step(const deft_plan *plan, int index, deft_op op, float low, float high) {
+    const deft_step *step = &plan->steps[index];
+    assert_true(index < plan->step_count);
+    assert_int_equal(plan->graph->nodes[step->node].op, op);
+    assert_true(step->activation.low == low && step->activation.high == high);
+    assert_true(step->choice.why[0] != 0);
+    assert_non_null(step->kernel.def);
+}
+
+static void free_all(deft_plan *plan, deft_graph *graph) {
+    deft_context *ctx = graph->ctx;
+    deft_plan_free(plan);
+    deft_graph_free(graph);
+    test_context_free(ctx);
+}
+
+static void test_fuses_activations(void **state) {
+    (void)state;
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 8));
+    add_weight(graph, "w1", DIMS(8, 6), 0);
+    add_weight(graph, "w2", DIMS(6, 4), 0);
+    add_weight(graph, "low", 0, NULL, 1);
+    NODE(graph, GEMM, "a", "x", "w1");
+    NODE(graph, RELU, "b", "a");
+    NODE(graph, MATMUL, "c", "b", "w2");
+    NODE(graph, CLIP, "y", "c", "low");
+    finish_graph(graph, "y");
+    deft_plan *plan = plan_of(graph, &(deft_plan_options){.batch = 5});
+    assert_int_equal(plan->step_count, 2);
+    check_step(plan, 0, DEFT_OP_GEMM, 0, INFINITY);
+    check_step(plan, 1, DEFT_OP_MATMUL, 0, INFINITY);
+    assert_int_equal(plan->steps[0].macs, 5 * 8 * 6);
+    free_all(plan, graph);
+}
+
+/* A value that someone else needs before the activation stays. */
+static void test_keeps_what_is_used_elsewhere(void **state) {
+    (void)state;
+    for (int as_output = 0; as_output < 2; as_output++) {
+        deft_graph *graph = new_graph(test_context());
+        add_graph_input(graph, "x", DIMS(-1, 8));
+        add_weight(graph, "w", DIMS(8, 8), 0);
+        NODE(graph, GEMM, "a", "x", "w");
+        NODE(graph, RELU, "b", "a");
+        if (as_output)
+            assert_int_equal(deft_graph_add_output(graph, value_named(graph, "a")), DEFT_OK);
+        else
+            NODE(graph, ADD, "c", "a", "b");
+        finish_graph(graph, as_output ? "b" : "c");
+        deft_plan *plan = plan_of(graph, NULL);
+        assert_int_equal(plan->step_count, as_output ? 2 : 3);
+        check_step(plan, 0, DEFT_OP_GEMM, -INFINITY, INFINITY);
+        free_all(plan, graph);
+    }
+}
+
+static void test_fuses_bias(void **state) {
+    (void)state;
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 8));
+    add_weight(graph, "w", DIMS(8, 6), 0);
+    add_weight(graph, "bias", DIMS(6), 0);
+    add_weight(graph, "wide", DIMS(3, 1, 6), 0);
+    NODE(graph, MATMUL, "a", "x", "w");
+    NODE(graph, ADD, "b", "bias", "a");
+    NODE(graph, RELU, "c", "b");
+    NODE(graph, MATMUL, "d", "x", "w");
+    NODE(graph, ADD, "e", "d", "wide"); /* makes it larger: not a bias */
+    assert_int_equal(deft_graph_add_output(graph, value_named(graph, "e")), DEFT_OK);
+    finish_graph(graph, "c");
+    deft_plan *plan = plan_of(graph, &(deft_plan_options){.batch = 2});
+    assert_int_equal(plan->step_count, 3);
+    int biased = 0;
+    for (int i = 0; i < 3; i++)
+        biased += plan->steps[i].in_count == 3;
+    assert_int_equal(biased, 1);
+    free_all(plan, graph);
+}
+
+/* A chain of equal layers needs two buffers beside the input's and output's, however long it is. */
+static void test_reuses_memory(void **state) {
+    (void)state;
+    enum { LAYERS = 8, BYTES = 4 * 16 * 64 };
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "v0", DIMS(-1, 64));
+    for (int i = 0; i < LAYERS; i++) {
+        char in[8], out[8];
+        snprintf(in, sizeof in, "v%d", i);
+        snprintf(out, sizeof out, "v%d", i + 1);
+        NODE(graph, SIGMOID, out, in);
+    }
+    finish_graph(graph, "v8");
+    deft_plan *plan = plan_of(graph, &(deft_plan_options){.batch = 16});
+    assert_int_equal(plan->step_count, LAYERS);
+    assert_int_equal(plan->memory_bytes, 4 * BYTES);
+    for (int i = 0; i < plan->step_count; i++) { /* what a step reads and what it writes lie apart */
+        const deft_placement *in = &plan->placements[plan->steps[i].in[0]],
+                             *out = &plan->placements[plan->steps[i].out[0]];
+        assert_true(in->offset + (int64_t)in->bytes <= out->offset || out->offset + (int64_t)out->bytes <= in->offset);
+        assert_int_equal(in->offset % 64, 0);
+    }
+    free_all(plan, graph);
+}
+
+static void test_views_share_memory(void **state) {
+    (void)state;
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 2, 3, 4));
+    NODE(graph, FLATTEN, "flat", "x");
+    NODE(graph, SIGMOID, "a", "flat");
+    NODE(graph, IDENTITY, "b", "a");
+    NODE(graph, TANH, "y", "b");
+    finish_graph(graph, "y");
+    assert_int_equal(deft_graph_add_output(graph, value_named(graph, "flat")), DEFT_OK);
+    deft_plan *plan = plan_of(graph, &(deft_plan_options){.batch = 2, .training = false});
+    /* The flat input is an output too, so it has memory of its own and is a copy. */
+    assert_int_equal(plan->step_count, 3);
+    free_all(plan, graph);
+
+    graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 2, 3, 4));
+    NODE(graph, FLATTEN, "flat", "x");
+    NODE(graph, SIGMOID, "a", "flat");
+    NODE(graph, FLATTEN, "y", "a");
+    finish_graph(graph, "y");
+    plan = plan_of(graph, &(deft_plan_options){.batch = 2});
+    assert_int_equal(plan->step_count, 1);
+    int x = deft_graph_find(plan->graph, "x"), flat = deft_graph_find(plan->graph, "flat");
+    assert_true(plan->placements[x].offset >= 0);
+    assert_int_equal(plan->placements[flat].offset, plan->placements[x].offset);
+    free_all(plan, graph);
+}
+
+static void test_training_changes_nothing(void **state) {
+    (void)state;
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(4, 8));
+    add_weight(graph, "w", DIMS(8, 6), 0);
+    NODE(graph, GEMM, "a", "x", "w");
+    NODE(graph, RELU, "y", "a");
+    finish_graph(graph, "y");
+    deft_plan *plan;
+    deft_plan_options options = {.training = true};
+    assert_int_equal(deft_plan_new(graph->ctx, graph, &options, &plan), DEFT_INVALID); /* shapes are not known yet */
+    assert_int_equal(deft_graph_infer(graph, 4, NULL, 0), DEFT_OK);
+    graph->values[deft_graph_find(graph, "w")].variable = true;
+    plan = plan_of(graph, &options);
+    assert_ptr_equal(plan->graph, graph);
+    assert_int_equal(plan->step_count, 2);
+    assert_int_equal(plan->steps[0].choice.kernel, DEFT_KERNEL_DENSE_MATMUL); /* the weight may not be packed */
+    free_all(plan, graph);
+}
+
+static void test_dense_chooser_takes_no_sparse_kernel(void **state) {
+    (void)state;
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 3, 10, 10));
+    add_weight(graph, "w", DIMS(8, 3, 3, 3), 0.95);
+    add_weight(graph, "v", DIMS(512, 20), 0.95);
+    NODE(graph, CONV, "a", "x", "w");
+    NODE(graph, RELU, "b", "a");
+    NODE(graph, FLATTEN, "c", "b");
+    NODE(graph, GEMM, "d", "c", "v");
+    NODE(graph, SOFTMAX, "y", "d");
+    finish_graph(graph, "y");
+    deft_plan *plan = plan_of(graph, &(deft_plan_options){.batch = 3, .choose = deft_choose_dense});
+    assert_int_equal(plan->step_count, 3);
+    for (int i = 0; i < 2; i++) {
+        assert_false(plan->steps[i].kernel.def->sparse);
+        assert_int_not_equal(plan->steps[i].choice.kernel, DEFT_KERNEL_REFERENCE);
+    }
+    assert_int_equal(plan->steps[2].choice.kernel, DEFT_KERNEL_REFERENCE);
+    assert_true(plan->steps[0].macs_nonzero < plan->steps[0].macs / 4);
+    free_all(plan, graph);
+}
+
+static deft_status fail_to_choose(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
+    (void)user;
+    (void)request;
+    (void)choice;
+    return deft_fail(ctx, DEFT_CANCELLED, "stopped");
+}
+
+static void test_errors_name_the_node(void **state) {
+    (void)state;
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 8));
+    NODE(graph, SIGMOID, "y", "x");
+    finish_graph(graph, "y");
+    deft_plan *plan;
+    deft_plan_options options = {.choose = fail_to_choose};
+    assert_int_equal(deft_plan_new(graph->ctx, graph, &options, &plan), DEFT_CANCELLED);
+    assert_string_equal(deft_context_message(graph->ctx), "Sigmoid 'y': stopped");
+    deft_binding binding = {.input = "x", .rank = 1, .dims = {3}};
+    options = (deft_plan_options){.bindings = &binding, .binding_count = 1};
+    assert_int_equal(deft_plan_new(graph->ctx, graph, &options, &plan), DEFT_INVALID);
+    free_all(NULL, graph);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fuses_activations),
+        cmocka_unit_test(test_keeps_what_is_used_elsewhere),
+        cmocka_unit_test(test_fuses_bias),
+        cmocka_unit_test(test_reuses_memory),
+        cmocka_unit_test(test_views_share_memory),
+        cmocka_unit_test(test_training_changes_nothing),
+        cmocka_unit_test(test_dense_chooser_takes_no_sparse_kernel),
+        cmocka_unit_test(test_errors_name_the_node),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
