@@ -29,6 +29,32 @@ static bool is_linear(const folding *f) {
     return f->linear->op == DEFT_OP_GEMM && deft_attr_float(&f->linear->attrs, "beta", 1) == 1.0f;
 }
 
+/* What a channel is multiplied by. */
+static double factor_of(const folding *f, int64_t channel) {
+    const deft_value *values = f->graph->values;
+    const float *scale = values[f->norm->in[1]].desc.data, *variance = values[f->norm->in[4]].desc.data;
+    double epsilon = (double)deft_attr_float(&f->norm->attrs, "epsilon", 1e-5f);
+    return (double)scale[channel] / sqrt((double)variance[channel] + epsilon);
+}
+
+/* Which channel the weight's element belongs to: its row for Conv and a transposed Gemm, else its column. */
+static int64_t channel_of(const folding *f, const deft_tensor *weight, int64_t element) {
+    bool columns = f->linear->op == DEFT_OP_GEMM && !deft_attr_int(&f->linear->attrs, "transB", 0);
+    return columns ? element % f->channels : element / (deft_tensor_count(weight) / f->channels);
+}
+
+/* A negative variance, or a weight that leaves the range of floats, is left to the normalisation. */
+static bool stays_finite(const folding *f) {
+    const deft_tensor *weight = &f->graph->values[f->linear->in[1]].desc;
+    const float *weights = weight->data;
+    int64_t count = deft_tensor_count(weight);
+    for (int64_t c = 0; c < f->channels; c++)
+        if (!isfinite(factor_of(f, c))) return false;
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite((float)((double)weights[i] * factor_of(f, channel_of(f, weight, i))))) return false;
+    return true;
+}
+
 static bool is_foldable(const folding *f) {
     const deft_graph *graph = f->graph;
     const deft_node *linear = f->linear, *norm = f->norm;
@@ -43,13 +69,7 @@ static bool is_foldable(const folding *f) {
     if (deft_attr_int(&norm->attrs, "training_mode", 0) || !deft_attr_int(&norm->attrs, "spatial", 1)) return false;
     for (int i = 1; i < 5; i++)
         if (!constant_of(graph, norm->in[i], f->channels)) return false;
-    return true;
-}
-
-/* Which channel the weight's element belongs to: its row for Conv and a transposed Gemm, else its column. */
-static int64_t channel_of(const folding *f, const deft_tensor *weight, int64_t element) {
-    bool columns = f->linear->op == DEFT_OP_GEMM && !deft_attr_int(&f->linear->attrs, "transB", 0);
-    return columns ? element % f->channels : element / (deft_tensor_count(weight) / f->channels);
+    return stays_finite(f);
 }
 
 /* Makes an operand a constant that may be changed: a copy where something else uses it too. */
@@ -79,21 +99,14 @@ static deft_status add_bias(folding *f) {
 
 static void scale_operands(folding *f) {
     const deft_value *values = f->graph->values;
-    const int *in = f->norm->in;
-    const float *scale = values[in[1]].desc.data, *shift = values[in[2]].desc.data;
-    const float *mean = values[in[3]].desc.data, *variance = values[in[4]].desc.data;
+    const float *shift = values[f->norm->in[2]].desc.data, *mean = values[f->norm->in[3]].desc.data;
     const deft_tensor *weight = &values[f->linear->in[1]].desc;
     float *weights = weight->data, *bias = values[f->linear->in[2]].desc.data;
-    double epsilon = (double)deft_attr_float(&f->norm->attrs, "epsilon", 1e-5f);
     int64_t count = deft_tensor_count(weight);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t c = channel_of(f, weight, i);
-        weights[i] = (float)((double)weights[i] * (double)scale[c] / sqrt((double)variance[c] + epsilon));
-    }
-    for (int64_t c = 0; c < f->channels; c++) {
-        double factor = (double)scale[c] / sqrt((double)variance[c] + epsilon);
-        bias[c] = (float)(((double)bias[c] - (double)mean[c]) * factor + (double)shift[c]);
-    }
+    for (int64_t i = 0; i < count; i++)
+        weights[i] = (float)((double)weights[i] * factor_of(f, channel_of(f, weight, i)));
+    for (int64_t c = 0; c < f->channels; c++)
+        bias[c] = (float)(((double)bias[c] - (double)mean[c]) * factor_of(f, c) + (double)shift[c]);
 }
 
 /* Afterwards the linear node makes what the normalisation made. */
