@@ -103,12 +103,15 @@ static int64_t any_number(deft_rng *rng) {
     return numbers[below(rng, sizeof numbers / sizeof *numbers)];
 }
 
-/* The name of some value of the graph. */
+/* The name of some value of the graph; never NULL, which protobuf-c cannot pack. */
 static char *any_name(Onnx__GraphProto *graph, deft_rng *rng) {
-    if (graph->n_initializer && below(rng, 3) == 0) return graph->initializer[below(rng, graph->n_initializer)]->name;
+    char *name = NULL;
     const Onnx__NodeProto *node = graph->n_node ? graph->node[below(rng, graph->n_node)] : NULL;
-    if (node && node->n_output) return node->output[below(rng, node->n_output)];
-    return "x";
+    if (graph->n_initializer && below(rng, 3) == 0)
+        name = graph->initializer[below(rng, graph->n_initializer)]->name;
+    else if (node && node->n_output)
+        name = node->output[below(rng, node->n_output)];
+    return name ? name : "x";
 }
 
 static void mutate_attribute(Onnx__AttributeProto *attr, deft_rng *rng) {
