@@ -101,6 +101,7 @@ check-includes:
 check: deps
 	@$(MAKE) --no-print-directory check-includes
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
+	@tools/venv >/dev/null || true
 	@tools/run-tests --build $(BUILD) $(TEST_PROGRAMS) $(REPLAYS) $(TEST_SCRIPTS)
 
 DATA ?= digits
