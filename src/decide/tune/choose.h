@@ -6,12 +6,15 @@
 
 typedef struct deft_tuner deft_tuner;
 
-/* Choices are kept under the context's cache directory, in a file by CPU and version, keyed by a hash of the operator, shapes,
- * nonzero pattern, layouts, isa and threads. A cache that cannot be read or does not check out is ignored; one that cannot be
- * written costs a warning. `measure` false: never times, uses the cache, else the estimate. */
+/* Choices are kept in the tuner, and under the context's cache directory in a file by CPU and version, keyed by a hash
+ * of the operator, attributes, shapes, nonzero pattern, layouts, isa and threads. The file is written when the tuner is
+ * freed. One that cannot be read or does not check out is ignored; one that cannot be written costs a warning.
+ * `measure` true: times every request once, whatever the file says. False: never times; takes the file's choice, else
+ * the estimate. */
 DEFT_MUST_CHECK deft_status deft_tuner_new(deft_context *ctx, bool measure, deft_tuner **tuner);
 void deft_tuner_free(deft_tuner *tuner);
-/* A deft_chooser; `user` is the tuner. Times each kernel that accepts the request, alternating, and takes the best median. */
+/* A deft_chooser; `user` is the tuner. Times each kernel that accepts the request, alternating, and takes the best
+ * median; about 50 ms a request. */
 deft_status deft_tuner_choose(void *tuner, deft_context *ctx, const deft_request *request, deft_choice *choice);
 
 #endif

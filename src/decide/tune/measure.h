@@ -5,8 +5,10 @@
 #include "base/core/timing.h"
 #include "exec/run/executor.h"
 
-/* Runs the executors in alternation (a, b, a, b, ...) after warm-up, for at least `seconds` and `min_runs` each, and gives the
- * latency of a run in microseconds. Inputs hold what the caller put there. */
+/* Runs the executors in alternation (a, b, a, b, ...) after warm-up, each as often as the others: at least `min_runs`
+ * times, and until `seconds` times `count` have gone by. Gives the latency of a run in microseconds. Inputs hold what
+ * the caller put there. Errors: those of a run, DEFT_CANCELLED by the progress callback, which is called between runs.
+ */
 DEFT_MUST_CHECK deft_status deft_measure(deft_context *ctx, deft_executor *const *executors, int count, double seconds,
                                          int64_t min_runs, deft_timing *timings);
 

@@ -1,0 +1,37 @@
+/* The file that remembers kernel choices. */
+#ifndef DEFT_DECIDE_TUNE_CACHE_H
+#define DEFT_DECIDE_TUNE_CACHE_H
+
+#include "codegen/kernel/kernel.h"
+
+/* One measurement: the winner, and what it is told against. */
+typedef struct deft_cache_entry {
+    uint64_t key;
+    deft_kernel_id best, other; /* other: DEFT_KERNEL_COUNT where there was no other */
+    double best_us, other_us;
+    bool fresh; /* measured by this tuner, not read from the file */
+} deft_cache_entry;
+
+typedef struct deft_cache {
+    deft_context *ctx;
+    deft_cache_entry *entries; /* sorted by key */
+    int count, capacity;
+    char *path; /* NULL: no file */
+} deft_cache;
+
+/* What a choice depends on: library version, CPU, isa, threads, operator, attributes, shapes, which operands are
+ * constant, where the zeros of a constant weight are, layouts and activation. 64-bit FNV-1a. */
+uint64_t deft_cache_key(const deft_request *request);
+
+/* Reads the file; one that is missing or does not check out is as good as empty. Error: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_cache_open(deft_context *ctx, deft_cache *cache);
+void deft_cache_done(deft_cache *cache);
+/* NULL where there is none. */
+const deft_cache_entry *deft_cache_find(const deft_cache *cache, uint64_t key);
+/* Adds or replaces. Error: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_cache_put(deft_cache *cache, const deft_cache_entry *entry);
+/* Writes the file, with what others have added to it meanwhile, if there is anything fresh; makes the folder. Where it
+ * cannot: a warning in the log. */
+void deft_cache_save(deft_cache *cache);
+
+#endif
