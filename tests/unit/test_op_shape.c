@@ -110,6 +110,8 @@ static void test_concat(void **state) {
     REFUSED(DEFT_INVALID, "input 1",
             CASE(.op = DEFT_OP_CONCAT, .attrs = {INT("axis", 0)}, .in = {{DIMS(2, 2), SIX}, {DIMS(2), SIX}}));
     REFUSED(DEFT_INVALID, "axis 0", CASE(.op = DEFT_OP_CONCAT, .attrs = {INT("axis", 0)}, .in = {{SCALAR, F32(1)}}));
+    REFUSED(DEFT_INVALID, "input 1 is missing",
+            CASE(.op = DEFT_OP_CONCAT, .attrs = {INT("axis", 0)}, .in = {{DIMS(2), SIX}, {0}, {DIMS(2), SIX}}));
     int64_t big = (int64_t)1 << 44;
     REFUSED(
         DEFT_INVALID, "memory",

@@ -104,6 +104,7 @@ deft_status deft_shape_concat(const deft_op_call *call) {
         return deft_rule_fail(call, DEFT_INVALID, "the attribute axis is missing");
     DEFT_TRY(deft_rule_axis(call, attr->i, out.rank, &axis));
     for (int i = 1; i < call->in_count; i++) {
+        if (!call->in[i]) return deft_rule_fail(call, DEFT_INVALID, "input %d is missing", i);
         deft_tensor expected = *call->in[0];
         if (call->in[i]->rank == expected.rank) expected.dims[axis] = call->in[i]->dims[axis];
         DEFT_TRY(deft_rule_require_shape(call, i, &expected, "like input 0 but for the axis"));

@@ -46,16 +46,27 @@ static void TYPED(max_pool_row)(const deft_window *w, int64_t oy, const REAL *x,
         }
 }
 
+/* The same, an output at a time: for kernels that are wider than the picture, most of whose taps meet padding alone. */
+static void TYPED(max_pool_wide_row)(const deft_window *w, int64_t oy, const REAL *x, REAL *y) {
+    for (int64_t ox = 0; ox < w->out[1]; ox++)
+        TYPED(first_maximum)(w, window_span(w, 0, oy), window_span(w, 1, ox), x, &y[ox]);
+}
+
 static deft_status TYPED(max_pool)(const deft_op_call *call) {
     deft_window w;
     DEFT_TRY(deft_window_of_pool(call, call->in[0], &w));
-    const REAL *x = call->in[0]->data;
-    REAL *y = call->out[0]->data;
+    bool wide = w.kernel[1] > w.in[1];
     int threads = deft_rule_threads(call, deft_tensor_count(call->in[0]));
 #pragma omp parallel for num_threads(threads)
     for (int64_t plane = 0; plane < w.batch * w.channels; plane++)
-        for (int64_t oy = 0; oy < w.out[0]; oy++)
-            TYPED(max_pool_row)(&w, oy, x + plane * w.in[0] * w.in[1], y + (plane * w.out[0] + oy) * w.out[1]);
+        for (int64_t oy = 0; oy < w.out[0]; oy++) {
+            const REAL *x = (const REAL *)call->in[0]->data + plane * w.in[0] * w.in[1];
+            REAL *y = (REAL *)call->out[0]->data + (plane * w.out[0] + oy) * w.out[1];
+            if (wide)
+                TYPED(max_pool_wide_row)(&w, oy, x, y);
+            else
+                TYPED(max_pool_row)(&w, oy, x, y);
+        }
     return DEFT_OK;
 }
 

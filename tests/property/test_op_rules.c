@@ -1,0 +1,157 @@
+/* Shape rules and forwards on random, mostly nonsensical nodes, as a hostile file would have them: a rule answers, with
+ * a message where it refuses, and what it accepts runs within its tensors (which the sanitizers see). */
+#include "tests/op_support.h"
+
+#include "base/core/rng.h"
+
+enum { TRIALS = 6000, MAX_BYTES = 1 << 16 };
+
+static int64_t pick(deft_rng *rng, int64_t low, int64_t high) {
+    return low + (int64_t)deft_rng_below(rng, (uint64_t)(high - low + 1));
+}
+
+static int64_t pick_size(deft_rng *rng) {
+    static const int64_t odd[] = {-1, 0, 0, 7, 1 << 16, INT32_MAX, (int64_t)1 << 40, INT64_MAX, INT64_MIN};
+    return pick(rng, 0, 19) ? pick(rng, 1, 3) : odd[pick(rng, 0, 8)];
+}
+
+/* What a loader lets through: any type and rank, sizes that memory could hold. */
+static void make_tensor(deft_rng *rng, deft_tensor *tensor) {
+    static const deft_dtype types[] = {DEFT_F32, DEFT_F32, DEFT_F32, DEFT_F32,  DEFT_F32, DEFT_F64,
+                                       DEFT_I64, DEFT_I32, DEFT_U8,  DEFT_BOOL, DEFT_F16};
+    do {
+        *tensor = (deft_tensor){.dtype = types[pick(rng, 0, 10)], .rank = (int)pick(rng, 0, 5)};
+        for (int i = 0; i < tensor->rank; i++)
+            tensor->dims[i] = pick_size(rng);
+    } while (!deft_shape_valid(tensor->dtype, tensor->rank, tensor->dims));
+}
+
+static void fill(deft_rng *rng, deft_tensor *tensor) {
+    for (int64_t i = 0; i < deft_tensor_count(tensor); i++) {
+        if (tensor->dtype == DEFT_I64) ((int64_t *)tensor->data)[i] = pick_size(rng);
+        if (tensor->dtype == DEFT_F32) ((float *)tensor->data)[i] = deft_rng_normal(rng);
+        if (tensor->dtype == DEFT_F64) ((double *)tensor->data)[i] = (double)deft_rng_normal(rng);
+        if (tensor->dtype == DEFT_BOOL) ((uint8_t *)tensor->data)[i] = (uint8_t)pick(rng, 0, 1);
+    }
+}
+
+static void make_attr(deft_rng *rng, deft_attr *attr, int64_t *values) {
+    static const char *const names[] = {"axis",      "axes",    "perm",  "kernel_shape", "strides",   "dilations",
+                                        "pads",      "group",   "alpha", "auto_pad",     "ceil_mode", "transA",
+                                        "allowzero", "epsilon", "min",   "value_ints",   "transB"};
+    static const char *const texts[] = {"", "SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "valid"};
+    *attr = (deft_attr){.name = names[pick(rng, 0, 16)],
+                        .type = (deft_attr_type)(pick(rng, 0, 1) ? DEFT_ATTR_INTS : pick(rng, 0, 2)),
+                        .i = pick_size(rng),
+                        .f = deft_rng_normal(rng),
+                        .s = texts[pick(rng, 0, 5)],
+                        .count = pick(rng, 0, 3) ? 2 : pick(rng, 0, 9),
+                        .ints = values};
+    for (int i = 0; i < 9; i++)
+        values[i] = pick(rng, 0, 3) ? pick(rng, 0, 2) : pick_size(rng);
+}
+
+/* True where every tensor is small; then they get memory of exactly their size. */
+static bool allocate_small(deft_context *ctx, deft_rng *rng, deft_tensor *tensors, int count) {
+    for (int i = 0; i < count; i++)
+        if (tensors[i].dtype && deft_tensor_bytes(&tensors[i]) > MAX_BYTES) return false;
+    for (int i = 0; i < count; i++) {
+        if (!tensors[i].dtype) continue;
+        tensors[i].data = malloc(deft_tensor_bytes(&tensors[i]));
+        fill(rng, &tensors[i]);
+    }
+    (void)ctx;
+    return true;
+}
+
+/* 1 where the node ran. */
+static int try_node(deft_context *ctx, deft_rng *rng, deft_op op, const op_case *like) {
+    const deft_op_info *info = &deft_ops[op];
+    int64_t values[OP_MAX_ATTRS][9];
+    op_case test = {.op = op, .opset = (int)pick(rng, 7, 17), .out_count = info->max_out};
+    int inputs = (int)pick(rng, info->min_in, info->max_in < OP_MAX_INPUTS ? info->max_in : OP_MAX_INPUTS);
+    for (int i = 0; i < inputs; i++) {
+        if (i >= info->min_in && pick(rng, 0, 1)) continue;
+        make_tensor(rng, &test.in[i]);
+        if (i > 0 && pick(rng, 0, 1)) test.in[i] = test.in[i - 1]; /* so that some fit */
+        if (like && pick(rng, 0, 9)) test.in[i] = like->in[i];
+        test.in[i].data = NULL;
+        if (!test.in[i].dtype) make_tensor(rng, &test.in[i]);
+    }
+    for (int i = (int)pick(rng, 0, 4); i > 0; i--)
+        make_attr(rng, &test.attrs[i - 1], values[i]);
+    if (like && like->attrs[0].name && pick(rng, 0, 9)) test.attrs[0] = like->attrs[0];
+    bool small = pick(rng, 0, 3) && allocate_small(ctx, rng, test.in, inputs);
+
+    op_run run;
+    op_prepare(ctx, &test, &run);
+    ctx->message[0] = 0;
+    deft_status status = info->shape(&run.call);
+    bool ran = false;
+    if (status != DEFT_OK) {
+        assert_true(status == DEFT_INVALID || status == DEFT_UNSUPPORTED);
+        assert_non_null(strstr(deft_context_message(ctx), info->name));
+    } else {
+        for (int i = 0; i < run.call.out_count; i++)
+            assert_true(deft_shape_valid(run.out[i]->dtype, run.out[i]->rank, run.out[i]->dims));
+        if (small && allocate_small(ctx, rng, run.out_desc, run.call.out_count)) {
+            status = info->forward(&run.call);
+            assert_true(status == DEFT_OK || status == DEFT_INVALID || status == DEFT_UNSUPPORTED);
+            ran = status == DEFT_OK;
+        }
+    }
+    for (int i = 0; i < OP_MAX_INPUTS; i++)
+        free(test.in[i].data);
+    for (int i = 0; i < OP_MAX_OUTPUTS; i++)
+        free(run.out_desc[i].data);
+    return ran;
+}
+
+#define REAL(...)                                                                                                      \
+    { .dtype = DEFT_F32, DIMS(__VA_ARGS__) }
+
+/* Shapes that fit, for operators whose inputs depend on each other so much that chance does not find them. */
+static const op_case fitting[DEFT_OP_COUNT] = {
+    [DEFT_OP_GEMM] = {.in = {REAL(2, 2), REAL(2, 2), REAL(2)}},
+    [DEFT_OP_MATMUL] = {.in = {REAL(3, 2, 2), REAL(2, 2)}},
+    [DEFT_OP_CONV] = {.in = {REAL(1, 2, 5, 4), REAL(2, 2, 2, 1), REAL(2)}},
+    [DEFT_OP_BATCH_NORM] = {.in = {REAL(2, 3, 2), REAL(3), REAL(3), REAL(3), REAL(3)}},
+    [DEFT_OP_CONCAT] = {.attrs = {INT("axis", 1)}, .in = {REAL(2, 3), REAL(2, 1), REAL(2, 2)}},
+    [DEFT_OP_MAX_POOL] = {.attrs = {INTS("kernel_shape", 3, 2)}, .in = {REAL(2, 2, 6, 7)}},
+    [DEFT_OP_AVERAGE_POOL] = {.attrs = {INTS("kernel_shape", 2, 3)}, .in = {REAL(2, 2, 6, 7)}},
+    [DEFT_OP_MAX_POOL_GRAD] = {.attrs = {INTS("kernel_shape", 2, 2)}, .in = {REAL(1, 1, 4, 4), REAL(1, 1, 5, 5)}},
+    [DEFT_OP_AVERAGE_POOL_GRAD] = {.attrs = {INTS("kernel_shape", 2, 2)}, .in = {REAL(1, 1, 4, 4), REAL(1, 1, 5, 5)}},
+    [DEFT_OP_GLOBAL_AVERAGE_POOL_GRAD] = {.in = {REAL(2, 3, 1, 1), REAL(2, 3, 2, 2)}},
+    [DEFT_OP_CONV_INPUT_GRAD] = {.in = {REAL(1, 2, 4, 4), REAL(2, 2, 2, 1), REAL(1, 2, 5, 4)}},
+    [DEFT_OP_CONV_WEIGHT_GRAD] = {.in = {REAL(1, 2, 4, 4), REAL(1, 2, 5, 4), REAL(2, 2, 2, 1)}},
+    [DEFT_OP_BATCH_NORM_TRAINING] = {.in = {REAL(2, 3, 2), REAL(3), REAL(3)}},
+    [DEFT_OP_BATCH_NORM_INPUT_GRAD] = {.in = {REAL(2, 3, 2), REAL(2, 3, 2), REAL(3), REAL(3), REAL(3)}},
+    [DEFT_OP_BATCH_NORM_SCALE_GRAD] = {.in = {REAL(2, 3, 2), REAL(2, 3, 2), REAL(3), REAL(3)}},
+    [DEFT_OP_SOFTMAX_CROSS_ENTROPY] = {.in = {REAL(2, 3), REAL(2, 3)}},
+    [DEFT_OP_SOFTMAX_CROSS_ENTROPY_GRAD] = {.in = {{.dtype = DEFT_F32}, REAL(2, 3), REAL(2, 3)}},
+    [DEFT_OP_MEAN_SQUARED_ERROR_GRAD] = {.in = {{.dtype = DEFT_F32}, REAL(2, 3), REAL(2, 3)}},
+    [DEFT_OP_RESHAPE] = {.in = {REAL(2, 3), {.dtype = DEFT_I64, DIMS(2)}}},
+    [DEFT_OP_SQUEEZE] = {.in = {REAL(1, 3, 1), {.dtype = DEFT_I64, DIMS(1)}}},
+    [DEFT_OP_UNSQUEEZE] = {.in = {REAL(3), {.dtype = DEFT_I64, DIMS(1)}}},
+};
+
+static void test_nonsense(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    for (int op = 0; op < DEFT_OP_COUNT; op++) {
+        deft_rng rng;
+        deft_rng_init(&rng, 5, (uint64_t)op);
+        const op_case *like = fitting[op].in[0].dtype ? &fitting[op] : NULL;
+        int ran = 0;
+        for (int trial = 0; trial < TRIALS; trial++)
+            ran += try_node(ctx, &rng, (deft_op)op, like);
+        /* else the test would show nothing */
+        if (ran < 20) fail_msg("%s ran %d times only", deft_ops[op].name, ran);
+    }
+    test_context_free(ctx);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_nonsense)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
