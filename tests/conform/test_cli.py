@@ -247,7 +247,10 @@ def test_export_is_the_same_model():
     deft("export", "net.onnx", "-o", "copy.onnx")
     deft("export", "copy.onnx", "-o", "again.onnx")
     assert read("copy.onnx") == read("again.onnx")
-    deft("export", "net.onnx", "-o", "/dev/stdout")
+    done = subprocess.run([DEFT, "export", "net.onnx", "-o", "/dev/stdout"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, check=True)
+    assert done.stdout == read("copy.onnx"), "nothing else is printed where the model goes"
+    assert b"266,610" in done.stderr
 
 
 # ---- training ----

@@ -15,6 +15,7 @@ typedef struct deft_cli {
     uint64_t seed;
     const char *operand; /* the argument that is no option */
     deft_context *ctx;
+    FILE *out; /* where what is asked for is printed: stdout, but see deft_output_claim */
     deft_console console;
 } deft_cli;
 
@@ -36,7 +37,7 @@ typedef struct deft_command {
 
 #define DEFT_DATA_HELP "mnist:DIR, npz:FILE or digits[:N]"
 
-/* Starts a report on stdout, as a table or as JSON, whichever was asked for. */
+/* Starts a report on cli->out, as a table or as JSON, whichever was asked for. */
 void deft_cli_report(const deft_cli *cli, deft_report *report, const deft_column *columns, int column_count);
 /* A report of one row; `kind` as in deft_report. */
 DEFT_MUST_CHECK deft_status deft_cli_print(const deft_cli *cli, const char *kind, const deft_column *columns,

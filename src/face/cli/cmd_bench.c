@@ -141,7 +141,7 @@ static deft_status profile(deft_cli *cli, deft_session *session, int64_t runs) {
         if (status == DEFT_OK) status = deft_progress(cli->ctx, "profiling", (double)i / (double)runs);
     }
     deft_console_clear(&cli->console);
-    if (!cli->json) putchar('\n');
+    if (!cli->json) fputc('\n', cli->out);
     if (status == DEFT_OK) status = print_layers(cli, session->plan, step_ns, runs);
     deft_release(cli->ctx, step_ns);
     return status;

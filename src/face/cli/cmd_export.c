@@ -1,5 +1,6 @@
 /* deft export: a model as plain ONNX, for any runtime. */
 #include "face/cli/cli.h"
+#include "face/cli/output.h"
 #include "ir/model/file.h"
 
 typedef struct export_options {
@@ -26,6 +27,7 @@ static const deft_column columns[] = {
 static deft_status run(deft_cli *cli, const void *arguments) {
     const export_options *wanted = arguments;
     deft_model_file file = {0};
+    DEFT_TRY(deft_output_claim(cli, wanted->output));
     DEFT_TRY(deft_model_file_load(cli->ctx, cli->operand, &file));
     deft_graph_stats stats = deft_graph_count(file.graph);
     exported row = {wanted->output, stats.parameters, deft_share(stats.prunable_zeros, stats.prunable)};

@@ -157,7 +157,7 @@ static deft_status print_frontier(deft_cli *cli, const char *text) {
     DEFT_TRY(deft_frontier_parse(cli->ctx, text, &points, &count));
     deft_report report;
     deft_status status = DEFT_OK;
-    deft_points_init(&report, cli->ctx, stdout, cli->json);
+    deft_points_init(&report, cli->ctx, cli->out, cli->json);
     for (int i = 0; status == DEFT_OK && i < count; i++)
         status = deft_points_add(&report, &points[i]);
     deft_report_done(&report);
@@ -166,7 +166,7 @@ static deft_status print_frontier(deft_cli *cli, const char *text) {
 }
 
 static void print_gap(const deft_cli *cli) {
-    if (!cli->json) putchar('\n');
+    if (!cli->json) fputc('\n', cli->out);
 }
 
 static void print_recipe(const deft_cli *cli, const deft_graph *graph) {
@@ -175,7 +175,7 @@ static void print_recipe(const deft_cli *cli, const deft_graph *graph) {
     if (!recipe || cli->json) return;
     snprintf(line, sizeof line, "%s", recipe);
     deft_text_clean(line);
-    printf("\nrecipe: %s\n", line);
+    fprintf(cli->out, "\nrecipe: %s\n", line);
 }
 
 static deft_status print_all(deft_cli *cli, const deft_model_file *file) {

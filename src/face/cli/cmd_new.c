@@ -1,5 +1,6 @@
 /* deft new: an untrained network. */
 #include "face/cli/cli.h"
+#include "face/cli/output.h"
 #include "ir/model/file.h"
 #include "ir/model/zoo.h"
 
@@ -25,6 +26,7 @@ static const deft_column columns[] = {
 static deft_status run(deft_cli *cli, const void *arguments) {
     const new_options *wanted = arguments;
     deft_graph *graph;
+    DEFT_TRY(deft_output_claim(cli, wanted->output));
     DEFT_TRY(deft_zoo_build(cli->ctx, cli->operand, &graph));
     made row = {wanted->output, cli->operand, deft_graph_count(graph).parameters};
     deft_status status = deft_model_file_save(cli->ctx, wanted->output, graph, NULL);

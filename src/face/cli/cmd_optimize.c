@@ -42,7 +42,7 @@ static void on_point(void *user, const deft_point *point) {
 static deft_status search(deft_cli *cli, const optimize_options *wanted, const deft_graph *original,
                           const deft_dataset *data, deft_model_file *fast, deft_point *chosen) {
     progress_table table = {.cli = cli, .printed = DEFT_OK};
-    deft_points_init(&table.report, cli->ctx, stdout, cli->json);
+    deft_points_init(&table.report, cli->ctx, cli->out, cli->json);
     deft_optimize_options searching = {.max_drop = wanted->max_drop,
                                        .epochs = wanted->epochs,
                                        .prune_sparse = wanted->prune_sparse,
@@ -56,7 +56,8 @@ static deft_status search(deft_cli *cli, const optimize_options *wanted, const d
 
 static void print_sentence(const deft_cli *cli, const deft_point *chosen, const char *path, bool agreement) {
     char sentence[512];
-    if (!cli->json) printf("\n%s\n", deft_points_sentence(chosen, path, agreement, sentence, sizeof sentence));
+    if (!cli->json)
+        fprintf(cli->out, "\n%s\n", deft_points_sentence(chosen, path, agreement, sentence, sizeof sentence));
 }
 
 static deft_status run(deft_cli *cli, const void *arguments) {
@@ -65,7 +66,7 @@ static deft_status run(deft_cli *cli, const void *arguments) {
     deft_dataset *data = NULL;
     deft_point chosen;
     deft_status status;
-    DEFT_TRY(deft_output_check(cli->ctx, wanted->output));
+    DEFT_TRY(deft_output_claim(cli, wanted->output));
     DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &original));
     DEFT_TRY_OR_FAIL(deft_dataset_open(cli->ctx, wanted->data, &data));
     DEFT_TRY_OR_FAIL(search(cli, wanted, original.graph, data, &fast, &chosen));

@@ -3,6 +3,7 @@
 #include "face/cli/cli.h"
 #include "face/cli/feed.h"
 #include "face/cli/fetch.h"
+#include "face/cli/output.h"
 
 typedef struct run_options {
     deft_texts inputs;
@@ -22,6 +23,7 @@ static deft_status run(deft_cli *cli, const void *arguments) {
     deft_session *session = NULL;
     deft_feed feed = {0};
     deft_status status;
+    if (wanted->output) deft_output_keep_apart(cli, wanted->output);
     DEFT_TRY(deft_model_load(cli->ctx, cli->operand, &model));
     const deft_graph *graph = model->file.graph;
     DEFT_TRY_OR_FAIL(deft_feed_read(cli->ctx, graph, &wanted->inputs, &feed));

@@ -107,7 +107,7 @@ static deft_status run(deft_cli *cli, const void *arguments) {
     deft_dataset *data = NULL;
     char *checkpoint = NULL;
     deft_status status;
-    DEFT_TRY(deft_output_check(cli->ctx, wanted->output));
+    DEFT_TRY(deft_output_claim(cli, wanted->output));
     DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));
     DEFT_TRY_OR_FAIL(deft_dataset_open(cli->ctx, wanted->data, &data));
     DEFT_TRY_OR_FAIL(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));

@@ -130,7 +130,7 @@ static deft_status run_in_context(deft_cli *cli, const deft_command *command, co
 }
 
 static int run_command(const deft_command *command, int argc, char **argv) {
-    deft_cli cli = {0};
+    deft_cli cli = {.out = stdout};
     void *options = calloc(1, command->options_bytes);
     if (!options) {
         fputs("deft: out of memory\n", stderr);
