@@ -12,6 +12,12 @@ enum {
 #include "ir/op/ops.def"
 #undef DEFT_OP
 
+/* What rules call a node in messages: its name, else what it makes. */
+static const char *name_of(const deft_graph *graph, const deft_node *node) {
+    if (*node->name || node->out_count == 0 || node->out[0] == DEFT_NO_VALUE) return node->name;
+    return graph->values[node->out[0]].name;
+}
+
 /* An op call with the arrays that it points to. */
 typedef struct node_call {
     deft_op_call call;
@@ -38,7 +44,7 @@ static deft_status prepare_call(deft_graph *graph, const deft_node *node, node_c
         prepared->out[i] = node->out[i] == DEFT_NO_VALUE ? NULL : &prepared->out_descs[i];
     }
     prepared->call = (deft_op_call){.ctx = graph->ctx,
-                                    .name = *node->name ? node->name : prepared->label,
+                                    .name = name_of(graph, node),
                                     .op = node->op,
                                     .attrs = &node->attrs,
                                     .opset = graph->opset,

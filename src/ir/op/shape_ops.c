@@ -28,9 +28,11 @@ deft_status deft_gradient_reshape_like(deft_gradient *gradient) {
 /* In training mode (opset 12, input 2) Dropout draws random numbers: Deft has the inference mode alone. */
 deft_status deft_shape_dropout(const deft_op_call *call) {
     const deft_tensor *training = call->in_count > 2 ? call->in[2] : NULL;
-    if (training && training->data && training->dtype == DEFT_BOOL && deft_tensor_count(training) == 1 &&
-        *(const uint8_t *)training->data)
-        return deft_rule_fail(call, DEFT_UNSUPPORTED, "training_mode is true; export the model in inference mode");
+    bool inference = !training || (training->data && training->dtype == DEFT_BOOL && deft_tensor_count(training) == 1 &&
+                                   !*(const uint8_t *)training->data);
+    if (!inference)
+        return deft_rule_fail(call, DEFT_UNSUPPORTED,
+                              "training_mode is not a constant false; export the model in inference mode");
     if (call->out_count > 1 && call->out[1] && call->opset < 10)
         return deft_rule_fail(call, DEFT_UNSUPPORTED, "the mask output is supported from opset 10 on, this is %d",
                               call->opset);
