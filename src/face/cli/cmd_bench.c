@@ -4,6 +4,7 @@
 #include "decide/tune/measure.h"
 #include "face/api/model.h"
 #include "face/cli/cli.h"
+#include "face/cli/profile.h"
 
 #include <math.h>
 #include <omp.h>
@@ -19,7 +20,6 @@ typedef struct bench_options {
 /* Seconds and runs at least, where neither is asked for. */
 static const double default_seconds = 1;
 static const int64_t default_runs = 10;
-enum { PROFILED_RUNS = 200 };
 
 static const deft_option options[] = {
     {"batch", 0, DEFT_OPTION_INT64, offsetof(bench_options, batch), "N", "samples a run (default 1)", 1, 1 << 24,
@@ -72,79 +72,6 @@ static latency latency_of(const deft_context *ctx, const char *kernels, int64_t 
                      .us = us,
                      .throughput = (double)batch * 1e6 / us.mean,
                      .speedup = dense_p50 / us.p50};
-}
-
-/* ---- layers ---- */
-
-typedef struct layer {
-    const char *name, *op, *kernel, *why, *detail;
-    double us, share, zeros;
-    int64_t code_bytes;
-} layer;
-
-static const deft_column layer_columns[] = {
-    {"layer", "layer", DEFT_FIELD_TEXT, offsetof(layer, name), 0, NULL, 0, NULL},
-    {"op", "op", DEFT_FIELD_TEXT, offsetof(layer, op), 0, NULL, 0, NULL},
-    {"time_us", "us", DEFT_FIELD_REAL, offsetof(layer, us), 1, NULL, 0, NULL},
-    {"share", "share", DEFT_FIELD_SHARE, offsetof(layer, share), 1, NULL, 0, NULL},
-    {"kernel", "kernel", DEFT_FIELD_TEXT, offsetof(layer, kernel), 0, NULL, 0, NULL},
-    {"zeros", "zeros", DEFT_FIELD_SHARE, offsetof(layer, zeros), 1, NULL, 0, NULL},
-    {"code_bytes", "code", DEFT_FIELD_INT64, offsetof(layer, code_bytes), 0, NULL, 0, NULL},
-    {"detail", NULL, DEFT_FIELD_TEXT, offsetof(layer, detail), 0, NULL, 0, NULL},
-    {"why", "why", DEFT_FIELD_TEXT, offsetof(layer, why), 0, NULL, 0, NULL},
-};
-
-static const char *name_op(const deft_step *step, const deft_node *node, char *out, size_t bytes) {
-    const deft_activation *activation = &step->activation;
-    bool none = activation->low == -INFINITY && activation->high == INFINITY;
-    bool relu = activation->low == 0 && activation->high == INFINITY;
-    snprintf(out, bytes, "%s%s", deft_ops[node->op].name, none ? "" : relu ? "+Relu" : "+Clip");
-    return out;
-}
-
-static deft_status print_layers(deft_cli *cli, const deft_plan *plan, const int64_t *step_ns, int64_t runs) {
-    int64_t total_ns = 0;
-    for (int i = 0; i < plan->step_count; i++)
-        total_ns += step_ns[i];
-    deft_report report;
-    deft_cli_report(cli, &report, layer_columns, sizeof layer_columns / sizeof *layer_columns);
-    report.kind = "layer";
-    deft_status status = DEFT_OK;
-    for (int i = 0; status == DEFT_OK && i < plan->step_count; i++) {
-        const deft_step *step = &plan->steps[i];
-        const deft_node *node = &plan->graph->nodes[step->node];
-        const deft_kernel *kernel = &step->kernel;
-        char op[48];
-        layer row = {.name = node->name && node->name[0] ? node->name : plan->graph->values[node->out[0]].name,
-                     .op = name_op(step, node, op, sizeof op),
-                     .kernel = kernel->def->name,
-                     .why = step->choice.why,
-                     .detail = kernel->detail,
-                     .us = (double)step_ns[i] / (double)runs / 1000,
-                     .share = deft_share(step_ns[i], total_ns),
-                     .zeros = deft_share(kernel->weights - kernel->nonzeros, kernel->weights),
-                     .code_bytes = (int64_t)kernel->code_bytes};
-        status = deft_report_row(&report, &row);
-    }
-    deft_report_flush(&report);
-    deft_report_done(&report);
-    return status;
-}
-
-static deft_status profile(deft_cli *cli, deft_session *session, int64_t runs) {
-    if (runs > PROFILED_RUNS) runs = PROFILED_RUNS;
-    int64_t *step_ns;
-    DEFT_TRY(deft_allocate_zeroed(cli->ctx, (size_t)session->plan->step_count, sizeof *step_ns, &step_ns));
-    deft_status status = DEFT_OK;
-    for (int64_t i = 0; status == DEFT_OK && i < runs; i++) {
-        status = deft_executor_run_timed(session->executor, step_ns);
-        if (status == DEFT_OK) status = deft_progress(cli->ctx, "profiling", (double)i / (double)runs);
-    }
-    deft_console_clear(&cli->console);
-    if (!cli->json) fputc('\n', cli->out);
-    if (status == DEFT_OK) status = print_layers(cli, session->plan, step_ns, runs);
-    deft_release(cli->ctx, step_ns);
-    return status;
 }
 
 /* ---- the measurement ---- */
@@ -227,7 +154,7 @@ static deft_status measure(deft_cli *cli, const bench_options *wanted, deft_sess
     }
     deft_report_flush(&report);
     deft_report_done(&report);
-    return status == DEFT_OK && wanted->profile ? profile(cli, sessions[0], us[0].runs) : status;
+    return status == DEFT_OK && wanted->profile ? deft_profile_print(cli, sessions[0], us[0].runs) : status;
 }
 
 static deft_status run(deft_cli *cli, const void *arguments) {

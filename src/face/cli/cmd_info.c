@@ -128,7 +128,7 @@ static deft_status add_layer(deft_report *report, const deft_graph *graph, const
     char shape[DEFT_SHAPE_TEXT_BYTES];
     const deft_value *output = &graph->values[node->out[0]];
     int weight = deft_node_weight(graph, node);
-    layer row = {.name = node->name && node->name[0] ? node->name : output->name,
+    layer row = {.name = deft_layer_name(graph, node),
                  .op = deft_ops[node->op].name,
                  .shape = deft_shape_text(&output->desc, shape, sizeof shape),
                  .parameters = count_parameters(graph, node),

@@ -13,3 +13,8 @@ const char *deft_shape_symbols(const deft_value *value, char *out, size_t bytes)
     }
     return out;
 }
+
+const char *deft_layer_name(const deft_graph *graph, const deft_node *node) {
+    if (node->name && node->name[0]) return node->name;
+    return graph->values[node->out[0]].name;
+}
