@@ -1,18 +1,6 @@
 #!/usr/bin/env python3
-"""Deft against onnx.checker and ONNX Runtime: what it writes is valid, and both compute the same. Prints TAP.
-
-Runs in the venv that tools/venv makes; without it, skips."""
-import os
-import subprocess
-import sys
-import traceback
-
-VENV = os.path.join(os.environ["DEFT_BUILD"], "..", "venv", "bin", "python")
-if not os.path.exists(VENV):
-    print("skip: no venv with numpy, onnx and onnxruntime; tools/venv makes it")
-    sys.exit(77)
-if os.path.realpath(sys.prefix) != os.path.realpath(os.path.dirname(os.path.dirname(VENV))):
-    os.execv(VENV, [VENV, "-B", *sys.argv])
+"""Deft against onnx.checker and ONNX Runtime: what it writes is valid, and both compute the same. Prints TAP."""
+from in_venv import deft, report, run_deft
 
 import numpy as np
 import onnx
@@ -21,23 +9,8 @@ from onnx import numpy_helper
 
 import models
 
-DEFT = os.path.join(os.environ["DEFT_BUILD"], "deft")
 NETS = ["lenet-300-100", "lenet-5", "mlp:12,7,3"]
 MAX_ERROR = 1e-4
-
-
-def deft(*args):
-    done = subprocess.run([DEFT, *args], stdin=subprocess.DEVNULL, capture_output=True, timeout=100)
-    assert done.returncode == 0, f"{args}: exit {done.returncode}: {done.stderr.decode()}"
-
-
-def run_deft(path, inputs, *options):
-    args = []
-    for name, array in inputs.items():
-        np.save(f"{name}.npy", array)
-        args += ["--input", f"{name}={name}.npy"]
-    deft("run", path, *args, "-o", "outputs.npz", *options)
-    return dict(np.load("outputs.npz"))
 
 
 def run_onnxruntime(path, inputs):
@@ -136,17 +109,7 @@ def main():
                   (f"{net}: bit-exact", lambda net=net: test_bit_exact(net))]
     for name, model, inputs in models.models():
         tests.append((f"{name}: read", lambda name=name, model=model, inputs=inputs: test_read(name, model, inputs)))
-    failed = 0
-    for number, (name, test) in enumerate(tests, 1):
-        try:
-            test()
-            print(f"ok {number} - {name}")
-        except Exception:
-            failed += 1
-            print(f"not ok {number} - {name}")
-            print("# " + traceback.format_exc().replace("\n", "\n# "))
-    print(f"1..{len(tests)}")
-    sys.exit(1 if failed else 0)
+    report(tests)
 
 
 main()
