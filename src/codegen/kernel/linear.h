@@ -8,14 +8,14 @@
  * Convolution, in each of `groups` groups: m output channels, k = input channels of the group * kernel taps. */
 typedef struct deft_linear {
     bool conv;
-    int64_t n;    /* rows of X; images for a convolution */
-    int64_t m, k; /* of one group */
-    const float *weight;  /* element (i, j) of group g at weight[g*m*k + i*row_stride + j*column_stride] */
+    int64_t n;           /* rows of X; images for a convolution */
+    int64_t m, k;        /* of one group */
+    const float *weight; /* element (i, j) of group g at weight[g*m*k + i*row_stride + j*column_stride] */
     int64_t row_stride, column_stride;
-    float scale;          /* of the product (Gemm's alpha) */
-    const float *bias;    /* of row i of group g at bias[(g*m + i)*bias_stride]; or NULL */
+    float scale;       /* of the product (Gemm's alpha) */
+    const float *bias; /* of row i of group g at bias[(g*m + i)*bias_stride]; or NULL */
     int64_t bias_stride;
-    float bias_scale;     /* Gemm's beta */
+    float bias_scale; /* Gemm's beta */
     /* convolutions: NCHW; 1-d ones have height 1 */
     int64_t groups, channels_in; /* of all groups */
     int64_t in_height, in_width, out_height, out_width;

@@ -1,0 +1,94 @@
+#include "codegen/kernel/linear.h"
+
+#include "ir/op/window.h"
+
+static bool reject(const char **why, const char *text) {
+    if (why) *why = text;
+    return false;
+}
+
+static const deft_tensor *input(const deft_request *request, int index) {
+    return index < request->call.in_count ? request->call.in[index] : NULL;
+}
+
+/* The bias of a Gemm, which must broadcast to [n, m] along n. */
+static bool read_gemm_bias(const deft_request *request, deft_linear *linear, const char **why) {
+    const deft_tensor *c = input(request, 2);
+    linear->bias_scale = deft_attr_float(request->call.attrs, "beta", 1.0f);
+    if (!c || linear->bias_scale == 0) return true;
+    int64_t columns = c->rank >= 1 ? c->dims[c->rank - 1] : 1, rows = c->rank >= 2 ? c->dims[c->rank - 2] : 1;
+    if (c->rank > 2 || rows != 1 || (columns != 1 && columns != linear->m))
+        return reject(why, "the bias differs between rows of the output");
+    if (!c->data) return reject(why, "the bias is not constant");
+    linear->bias = c->data;
+    linear->bias_stride = columns != 1;
+    return true;
+}
+
+static bool read_product(const deft_request *request, deft_linear *linear, const char **why) {
+    const deft_attrs *attrs = request->call.attrs;
+    const deft_tensor *x = input(request, 0), *w = input(request, 1);
+    bool gemm = request->call.op == DEFT_OP_GEMM;
+    if (gemm && deft_attr_int(attrs, "transA", 0) != 0) return reject(why, "the input is transposed");
+    if (w->rank != 2 || x->rank < 1) return reject(why, "the weight is not a matrix");
+    bool transposed = gemm && deft_attr_int(attrs, "transB", 0) != 0;
+    linear->m = w->dims[transposed ? 0 : 1];
+    linear->k = w->dims[transposed ? 1 : 0];
+    linear->n = 1;
+    for (int i = 0; i < x->rank - 1; i++)
+        linear->n *= x->dims[i];
+    linear->row_stride = transposed ? linear->k : 1;
+    linear->column_stride = transposed ? 1 : linear->m;
+    linear->groups = 1;
+    if (!gemm) return true;
+    linear->scale = deft_attr_float(attrs, "alpha", 1.0f);
+    return read_gemm_bias(request, linear, why);
+}
+
+static bool read_convolution(const deft_request *request, deft_linear *linear, const char **why) {
+    const deft_tensor *x = input(request, 0), *w = input(request, 1), *bias = input(request, 2);
+    if (x->rank > 4) return reject(why, "the convolution has more than two spatial dimensions");
+    deft_window window;
+    if (deft_window_of_conv(&request->call, x, w, &window) != DEFT_OK) return reject(why, "the shapes do not fit");
+    if (bias && !bias->data) return reject(why, "the bias is not constant");
+    linear->conv = true;
+    linear->n = window.batch;
+    linear->groups = window.groups;
+    linear->channels_in = window.channels;
+    linear->m = window.filters / window.groups;
+    linear->k = window.channels / window.groups * window.kernel[0] * window.kernel[1];
+    linear->row_stride = linear->k;
+    linear->column_stride = 1;
+    linear->bias = bias ? bias->data : NULL;
+    linear->bias_stride = 1;
+    linear->in_height = window.in[0], linear->in_width = window.in[1];
+    linear->out_height = window.out[0], linear->out_width = window.out[1];
+    linear->kernel_height = window.kernel[0], linear->kernel_width = window.kernel[1];
+    linear->stride_y = window.stride[0], linear->stride_x = window.stride[1];
+    linear->dilation_y = window.dilation[0], linear->dilation_x = window.dilation[1];
+    linear->pad_top = window.pad_begin[0], linear->pad_left = window.pad_begin[1];
+    linear->pad_bottom = window.pad_end[0], linear->pad_right = window.pad_end[1];
+    return true;
+}
+
+static int64_t count_nonzeros(const float *values, int64_t count) {
+    int64_t nonzeros = 0;
+    for (int64_t i = 0; i < count; i++)
+        nonzeros += values[i] != 0;
+    return nonzeros;
+}
+
+bool deft_linear_of(const deft_request *request, deft_linear *linear, const char **why) {
+    deft_op op = request->call.op;
+    if (op != DEFT_OP_GEMM && op != DEFT_OP_MATMUL && op != DEFT_OP_CONV)
+        return reject(why, "not a Gemm, MatMul or Conv");
+    for (int i = 0; i < request->call.in_count; i++)
+        if (request->call.in[i] && request->call.in[i]->dtype != DEFT_F32) return reject(why, "not f32");
+    const deft_tensor *w = input(request, 1);
+    if (!input(request, 0) || !w || !w->data) return reject(why, "the weight is not constant");
+    *linear = (deft_linear){.weight = w->data, .scale = 1, .bias_scale = 1};
+    if (!(op == DEFT_OP_CONV ? read_convolution : read_product)(request, linear, why)) return false;
+    linear->weights = deft_tensor_count(w);
+    linear->nonzeros = count_nonzeros(linear->weight, linear->weights);
+    return true;
+}

@@ -1,0 +1,206 @@
+#include "codegen/kernel/sparse.h"
+
+#include <stdio.h>
+
+enum { PANEL = DEFT_PANEL_LANES };
+/* Generated code reaches operands by 32-bit offsets. */
+static const double most_bytes = 2147483647.0;
+
+static bool reject(const char **why, const char *text) {
+    if (why) *why = text;
+    return false;
+}
+
+static int64_t greatest_common_divisor(int64_t a, int64_t b) {
+    return b ? greatest_common_divisor(b, a % b) : a;
+}
+
+/* Taps t and t + period fall into the same plane: t * dilation mod stride has that period, and no value twice in it. */
+static deft_sparse_axis axis_of(int64_t in, int64_t out, int64_t taps, int64_t stride, int64_t dilation, int64_t pad) {
+    int64_t period = stride / greatest_common_divisor(stride, dilation);
+    return (deft_sparse_axis){
+        .in = in,
+        .out = out,
+        .taps = taps,
+        .stride = stride,
+        .dilation = dilation,
+        .pad = pad,
+        .planes = taps < period ? taps : period,
+        .size = out + (taps - 1) * dilation / stride,
+    };
+}
+
+static bool shape_of_product(const deft_request *request, deft_sparse_shape *shape, const char **why) {
+    const deft_linear *linear = &shape->linear;
+    shape->images = 1;
+    shape->x_direct = request->in_layout == DEFT_LAYOUT_PANELS;
+    shape->y_direct = request->out_layout == DEFT_LAYOUT_PANELS;
+    bool few = linear->n < PANEL / 2 && shape->isa == DEFT_ISA_C && !shape->x_direct && !shape->y_direct;
+    if (few) shape->x_direct = shape->y_direct = true; /* one after the other, where they are */
+    shape->unit_lanes = few ? 1 : PANEL;
+    shape->units = (linear->n + shape->unit_lanes - 1) / shape->unit_lanes;
+    shape->x_unit = linear->k * shape->unit_lanes;
+    shape->y_unit = linear->m * shape->unit_lanes;
+    shape->y_row = shape->unit_lanes;
+    double columns = (double)(linear->k > linear->m ? linear->k : linear->m);
+    if (columns * (double)(shape->units * shape->unit_lanes) * sizeof(float) > most_bytes)
+        return reject(why, "a matrix of more than 2 GB");
+    return true;
+}
+
+static bool shape_of_convolution(const deft_request *request, deft_sparse_shape *shape, const char **why) {
+    const deft_linear *l = &shape->linear;
+    if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS)
+        return reject(why, "panels are for matrix products");
+    deft_sparse_axis *y = &shape->axis_y, *x = &shape->axis_x;
+    *y = axis_of(l->in_height, l->out_height, l->kernel_height, l->stride_y, l->dilation_y, l->pad_top);
+    *x = axis_of(l->in_width, l->out_width, l->kernel_width, l->stride_x, l->dilation_x, l->pad_left);
+    double plane = (double)y->size * (double)x->size;
+    if (plane * (double)(y->planes * x->planes) * (double)l->channels_in * sizeof(float) > most_bytes ||
+        plane * (double)shape->rows * sizeof(float) > most_bytes)
+        return reject(why, "a picture of more than 2 GB");
+    shape->images = l->n;
+    shape->unit_lanes = shape->x_unit = shape->y_unit = 1;
+    shape->units = (y->out - 1) * x->size + x->out;
+    bool enough = shape->units >= PANEL;
+    bool padded = l->pad_top || l->pad_left || l->pad_bottom || l->pad_right;
+    shape->x_direct = enough && !padded && y->stride == 1 && x->stride == 1;
+    shape->y_direct = enough && x->size == x->out;
+    shape->y_row = y->out * x->out;
+    shape->x_image = l->channels_in * y->in * x->in;
+    shape->y_image = shape->rows * y->out * x->out;
+    shape->picture = l->channels_in * y->planes * x->planes * y->size * x->size;
+    return true;
+}
+
+bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape, const char **why) {
+    *shape = (deft_sparse_shape){
+        .activation = request->activation,
+        .isa = request->isa,
+        .threads = request->call.threads > 1 ? request->call.threads : 1,
+    };
+    const deft_linear *linear = &shape->linear;
+    if (!deft_linear_of(request, &shape->linear, why)) return false;
+    if (linear->n == 0 || linear->m == 0) return reject(why, "nothing to compute");
+    shape->rows = linear->groups * linear->m;
+    return (linear->conv ? shape_of_convolution : shape_of_product)(request, shape, why);
+}
+
+int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int64_t j) {
+    if (!shape->linear.conv) return j * shape->unit_lanes;
+    const deft_sparse_axis *y = &shape->axis_y, *x = &shape->axis_x;
+    int64_t taps = y->taps * x->taps, tap_y = j % taps / x->taps, tap_x = j % x->taps;
+    int64_t channel = group * (shape->linear.channels_in / shape->linear.groups) + j / taps;
+    int64_t plane = (channel * y->planes + tap_y % y->planes) * x->planes + tap_x % x->planes;
+    int64_t shift_y = tap_y * y->dilation / y->stride, shift_x = tap_x * x->dilation / x->stride;
+    return (plane * y->size + shift_y) * x->size + shift_x;
+}
+
+const float *deft_sparse_row(const deft_sparse_shape *shape, int64_t row) {
+    const deft_linear *l = &shape->linear;
+    return l->weight + row / l->m * l->m * l->k + row % l->m * l->row_stride;
+}
+
+float deft_sparse_bias(const deft_sparse_shape *shape, int64_t row) {
+    const deft_linear *l = &shape->linear;
+    return l->bias ? l->bias_scale * l->bias[row * l->bias_stride] : 0;
+}
+
+deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t span) {
+    if (shape->images >= shape->threads) return DEFT_SPLIT_IMAGES;
+    return shape->units / shape->threads >= span ? DEFT_SPLIT_UNITS : DEFT_SPLIT_TILES;
+}
+
+static int64_t nonzeros_of(const deft_sparse_shape *shape, int64_t row) {
+    const float *weight = deft_sparse_row(shape, row);
+    int64_t nonzeros = 0, stride = shape->linear.column_stride;
+    for (int64_t j = 0; j < shape->linear.k; j++)
+        nonzeros += weight[j * stride] != 0;
+    return nonzeros;
+}
+
+static deft_status make_tiles(deft_context *ctx, deft_sparse *sparse) {
+    int64_t rows = sparse->shape.rows, size = sparse->schedule.tile_rows;
+    sparse->tile_count = (rows + size - 1) / size;
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)sparse->tile_count, sizeof *sparse->tiles, &sparse->tiles));
+    for (int64_t i = 0; i < sparse->tile_count; i++) {
+        deft_sparse_tile *tile = &sparse->tiles[i];
+        tile->first_row = i * size;
+        tile->row_count = size < rows - i * size ? size : rows - i * size;
+        for (int64_t row = tile->first_row; row < tile->first_row + tile->row_count; row++)
+            tile->nonzeros += nonzeros_of(&sparse->shape, row);
+    }
+    return DEFT_OK;
+}
+
+static size_t scratch_bytes(int64_t elements) {
+    return ((size_t)elements * sizeof(float) + 63) / 64 * 64;
+}
+
+static void lay_out_scratch(deft_sparse *sparse) {
+    deft_sparse_shape *shape = &sparse->shape;
+    const deft_sparse_schedule *schedule = &sparse->schedule;
+    int64_t span = schedule->span, capacity = schedule->block + span - 1;
+    if (capacity > shape->units) capacity = shape->units;
+    if (capacity < span) capacity = span;
+    sparse->capacity = capacity;
+    bool conv = shape->linear.conv;
+    if (conv && !shape->y_direct) shape->y_row = capacity;
+    int64_t units = schedule->split == DEFT_SPLIT_TILES && shape->units > capacity ? shape->units : capacity;
+    int64_t x = conv ? shape->picture + span : units * shape->x_unit;
+    int64_t y = conv ? shape->rows * capacity : capacity * shape->y_unit;
+    if (!shape->x_direct) sparse->x_scratch_bytes = scratch_bytes(x);
+    if (!shape->y_direct) sparse->y_scratch_bytes = scratch_bytes(y);
+    bool shared = schedule->split == DEFT_SPLIT_TILES || (schedule->split == DEFT_SPLIT_UNITS && conv);
+    sparse->x_copies = shared ? 1 : shape->threads;
+    sparse->y_copies = schedule->split == DEFT_SPLIT_TILES ? 1 : shape->threads;
+}
+
+static void free_sparse(deft_context *ctx, deft_sparse *sparse) {
+    deft_release(ctx, sparse->tiles);
+    deft_release(ctx, sparse->stream);
+    deft_release(ctx, sparse->offsets);
+    deft_release(ctx, sparse->row_begin);
+    deft_code_done(&sparse->code);
+    deft_release(ctx, sparse);
+}
+
+static void describe(deft_sparse *sparse, deft_kernel *kernel) {
+    const deft_linear *linear = &sparse->shape.linear;
+    const deft_sparse_schedule *schedule = &sparse->schedule;
+    long long lanes = (long long)sparse->shape.unit_lanes;
+    snprintf(sparse->detail, sizeof sparse->detail, "tiles of %lld rows x %lld columns, blocks of %lld columns",
+             (long long)schedule->tile_rows, (long long)schedule->span * lanes, (long long)schedule->block * lanes);
+    kernel->state = sparse;
+    kernel->scratch_bytes =
+        (size_t)sparse->x_copies * sparse->x_scratch_bytes + (size_t)sparse->y_copies * sparse->y_scratch_bytes;
+    kernel->code_bytes = sparse->code_bytes;
+    kernel->weight_bytes = (size_t)sparse->stream_count * sizeof(float);
+    if (sparse->offsets) kernel->weight_bytes += (size_t)sparse->stream_count * sizeof *sparse->offsets;
+    kernel->weights = linear->weights;
+    kernel->nonzeros = linear->nonzeros;
+    kernel->detail = sparse->detail;
+}
+
+deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shape, const deft_sparse_schedule *schedule,
+                                deft_sparse_engine engine, deft_sparse_filler fill, deft_kernel *kernel) {
+    deft_sparse *sparse;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *sparse, &sparse));
+    sparse->shape = *shape;
+    sparse->schedule = *schedule;
+    sparse->engine = engine;
+    lay_out_scratch(sparse);
+    deft_status status;
+    DEFT_TRY_OR_FAIL(make_tiles(ctx, sparse));
+    DEFT_TRY_OR_FAIL(fill(ctx, sparse));
+    describe(sparse, kernel);
+    return DEFT_OK;
+fail:
+    free_sparse(ctx, sparse);
+    return status;
+}
+
+void deft_sparse_done(deft_context *ctx, deft_kernel *kernel) {
+    if (kernel->state) free_sparse(ctx, kernel->state);
+    kernel->state = NULL;
+}

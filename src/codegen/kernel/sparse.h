@@ -1,0 +1,117 @@
+/* Products with a sparse constant matrix, as the engines see them that compute them (generated code, portable C).
+ *
+ * Matrix products and convolutions are one thing here. For every output row r and position p,
+ *
+ *     y[r * y_row + p] = act(bias[r] + sum over the nonzeros (r, j) of weight[r][j] * x[x_offset(r, j) + p])
+ *
+ * Of a matrix product the positions are the batch: x in panels of 16, x_offset(r, j) = 16 j. Of a convolution they are
+ * the output pixels, numbered row after row of a zero-padded picture, p = oy * width + ox: then an input channel seen
+ * through a tap of the kernel is the same picture from another constant offset, and no im2col is needed. The positions
+ * at the right edge, where a window wraps around, are computed and dropped when y is copied out. A stride of s splits
+ * the picture into s x s planes of every s-th pixel (polyphase), in which each tap again moves by one.
+ *
+ * Zeros are not multiplied: a NaN or Inf of x reaches only the outputs that have a nonzero weight for it.
+ * error: |y - y64| <= gamma(nonzeros(r) + 2) (sum |weight x| + |bias|). source: SPARSERT, HIGHAM2002 */
+#ifndef DEFT_CODEGEN_KERNEL_SPARSE_H
+#define DEFT_CODEGEN_KERNEL_SPARSE_H
+
+#include "codegen/kernel/linear.h"
+#include "codegen/x86/memory.h"
+
+/* How an axis of a convolution is split into planes. Tap t is found in plane t % planes, shifted by t * dilation /
+ * stride. */
+typedef struct deft_sparse_axis {
+    int64_t in, out, taps, stride, dilation, pad;
+    int64_t planes;
+    int64_t size; /* of each plane along this axis */
+} deft_sparse_axis;
+
+/* Where x and y lie, in elements. Positions come in units: a panel of 16 for a matrix product, one pixel for a
+ * convolution. Direct operands are used where they are; others are packed into scratch memory and copied out of it. */
+typedef struct deft_sparse_shape {
+    deft_linear linear;
+    deft_activation activation;
+    deft_isa isa;
+    int threads;
+    int64_t rows;   /* of all groups */
+    int64_t images; /* 1 for a matrix product */
+    int64_t units, unit_lanes;
+    int64_t x_unit, y_unit; /* from a unit to the next */
+    int64_t y_row;          /* from a row to the next; in scratch memory of a convolution: the schedule's capacity */
+    bool x_direct, y_direct;
+    int64_t x_image, y_image; /* elements of an image of the tensors */
+    int64_t picture;          /* elements of the padded picture of an image */
+    deft_sparse_axis axis_y, axis_x;
+} deft_sparse_shape;
+
+/* How threads share the work: each takes images, or ranges of units, or ranges of tiles. */
+typedef enum deft_sparse_split { DEFT_SPLIT_IMAGES, DEFT_SPLIT_UNITS, DEFT_SPLIT_TILES } deft_sparse_split;
+
+/* Loops, from the outside: images, blocks of units, tiles of rows, passes over a span of units. */
+typedef struct deft_sparse_schedule {
+    int64_t tile_rows;
+    int64_t span;  /* units of a pass */
+    int64_t block; /* units of a block, a multiple of the span; the last one of a range may be up to a span longer */
+    int vectors;   /* of a pass */
+    deft_sparse_split split;
+} deft_sparse_schedule;
+
+/* Rows that are computed together. */
+typedef struct deft_sparse_tile {
+    int64_t first_row, row_count, nonzeros;
+    size_t entry;   /* of its code, in bytes */
+    int64_t weight; /* where its weights begin in the stream */
+} deft_sparse_tile;
+
+typedef struct deft_sparse deft_sparse;
+/* Computes `passes` passes of a tile, one span after the other; y is that of the tile's first row. */
+typedef void (*deft_sparse_engine)(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+                                   int64_t passes);
+
+struct deft_sparse {
+    deft_sparse_shape shape;
+    deft_sparse_schedule schedule;
+    deft_sparse_engine engine;
+    int64_t capacity;                        /* units of a block in scratch memory */
+    size_t x_scratch_bytes, y_scratch_bytes; /* of one copy */
+    int x_copies, y_copies;
+    deft_sparse_tile *tiles;
+    int64_t tile_count;
+    float *stream; /* biases, weights and limits in the order of use */
+    int64_t stream_count;
+    int32_t *offsets;   /* portable engine: x_offset of each weight */
+    int64_t *row_begin; /* portable engine: [rows + 1], into stream and offsets */
+    deft_code code;
+    size_t code_bytes;
+    char detail[96];
+};
+
+/* False, with the reason, where a request cannot be computed by these engines. */
+bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape, const char **why);
+/* In elements; j counts the weights of a row of `group`. */
+int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int64_t j);
+/* The weights of a row, unscaled: weight j at [j * linear.column_stride]. */
+const float *deft_sparse_row(const deft_sparse_shape *shape, int64_t row);
+/* Scaled; 0 where there is none. */
+float deft_sparse_bias(const deft_sparse_shape *shape, int64_t row);
+/* How many threads take part, and what they share, for passes of `span` units. */
+deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t span);
+
+/* Fills in what an engine runs on: stream, code. Errors: DEFT_MEMORY, DEFT_DEVICE. */
+typedef deft_status (*deft_sparse_filler)(deft_context *ctx, deft_sparse *sparse);
+/* Makes a kernel with a deft_sparse for its state: tiles, scratch memory, and what `fill` makes. */
+DEFT_MUST_CHECK deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shape,
+                                                const deft_sparse_schedule *schedule, deft_sparse_engine engine,
+                                                deft_sparse_filler fill, deft_kernel *kernel);
+void deft_sparse_done(deft_context *ctx, deft_kernel *kernel);
+/* Packs, computes and copies out. */
+void deft_sparse_run(const deft_sparse *sparse, const float *x, float *y, void *scratch);
+
+/* Generated code (AVX-512, AVX2): the schedule of least estimated time, and that time of one thread. */
+deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns);
+/* Generates the code and the stream of `sparse`. Errors: DEFT_MEMORY, DEFT_DEVICE. */
+DEFT_MUST_CHECK deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse);
+void deft_sparse_x86_engine(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+                            int64_t passes);
+
+#endif

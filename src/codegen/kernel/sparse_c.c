@@ -1,0 +1,122 @@
+/* Sparse products in portable C: what `--isa c` runs, and where executable memory is refused. Rows are compressed
+ * (weights and offsets side by side), and each is multiplied with 16 positions at a time, or with one where the batch
+ * is small. */
+#include "codegen/kernel/sparse.h"
+
+enum { LANES = DEFT_PANEL_LANES };
+
+static inline float clamp(float value, deft_activation activation) {
+    value = value < activation.low ? activation.low : value; /* comparisons with NaN are false: it stays */
+    return value > activation.high ? activation.high : value;
+}
+
+/* Inlined with a constant count of lanes. */
+static inline void run_row(const deft_sparse *sparse, int64_t row, const float *x, float *y, int lanes) {
+    float sum[LANES], bias = deft_sparse_bias(&sparse->shape, row);
+    for (int lane = 0; lane < lanes; lane++)
+        sum[lane] = bias;
+    for (int64_t i = sparse->row_begin[row]; i < sparse->row_begin[row + 1]; i++) {
+        float weight = sparse->stream[i];
+        const float *from = x + sparse->offsets[i];
+        for (int lane = 0; lane < lanes; lane++)
+            sum[lane] += weight * from[lane];
+    }
+    for (int lane = 0; lane < lanes; lane++)
+        y[lane] = clamp(sum[lane], sparse->shape.activation);
+}
+
+static inline void run_passes(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+                              int64_t passes, int lanes) {
+    const deft_sparse_shape *shape = &sparse->shape;
+    int64_t span = sparse->schedule.span;
+    for (int64_t pass = 0; pass < passes; pass++, x += span * shape->x_unit, y += span * shape->y_unit)
+        for (int64_t i = 0; i < tile->row_count; i++)
+            run_row(sparse, tile->first_row + i, x, y + i * shape->y_row, lanes);
+}
+
+static void run_wide(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+                     int64_t passes) {
+    run_passes(sparse, tile, x, y, passes, LANES);
+}
+
+static void run_single(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+                       int64_t passes) {
+    run_passes(sparse, tile, x, y, passes, 1);
+}
+
+/* Whether a unit is one row of a small batch. */
+static bool is_single(const deft_sparse_shape *shape) {
+    return !shape->linear.conv && shape->unit_lanes == 1;
+}
+
+static deft_sparse_schedule schedule_of(const deft_sparse_shape *shape) {
+    deft_sparse_schedule schedule = {.vectors = 1};
+    schedule.span = is_single(shape) ? 1 : LANES / shape->unit_lanes;
+    schedule.block = 16 * schedule.span;
+    schedule.split = deft_sparse_split_of(shape, schedule.span);
+    int64_t tiles = schedule.split == DEFT_SPLIT_TILES ? 4 * shape->threads : 1;
+    schedule.tile_rows = (shape->rows + tiles - 1) / tiles;
+    return schedule;
+}
+
+static deft_status compress_rows(deft_context *ctx, deft_sparse *sparse) {
+    const deft_sparse_shape *shape = &sparse->shape;
+    int64_t k = shape->linear.k, stride = shape->linear.column_stride, count = 0;
+    size_t nonzeros = (size_t)shape->linear.nonzeros;
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)shape->rows + 1, sizeof *sparse->row_begin, &sparse->row_begin));
+    DEFT_TRY(deft_allocate(ctx, nonzeros * sizeof *sparse->stream, &sparse->stream));
+    DEFT_TRY(deft_allocate(ctx, nonzeros * sizeof *sparse->offsets, &sparse->offsets));
+    for (int64_t row = 0; row < shape->rows; row++) {
+        const float *weight = deft_sparse_row(shape, row);
+        for (int64_t j = 0; j < k; j++) {
+            if (weight[j * stride] == 0) continue;
+            sparse->stream[count] = shape->linear.scale * weight[j * stride];
+            sparse->offsets[count++] = (int32_t)deft_sparse_x_offset(shape, row / shape->linear.m, j);
+        }
+        sparse->row_begin[row + 1] = count;
+    }
+    sparse->stream_count = count;
+    return DEFT_OK;
+}
+
+bool deft_sparse_c_accepts(const deft_request *request, const char **why) {
+    deft_request portable = *request;
+    portable.isa = DEFT_ISA_C;
+    deft_sparse_shape shape;
+    return deft_sparse_shape_of(&portable, &shape, why);
+}
+
+/* Basis: measured on the AVX-512 machine of docs/BENCHMARKS.md, compiled for SSE2: four lanes per multiplication and
+ * addition, about 0.55 ns for 4 lanes, 1.3 ns for one, and 1 ns an element that is packed or copied out. */
+double deft_sparse_c_estimate_ns(const deft_request *request) {
+    deft_request portable = *request;
+    portable.isa = DEFT_ISA_C;
+    deft_sparse_shape shape;
+    if (!deft_sparse_shape_of(&portable, &shape, NULL)) return 0;
+    double lanes = (double)(shape.images * shape.units * shape.unit_lanes);
+    double work = (double)(shape.linear.nonzeros + 2 * shape.rows) * lanes;
+    double copied = shape.linear.conv ? (double)(shape.images * (shape.picture + shape.y_image))
+                                      : lanes * (double)(shape.linear.k + shape.linear.m);
+    return is_single(&shape) ? work * 1.3 : work * 0.14 + copied;
+}
+
+deft_status deft_sparse_c_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
+    deft_request portable = *request;
+    portable.isa = DEFT_ISA_C;
+    deft_sparse_shape shape;
+    if (!deft_sparse_shape_of(&portable, &shape, NULL)) return deft_fail(ctx, DEFT_BUG, "sparse-c: not accepted");
+    deft_sparse_schedule schedule = schedule_of(&shape);
+    return deft_sparse_prepare(ctx, &shape, &schedule, is_single(&shape) ? run_single : run_wide, compress_rows,
+                               kernel);
+}
+
+deft_status deft_sparse_c_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
+                              deft_tensor *const *out, void *scratch) {
+    (void)ctx;
+    deft_sparse_run(kernel->state, in[0]->data, out[0]->data, scratch);
+    return DEFT_OK;
+}
+
+void deft_sparse_c_done(deft_context *ctx, deft_kernel *kernel) {
+    deft_sparse_done(ctx, kernel);
+}

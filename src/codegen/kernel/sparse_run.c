@@ -1,0 +1,242 @@
+/* Running a sparse product: threads, blocks, and the passes that bring x into the layout that the engines read and y
+ * out of the one that they write. Blocks are small enough for what they touch to stay in a cache. */
+#include "codegen/kernel/sparse.h"
+#include "codegen/kernel/transpose.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum { PANEL = DEFT_PANEL_LANES };
+
+typedef struct range {
+    int64_t begin, end;
+} range;
+
+/* What one thread does. */
+typedef struct part {
+    const deft_sparse *sparse;
+    const float *x; /* tensors */
+    float *y;
+    float *x_scratch, *y_scratch;
+    int thread, team;
+    range units, tiles;
+} part;
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static range share_of(int64_t count, int thread, int team) {
+    return (range){count * thread / team, count * (thread + 1) / team};
+}
+
+/* Shares of tiles with about as many operations each; a row costs about as much as a nonzero besides its own. */
+static range share_of_tiles(const deft_sparse *sparse, int thread, int team) {
+    int64_t total = 0, before = 0;
+    for (int64_t i = 0; i < sparse->tile_count; i++)
+        total += sparse->tiles[i].nonzeros + sparse->tiles[i].row_count;
+    range share = {-1, sparse->tile_count};
+    for (int64_t i = 0; i < sparse->tile_count; i++) {
+        int64_t cost = sparse->tiles[i].nonzeros + sparse->tiles[i].row_count;
+        int64_t owner = (before + cost / 2) * team / total;
+        if (owner >= thread && share.begin < 0) share.begin = i;
+        if (owner > thread) {
+            share.end = i;
+            break;
+        }
+        before += cost;
+    }
+    if (share.begin < 0) share.begin = share.end;
+    return share;
+}
+
+/* Rows are often short: fixed-size copies, the last one overlapping, beat calls of memcpy. */
+static inline void copy_floats(float *to, const float *from, int64_t count) {
+    enum { CHUNK = 8 };
+    if (count < CHUNK) {
+        for (int64_t i = 0; i < count; i++)
+            to[i] = from[i];
+        return;
+    }
+    for (int64_t i = 0; i + CHUNK <= count; i += CHUNK)
+        memcpy(to + i, from + i, CHUNK * sizeof(float));
+    memcpy(to + count - CHUNK, from + count - CHUNK, CHUNK * sizeof(float));
+}
+
+static inline void zero_floats(float *to, int64_t count) {
+    memset(to, 0, (size_t)count * sizeof(float));
+}
+
+/* Pixels phase, phase + stride, ... of a padded row. `in` is NULL for a row of padding. */
+static void pack_row(const deft_sparse_axis *axis, int64_t plane, const float *in, float *out) {
+    if (!in) {
+        zero_floats(out, axis->size);
+        return;
+    }
+    int64_t first = plane * axis->dilation % axis->stride - axis->pad, stride = axis->stride;
+    int64_t begin = first >= 0 ? 0 : least((-first + stride - 1) / stride, axis->size);
+    int64_t end = axis->in > first ? least((axis->in - first + stride - 1) / stride, axis->size) : 0;
+    if (end < begin) end = begin;
+    zero_floats(out, begin);
+    if (stride == 1)
+        copy_floats(out + begin, in + first + begin, end - begin);
+    else
+        for (int64_t i = begin; i < end; i++)
+            out[i] = in[first + i * stride];
+    zero_floats(out + end, axis->size - end);
+}
+
+/* The planes of one channel of an image. */
+static void pack_channel(const deft_sparse_shape *shape, const float *in, float *out) {
+    const deft_sparse_axis *y = &shape->axis_y, *x = &shape->axis_x;
+    for (int64_t plane_y = 0; plane_y < y->planes; plane_y++)
+        for (int64_t plane_x = 0; plane_x < x->planes; plane_x++)
+            for (int64_t i = 0; i < y->size; i++, out += x->size) {
+                int64_t row = plane_y * y->dilation % y->stride + i * y->stride - y->pad;
+                pack_row(x, plane_x, row >= 0 && row < y->in ? in + row * x->in : NULL, out);
+            }
+}
+
+static void pack_picture(const part *p, const float *image, range channels) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    int64_t in = shape->axis_y.in * shape->axis_x.in, out = shape->picture / shape->linear.channels_in;
+    for (int64_t c = channels.begin; c < channels.end; c++)
+        pack_channel(shape, image + c * in, p->x_scratch + c * out);
+    /* what a pass that is longer than the picture reads behind it */
+    if (channels.end == shape->linear.channels_in) zero_floats(p->x_scratch + shape->picture, p->sparse->schedule.span);
+}
+
+/* Columns of the panels of some units; scratch memory begins with the first of them. */
+static void pack_panels(const part *p, range units, range columns) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    int64_t k = shape->linear.k, n = shape->linear.n;
+    for (int64_t unit = units.begin; unit < units.end; unit++)
+        deft_transpose(shape->isa, p->x + unit * PANEL * k + columns.begin, k, least(PANEL, n - unit * PANEL),
+                       columns.end - columns.begin,
+                       p->x_scratch + (unit - units.begin) * shape->x_unit + columns.begin * PANEL, PANEL, PANEL);
+}
+
+static void unpack_panels(const part *p, range units, range rows) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    int64_t m = shape->linear.m, n = shape->linear.n, count = rows.end - rows.begin;
+    for (int64_t unit = units.begin; unit < units.end; unit++)
+        deft_transpose(shape->isa, p->y_scratch + (unit - units.begin) * shape->y_unit + rows.begin * PANEL, PANEL,
+                       count, least(PANEL, n - unit * PANEL), p->y + unit * PANEL * m + rows.begin, m, count);
+}
+
+/* Copies out the positions of a block, without those that lie beyond the right edge. */
+static void unpack_picture(const part *p, float *image, range units, range rows) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    int64_t width = shape->axis_x.size, out_width = shape->axis_x.out, out_pixels = shape->axis_y.out * out_width;
+    for (int64_t row = rows.begin; row < rows.end; row++) {
+        const float *from = p->y_scratch + row * shape->y_row;
+        int64_t oy = units.begin / width, ox = units.begin % width;
+        for (int64_t at = units.begin; at < units.end; oy++, ox = 0) {
+            int64_t present = least(width - ox, units.end - at), kept = least(present, out_width - ox);
+            if (kept > 0) copy_floats(image + row * out_pixels + oy * out_width + ox, from + at - units.begin, kept);
+            at += present;
+        }
+    }
+}
+
+/* Passes over `units` units. The last one is moved back to end with them: what overlaps is computed twice. */
+static void run_tile(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y, int64_t units) {
+    const deft_sparse_shape *shape = &sparse->shape;
+    int64_t span = sparse->schedule.span, passes = units / span;
+    if (passes > 0) sparse->engine(sparse, tile, x, y, passes);
+    if (passes * span == units) return;
+    int64_t last = passes > 0 ? units - span : 0;
+    sparse->engine(sparse, tile, x + last * shape->x_unit, y + last * shape->y_unit, 1);
+}
+
+static void run_block(const part *p, const float *x_image, float *y_image, range units) {
+    const deft_sparse *sparse = p->sparse;
+    const deft_sparse_shape *shape = &sparse->shape;
+    const float *x = x_image + units.begin * shape->x_unit;
+    float *y = shape->y_direct ? y_image + units.begin * shape->y_unit : p->y_scratch;
+    if (!shape->x_direct && !shape->linear.conv && sparse->schedule.split != DEFT_SPLIT_TILES) {
+        pack_panels(p, units, (range){0, shape->linear.k});
+        x = p->x_scratch;
+    }
+    for (int64_t i = p->tiles.begin; i < p->tiles.end; i++) {
+        const deft_sparse_tile *tile = &sparse->tiles[i];
+        run_tile(sparse, tile, x, y + tile->first_row * shape->y_row, units.end - units.begin);
+    }
+    if (shape->y_direct || p->tiles.begin == p->tiles.end) return;
+    const deft_sparse_tile *last = &sparse->tiles[p->tiles.end - 1];
+    range rows = {sparse->tiles[p->tiles.begin].first_row, last->first_row + last->row_count};
+    if (shape->linear.conv)
+        unpack_picture(p, y_image, units, rows);
+    else
+        unpack_panels(p, units, rows);
+}
+
+static void run_blocks(const part *p, const float *x_image, float *y_image) {
+    const deft_sparse_schedule *schedule = &p->sparse->schedule;
+    for (int64_t begin = p->units.begin, end; begin < p->units.end; begin = end) {
+        end = begin + schedule->block;
+        if (p->units.end - end < schedule->span) end = p->units.end;
+        run_block(p, x_image, y_image, (range){begin, end});
+    }
+}
+
+/* Packs what all threads read, each a share of it, or an image for this thread alone. */
+static void pack_image(const part *p, const float *x_image, bool together) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    bool conv = shape->linear.conv;
+    int64_t count = conv ? shape->linear.channels_in : shape->linear.k;
+    range share = together ? share_of(count, p->thread, p->team) : (range){0, count};
+    if (conv)
+        pack_picture(p, x_image, share);
+    else
+        pack_panels(p, (range){0, shape->units}, share);
+}
+
+static void run_part(const part *p) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    deft_sparse_split split = p->sparse->schedule.split;
+    bool by_image = split == DEFT_SPLIT_IMAGES;
+    range images = by_image ? share_of(shape->images, p->thread, p->team) : (range){0, shape->images};
+    bool packs = !shape->x_direct && (shape->linear.conv || split == DEFT_SPLIT_TILES);
+    bool together = packs && !by_image && p->team > 1;
+    for (int64_t i = images.begin; i < images.end; i++) {
+        const float *x_image = p->x + i * shape->x_image;
+        if (packs) pack_image(p, x_image, together);
+        if (together) {
+#pragma omp barrier
+        }
+        run_blocks(p, packs ? p->x_scratch : x_image, p->y + i * shape->y_image);
+        if (together) { /* the next image is packed over this one */
+#pragma omp barrier
+        }
+    }
+}
+
+static void run_thread(const deft_sparse *sparse, const float *x, float *y, void *scratch, int thread, int team) {
+    deft_sparse_split split = sparse->schedule.split;
+    char *x_scratch = scratch, *y_scratch = x_scratch + (size_t)sparse->x_copies * sparse->x_scratch_bytes;
+    if (sparse->x_copies > 1) x_scratch += (size_t)thread * sparse->x_scratch_bytes;
+    if (sparse->y_copies > 1) y_scratch += (size_t)thread * sparse->y_scratch_bytes;
+    part p = {
+        .sparse = sparse,
+        .x = x,
+        .y = y,
+        .x_scratch = (float *)x_scratch,
+        .y_scratch = (float *)y_scratch,
+        .thread = thread,
+        .team = team,
+        .units =
+            split == DEFT_SPLIT_UNITS ? share_of(sparse->shape.units, thread, team) : (range){0, sparse->shape.units},
+        .tiles = split == DEFT_SPLIT_TILES ? share_of_tiles(sparse, thread, team) : (range){0, sparse->tile_count},
+    };
+    run_part(&p);
+}
+
+void deft_sparse_run(const deft_sparse *sparse, const float *x, float *y, void *scratch) {
+    if (sparse->shape.threads == 1) {
+        run_thread(sparse, x, y, scratch, 0, 1);
+        return;
+    }
+#pragma omp parallel num_threads(sparse->shape.threads)
+    run_thread(sparse, x, y, scratch, omp_get_thread_num(), omp_get_num_threads());
+}

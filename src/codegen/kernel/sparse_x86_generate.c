@@ -1,0 +1,232 @@
+/* Generates the code of a sparse product: for each tile of rows a function whose body is one pass, straight-line code
+ * without any index, and whose loop goes over passes.
+ *
+ * A pass keeps the outputs of its rows x vectors in registers. It walks the inner dimension once; at each step it does
+ * one multiply-add for each row of the tile that has a nonzero there. The weights lie in a stream in the order of use,
+ * so that displacements from a cursor that now and then moves on fit in one byte. AVX-512: x is loaded into registers
+ * at the first nonzero of a step, and each nonzero is vfmadd231ps sum, x, dword [weight]{1to16}: a weight read inside
+ * the multiply-add costs no instruction. AVX2:    has no embedded broadcast: vbroadcastss weight; then vfmadd231ps sum,
+ * weight, [x] for each vector.
+ *
+ * Generated functions have the type `code` below. Registers: rdi x, rsi y, rdx stream, rcx passes left; r8 the stream's
+ * cursor; r9-r11 and rax the cursors of x, one a vector (panels only: elsewhere the offsets are no multiples of 64). */
+#include "codegen/kernel/sparse.h"
+#include "codegen/x86/emit.h"
+
+typedef void (*code)(const float *x, float *y, const float *stream, int64_t passes);
+
+enum { MOST_ROWS = 32, MOST_VECTORS = 4 };
+enum { CODE_ALIGNMENT = 64 };
+
+/* Makes short displacements: [base + offset] by way of a cursor register that lies near. */
+typedef struct window {
+    deft_gpr base, cursor;
+    int32_t unit;   /* bytes that a displacement of one byte counts in */
+    int32_t origin; /* where the cursor stands, relative to base */
+    bool used;      /* the cursor has been set in this pass */
+} window;
+
+typedef struct generator {
+    deft_emitter emitter;
+    deft_sparse *sparse;
+    const deft_sparse_tile *tile;
+    deft_vector_width width;
+    int lanes;   /* of a vector register */
+    int vectors; /* of a pass */
+    int scratch; /* the first of the registers that hold no sums */
+    window stream, x[MOST_VECTORS];
+    int64_t streamed; /* floats put into the stream */
+} generator;
+
+/* The displacement from window_register() for `offset`. Moves the cursor on so that the offsets from here on are near.
+ */
+static int32_t window_reach(generator *g, window *w, int32_t offset) {
+    int32_t distance = offset - w->origin;
+    if (distance >= -128 * w->unit && distance <= 127 * w->unit) return distance;
+    w->origin = offset + 128 * w->unit;
+    w->used = true;
+    deft_emit_lea(&g->emitter, w->cursor, w->base, w->origin);
+    return -128 * w->unit;
+}
+
+static deft_gpr window_register(const window *w) {
+    return w->used ? w->cursor : w->base;
+}
+
+static void begin_windows(generator *g) {
+    static const deft_gpr cursors[MOST_VECTORS] = {DEFT_R9, DEFT_R10, DEFT_R11, DEFT_RAX};
+    bool evex = g->width == DEFT_ZMM;
+    g->stream = (window){.base = DEFT_RDX, .cursor = DEFT_R8, .unit = evex ? 4 : 1};
+    for (int v = 0; v < g->vectors; v++)
+        g->x[v] = (window){.base = DEFT_RDI, .cursor = cursors[v], .unit = evex ? 64 : 1};
+}
+
+/* Puts a value into the stream and returns the operand that reads it. */
+static deft_operand stream_operand(generator *g, float value, deft_operand_kind kind) {
+    int32_t offset = (int32_t)((g->streamed - g->tile->weight) * (int64_t)sizeof(float));
+    g->sparse->stream[g->streamed++] = value;
+    int32_t displacement = window_reach(g, &g->stream, offset);
+    return (deft_operand){kind, (int)window_register(&g->stream), displacement};
+}
+
+/* Bytes from the first to the v-th vector of a pass. */
+static int32_t vector_offset(const generator *g, int v, int64_t unit) {
+    int64_t lane = (int64_t)v * g->lanes, unit_lanes = g->sparse->shape.unit_lanes;
+    return (int32_t)((lane / unit_lanes * unit + lane % unit_lanes) * (int64_t)sizeof(float));
+}
+
+static deft_operand x_operand(generator *g, int64_t offset, int v) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    int32_t bytes = (int32_t)(offset * (int64_t)sizeof(float)) + vector_offset(g, v, shape->x_unit);
+    bool near = g->width == DEFT_ZMM && shape->unit_lanes == DEFT_PANEL_LANES;
+    if (!near) return deft_in_memory(DEFT_RDI, bytes);
+    int32_t displacement = window_reach(g, &g->x[v], bytes);
+    return deft_in_memory(window_register(&g->x[v]), displacement);
+}
+
+static int sum_register(const generator *g, int64_t row, int v) {
+    return (int)row * g->vectors + v;
+}
+
+static void emit_broadcast(generator *g, int dst, deft_operand operand) {
+    deft_emit_vector(&g->emitter, DEFT_VBROADCASTSS, g->width, dst, 0, operand);
+}
+
+static void emit_zero(generator *g, int dst) {
+    /* the xmm form clears the whole register, in fewer bytes */
+    deft_emit_vector(&g->emitter, DEFT_VXORPS, dst < 16 ? DEFT_XMM : g->width, dst, dst, deft_in_register(dst));
+}
+
+static void emit_biases(generator *g) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    for (int64_t row = 0; row < g->tile->row_count; row++) {
+        float bias = deft_sparse_bias(shape, g->tile->first_row + row);
+        deft_operand operand = {0};
+        if (bias != 0) operand = stream_operand(g, bias, DEFT_IN_MEMORY);
+        for (int v = 0; v < g->vectors; v++)
+            if (bias != 0)
+                emit_broadcast(g, sum_register(g, row, v), operand);
+            else
+                emit_zero(g, sum_register(g, row, v));
+    }
+}
+
+/* One nonzero. `first`: of this step of the inner dimension. */
+static void emit_nonzero(generator *g, int64_t row, float weight, int64_t x_offset, bool first) {
+    deft_emitter *e = &g->emitter;
+    if (g->width == DEFT_ZMM) {
+        for (int v = 0; v < g->vectors && first; v++)
+            deft_emit_vector(e, DEFT_VMOVUPS, g->width, g->scratch + v, 0, x_operand(g, x_offset, v));
+        deft_operand operand = stream_operand(g, weight, DEFT_BROADCAST);
+        for (int v = 0; v < g->vectors; v++)
+            deft_emit_vector(e, DEFT_VFMADD231PS, g->width, sum_register(g, row, v), g->scratch + v, operand);
+        return;
+    }
+    emit_broadcast(g, g->scratch, stream_operand(g, weight, DEFT_IN_MEMORY));
+    for (int v = 0; v < g->vectors; v++)
+        deft_emit_vector(e, DEFT_VFMADD231PS, g->width, sum_register(g, row, v), g->scratch, x_operand(g, x_offset, v));
+}
+
+/* The nonzeros of the tile's rows that are in one group, step by step of the inner dimension. */
+static void emit_group(generator *g, int64_t group, int64_t begin, int64_t end) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    const float *weights[MOST_ROWS];
+    for (int64_t row = begin; row < end; row++)
+        weights[row - begin] = deft_sparse_row(shape, row);
+    int64_t stride = shape->linear.column_stride, count = end - begin;
+    for (int64_t j = 0; j < shape->linear.k; j++) {
+        int64_t x_offset = -1;
+        for (int64_t i = 0; i < count; i++) {
+            float weight = weights[i][j * stride];
+            if (weight == 0) continue;
+            bool first = x_offset < 0;
+            if (first) x_offset = deft_sparse_x_offset(shape, group, j);
+            emit_nonzero(g, begin - g->tile->first_row + i, shape->linear.scale * weight, x_offset, first);
+        }
+    }
+}
+
+static void emit_nonzeros(generator *g) {
+    int64_t m = g->sparse->shape.linear.m, end = g->tile->first_row + g->tile->row_count;
+    for (int64_t row = g->tile->first_row; row < end;) {
+        int64_t group = row / m, next = (group + 1) * m < end ? (group + 1) * m : end;
+        emit_group(g, group, row, next);
+        row = next;
+    }
+}
+
+/* sum = op(limit, sum): of the two, maxps and minps return the second where one is NaN. */
+static void emit_limit(generator *g, deft_vector_op op, float limit) {
+    if (limit == 0)
+        emit_zero(g, g->scratch);
+    else
+        emit_broadcast(g, g->scratch, stream_operand(g, limit, DEFT_IN_MEMORY));
+    int sums = (int)g->tile->row_count * g->vectors;
+    for (int i = 0; i < sums; i++)
+        deft_emit_vector(&g->emitter, op, g->width, i, g->scratch, deft_in_register(i));
+}
+
+static void emit_stores(generator *g) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    for (int64_t row = 0; row < g->tile->row_count; row++)
+        for (int v = 0; v < g->vectors; v++) {
+            int32_t offset = (int32_t)(row * shape->y_row * (int64_t)sizeof(float));
+            deft_emit_vector(&g->emitter, DEFT_VMOVUPS_STORE, g->width, sum_register(g, row, v), 0,
+                             deft_in_memory(DEFT_RSI, offset + vector_offset(g, v, shape->y_unit)));
+        }
+}
+
+static void emit_tile(generator *g, deft_sparse_tile *tile) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    deft_emitter *e = &g->emitter;
+    deft_emit_align(e, CODE_ALIGNMENT);
+    tile->entry = e->count;
+    tile->weight = g->streamed;
+    g->tile = tile;
+    begin_windows(g);
+    emit_biases(g);
+    emit_nonzeros(g);
+    if (shape->activation.low > -__builtin_inff()) emit_limit(g, DEFT_VMAXPS, shape->activation.low);
+    if (shape->activation.high < __builtin_inff()) emit_limit(g, DEFT_VMINPS, shape->activation.high);
+    emit_stores(g);
+    int64_t step_bytes = g->sparse->schedule.span * (int64_t)sizeof(float);
+    deft_emit_general_constant(e, DEFT_ADD, DEFT_RDI, (int32_t)(step_bytes * shape->x_unit));
+    deft_emit_general_constant(e, DEFT_ADD, DEFT_RSI, (int32_t)(step_bytes * shape->y_unit));
+    deft_emit_general_constant(e, DEFT_SUB, DEFT_RCX, 1);
+    deft_emit_jump(e, DEFT_JNZ, tile->entry);
+    deft_emit_vzeroupper(e);
+    deft_emit_ret(e);
+}
+
+deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse) {
+    const deft_sparse_shape *shape = &sparse->shape;
+    bool wide = shape->isa == DEFT_ISA_AVX512;
+    generator g = {
+        .sparse = sparse,
+        .width = wide ? DEFT_ZMM : DEFT_YMM,
+        .lanes = wide ? 16 : 8,
+        .vectors = sparse->schedule.vectors,
+        .scratch = (int)sparse->schedule.tile_rows * sparse->schedule.vectors,
+    };
+    deft_emitter_init(&g.emitter, ctx);
+    deft_status status;
+    int64_t most = shape->linear.nonzeros + shape->rows + 2 * sparse->tile_count; /* weights, biases, limits */
+    DEFT_TRY_OR_FAIL(deft_allocate(ctx, (size_t)most * sizeof *sparse->stream, &sparse->stream));
+    for (int64_t i = 0; i < sparse->tile_count; i++)
+        emit_tile(&g, &sparse->tiles[i]);
+    DEFT_TRY_OR_FAIL(g.emitter.status);
+    DEFT_TRY_OR_FAIL(deft_code_new(ctx, g.emitter.bytes, g.emitter.count, &sparse->code));
+    sparse->code_bytes = g.emitter.count;
+    sparse->stream_count = g.streamed;
+fail:
+    deft_emitter_done(&g.emitter);
+    return status;
+}
+
+void deft_sparse_x86_engine(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+                            int64_t passes) {
+    char *entry = (char *)sparse->code.memory + tile->entry;
+    code run;
+    __builtin_memcpy(&run, &entry, sizeof run);
+    run(x, y, sparse->stream + tile->weight, passes);
+}

@@ -1,0 +1,16 @@
+/* Transposition, which is what turns rows into panels and back. */
+#ifndef DEFT_CODEGEN_KERNEL_TRANSPOSE_H
+#define DEFT_CODEGEN_KERNEL_TRANSPOSE_H
+
+#include <deft/deft.h>
+
+/* to[j * to_stride + i] = from[i * from_stride + j] for i in [0, rows), j in [0, columns); 0 for i in [rows, filled).
+ */
+void deft_transpose(deft_isa isa, const float *from, int64_t from_stride, int64_t rows, int64_t columns, float *to,
+                    int64_t to_stride, int64_t filled);
+
+/* A full tile of 16 x 16, and one of 8 x 8. */
+void deft_transpose_tile_avx512(const float *from, int64_t from_stride, float *to, int64_t to_stride);
+void deft_transpose_tile_avx2(const float *from, int64_t from_stride, float *to, int64_t to_stride);
+
+#endif

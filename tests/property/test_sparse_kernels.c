@@ -1,0 +1,690 @@
+/* Every kernel of a sparse constant matrix, on random shapes, patterns and attributes, against float64 within its
+ * stated bound: |y - y64| <= gamma(nonzeros of the row + 2) (sum |w x| + |bias|). Unmapped pages lie beside all memory
+ * that a kernel is given, so that an access outside of it ends the test. */
+#include "tests/support.h"
+
+#include "base/core/cpu.h"
+#include "base/core/rng.h"
+#include "codegen/kernel/sparse.h"
+#include "ir/op/window.h"
+
+#include <Zydis/Zydis.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* ---- memory between unmapped pages ---- */
+
+typedef struct guarded {
+    void *data;
+    void *map;
+    size_t map_bytes;
+} guarded;
+
+/* Flush with the page behind it, or with the one before. */
+static guarded guarded_new(size_t bytes, bool at_end) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (bytes + page - 1) / page * page;
+    guarded g = {.map_bytes = inner + 2 * page};
+    g.map = mmap(NULL, g.map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(g.map != MAP_FAILED);
+    char *start = (char *)g.map + page;
+    if (inner) assert_int_equal(mprotect(start, inner, PROT_READ | PROT_WRITE), 0);
+    g.data = at_end ? start + inner - bytes : start;
+    return g;
+}
+
+static void guarded_free(guarded *g) {
+    munmap(g->map, g->map_bytes);
+}
+
+/* ---- problems ---- */
+
+typedef struct problem {
+    deft_op op;
+    int64_t n, m, k; /* of a product */
+    int64_t channels, groups, filters, spatial;
+    int64_t in[2], kernel[2], stride[2], dilation[2], pads[4];
+    bool trans_b, bias;
+    int bias_form; /* Gemm: 0 [m], 1 [1, m], 2 scalar */
+    float alpha, beta;
+    double zeros; /* share */
+    deft_activation activation;
+    deft_layout in_layout, out_layout;
+    deft_isa isa;
+    int threads;
+    int specials;   /* NaN, Inf planted in x */
+    double x_scale; /* 1, or so small that products are denormal */
+} problem;
+
+typedef struct instance {
+    problem p;
+    deft_context *ctx;
+    deft_attr attrs[8];
+    deft_attrs attr_list;
+    deft_tensor x, w, b, y;
+    const deft_tensor *in[3];
+    deft_tensor *out[1];
+    guarded x_memory, w_memory, b_memory, y_memory;
+    deft_window window;
+    deft_request request;
+    int64_t rows, columns;    /* of the output: y is [rows][columns] per image or [n][m] */
+    double *expected, *bound; /* in the order of y in ROWS */
+    int64_t outputs;
+} instance;
+
+static int64_t between(deft_rng *rng, int64_t low, int64_t high) {
+    return low + (int64_t)(deft_rng_u64(rng) % (uint64_t)(high - low + 1));
+}
+
+static double uniform(deft_rng *rng) {
+    return (double)(deft_rng_u64(rng) >> 11) * 0x1p-53;
+}
+
+static deft_attr ints_attr(const char *name, const int64_t *values, int64_t count) {
+    return (deft_attr){.name = name, .type = DEFT_ATTR_INTS, .ints = values, .count = count};
+}
+
+static guarded tensor_new(deft_tensor *tensor, deft_rng *rng) {
+    guarded g = guarded_new(deft_tensor_bytes(tensor), between(rng, 0, 3) != 0);
+    tensor->data = g.data;
+    return g;
+}
+
+static void set_shapes(instance *s) {
+    problem *p = &s->p;
+    int count = 0;
+    s->x.dtype = s->w.dtype = s->b.dtype = s->y.dtype = DEFT_F32;
+    if (p->op == DEFT_OP_CONV) {
+        int spatial = (int)p->spatial, first = 2 - spatial;
+        s->x.rank = s->w.rank = 2 + spatial;
+        s->x.dims[0] = p->n, s->x.dims[1] = p->channels;
+        s->w.dims[0] = p->filters, s->w.dims[1] = p->channels / p->groups;
+        for (int i = 0; i < spatial; i++)
+            s->x.dims[2 + i] = p->in[first + i], s->w.dims[2 + i] = p->kernel[first + i];
+        if (spatial == 1) p->pads[0] = p->pads[1], p->pads[1] = p->pads[3];
+        s->attrs[count++] = ints_attr("strides", p->stride + first, spatial);
+        s->attrs[count++] = ints_attr("dilations", p->dilation + first, spatial);
+        s->attrs[count++] = ints_attr("pads", p->pads, 2 * spatial);
+        s->attrs[count++] = (deft_attr){.name = "group", .type = DEFT_ATTR_INT, .i = p->groups};
+        s->b.rank = 1, s->b.dims[0] = p->filters;
+    } else {
+        s->x.rank = s->w.rank = s->y.rank = 2;
+        s->x.dims[0] = p->n, s->x.dims[1] = p->k;
+        s->w.dims[p->trans_b] = p->m, s->w.dims[!p->trans_b] = p->k;
+        s->w.dims[0] = p->trans_b ? p->m : p->k, s->w.dims[1] = p->trans_b ? p->k : p->m;
+        s->y.dims[0] = p->n, s->y.dims[1] = p->m;
+        s->attrs[count++] = (deft_attr){.name = "transB", .type = DEFT_ATTR_INT, .i = p->trans_b};
+        s->attrs[count++] = (deft_attr){.name = "alpha", .type = DEFT_ATTR_FLOAT, .f = p->alpha};
+        s->attrs[count++] = (deft_attr){.name = "beta", .type = DEFT_ATTR_FLOAT, .f = p->beta};
+        s->b.rank = p->bias_form == 2 ? 0 : p->bias_form == 1 ? 2 : 1;
+        s->b.dims[0] = p->bias_form == 1 ? 1 : p->m, s->b.dims[1] = p->m;
+    }
+    s->attr_list = (deft_attrs){s->attrs, p->op == DEFT_OP_MATMUL ? 0 : count};
+}
+
+/* Weights with the share of zeros asked for, some rows and columns empty, some rows full. */
+static void fill_weights(instance *s, deft_rng *rng, int64_t rows, int64_t columns, bool rows_first) {
+    float *w = s->w.data;
+    for (int64_t i = 0; i < rows; i++) {
+        double kind = uniform(rng), zeros = kind < 0.05 ? 1 : kind < 0.1 ? 0 : s->p.zeros;
+        if (s->p.zeros == 0 || s->p.zeros == 1) zeros = s->p.zeros;
+        for (int64_t j = 0; j < columns; j++) {
+            bool zero = uniform(rng) < zeros || (s->p.zeros > 0 && j % 13 == 5);
+            w[rows_first ? i * columns + j : j * rows + i] = zero ? 0 : (float)deft_rng_normal(rng);
+        }
+    }
+}
+
+/* Where element j of row i of x lies: x in panels or in rows. */
+static int64_t panel_index(int64_t i, int64_t j, int64_t columns) {
+    return (i / 16 * columns + j) * 16 + i % 16;
+}
+
+static float random_x(const instance *s, deft_rng *rng) {
+    if (s->p.specials && between(rng, 0, 200) == 0) {
+        static const float values[] = {NAN, INFINITY, -INFINITY, 1e-45f, -0.0f, 3e38f};
+        return values[between(rng, 0, 5)];
+    }
+    return (float)(deft_rng_normal(rng) * s->p.x_scale);
+}
+
+static float read_x(const instance *s, int64_t i) {
+    return ((const float *)s->x.data)[i];
+}
+
+typedef struct sum {
+    double value, magnitude;
+    int64_t terms;
+} sum;
+
+static void add_term(sum *total, float w, float x) {
+    if (w == 0) return;
+    total->value += (double)w * x;
+    total->magnitude += fabs((double)w * x);
+    total->terms++;
+}
+
+static double clamp64(double value, deft_activation activation) {
+    value = value < activation.low ? activation.low : value;
+    return value > activation.high ? activation.high : value;
+}
+
+static void expect(instance *s, int64_t at, sum total, float bias) {
+    const problem *p = &s->p;
+    double alpha = p->op == DEFT_OP_GEMM ? p->alpha : 1, beta = p->op == DEFT_OP_GEMM ? p->beta : 1;
+    double value = total.value * alpha + (s->in[2] ? beta * bias : 0);
+    double magnitude = total.magnitude * fabs(alpha) + (s->in[2] ? fabs(beta * bias) : 0);
+    double n = (double)total.terms + 2, unit = 0x1p-24;
+    s->expected[at] = clamp64(value, p->activation);
+    s->bound[at] = n * unit / (1 - n * unit) * magnitude + n * 0x1p-149;
+    if (fabs(value) > 3e38 || magnitude > 3e38) s->bound[at] = INFINITY; /* f32 overflows on the way or not */
+}
+
+static float bias_of(const instance *s, int64_t row) {
+    if (!s->in[2]) return 0;
+    return ((const float *)s->b.data)[s->b.rank == 0 ? 0 : row];
+}
+
+static void expect_product(instance *s) {
+    const problem *p = &s->p;
+    const float *w = s->w.data;
+    for (int64_t n = 0; n < p->n; n++)
+        for (int64_t m = 0; m < p->m; m++) {
+            sum total = {0};
+            for (int64_t k = 0; k < p->k; k++) {
+                int64_t at = p->in_layout == DEFT_LAYOUT_PANELS ? panel_index(n, k, p->k) : n * p->k + k;
+                add_term(&total, w[p->trans_b ? m * p->k + k : k * p->m + m], read_x(s, at));
+            }
+            expect(s, n * p->m + m, total, bias_of(s, m));
+        }
+}
+
+static sum convolve(const instance *s, int64_t n, int64_t filter, int64_t oy, int64_t ox) {
+    const deft_window *v = &s->window;
+    int64_t depth = v->channels / v->groups, group = filter / (v->filters / v->groups);
+    sum total = {0};
+    for (int64_t c = 0; c < depth; c++)
+        for (int64_t ky = 0; ky < v->kernel[0]; ky++)
+            for (int64_t kx = 0; kx < v->kernel[1]; kx++) {
+                int64_t y = oy * v->stride[0] + ky * v->dilation[0] - v->pad_begin[0];
+                int64_t x = ox * v->stride[1] + kx * v->dilation[1] - v->pad_begin[1];
+                bool inside = y >= 0 && y < v->in[0] && x >= 0 && x < v->in[1];
+                int64_t at = ((n * v->channels + group * depth + c) * v->in[0] + y) * v->in[1] + x;
+                int64_t tap = ((filter * depth + c) * v->kernel[0] + ky) * v->kernel[1] + kx;
+                add_term(&total, ((const float *)s->w.data)[tap], inside ? read_x(s, at) : 0);
+            }
+    return total;
+}
+
+static void expect_convolution(instance *s) {
+    const deft_window *v = &s->window;
+    int64_t at = 0;
+    for (int64_t n = 0; n < v->batch; n++)
+        for (int64_t filter = 0; filter < v->filters; filter++)
+            for (int64_t oy = 0; oy < v->out[0]; oy++)
+                for (int64_t ox = 0; ox < v->out[1]; ox++)
+                    expect(s, at++, convolve(s, n, filter, oy, ox), bias_of(s, filter));
+}
+
+/* A product's matrix as panels, so that a tensor of that many bytes is guarded. */
+static void guard_matrix(deft_tensor *tensor, deft_layout layout, guarded *memory, deft_rng *rng) {
+    deft_tensor panels = {.dtype = DEFT_F32, .rank = 1};
+    panels.dims[0] = (int64_t)(deft_panel_bytes(tensor->dims[0], tensor->dims[1]) / sizeof(float));
+    *memory = tensor_new(layout == DEFT_LAYOUT_PANELS ? &panels : tensor, rng);
+    tensor->data = memory->data;
+}
+
+static void instance_init(instance *s, const problem *p, deft_context *ctx, deft_rng *rng) {
+    *s = (instance){.p = *p, .ctx = ctx};
+    set_shapes(s);
+    s->in[0] = &s->x, s->in[1] = &s->w, s->in[2] = p->bias ? &s->b : NULL;
+    s->out[0] = &s->y;
+    s->request = (deft_request){
+        .call = {.ctx = ctx,
+                 .name = "test",
+                 .op = p->op,
+                 .attrs = &s->attr_list,
+                 .opset = 13,
+                 .in_count = 3,
+                 .out_count = 1,
+                 .in = s->in,
+                 .out = s->out,
+                 .threads = p->threads},
+        .activation = p->activation,
+        .in_layout = p->in_layout,
+        .out_layout = p->out_layout,
+        .isa = p->isa,
+    };
+    s->w_memory = tensor_new(&s->w, rng);
+    s->b_memory = tensor_new(&s->b, rng);
+    for (int64_t i = 0; i < deft_tensor_count(&s->b); i++)
+        ((float *)s->b.data)[i] = (float)deft_rng_normal(rng);
+    if (p->op == DEFT_OP_CONV) {
+        fill_weights(s, rng, p->filters, deft_tensor_count(&s->w) / p->filters, true);
+        assert_int_equal(deft_window_of_conv(&s->request.call, &s->x, &s->w, &s->window), DEFT_OK);
+        deft_window_out_shape(&s->window, &s->y);
+    } else {
+        fill_weights(s, rng, p->m, p->k, p->trans_b);
+    }
+    guard_matrix(&s->x, p->in_layout, &s->x_memory, rng);
+    guard_matrix(&s->y, p->out_layout, &s->y_memory, rng);
+    size_t x_count = p->in_layout == DEFT_LAYOUT_PANELS ? deft_panel_bytes(p->n, p->k) / sizeof(float)
+                                                        : (size_t)deft_tensor_count(&s->x);
+    for (size_t i = 0; i < x_count; i++)
+        ((float *)s->x.data)[i] = random_x(s, rng);
+    s->outputs = deft_tensor_count(&s->y);
+    s->expected = malloc((size_t)(s->outputs + 1) * sizeof *s->expected);
+    s->bound = malloc((size_t)(s->outputs + 1) * sizeof *s->bound);
+    if (p->op == DEFT_OP_CONV)
+        expect_convolution(s);
+    else
+        expect_product(s);
+}
+
+static void instance_done(instance *s) {
+    guarded_free(&s->x_memory);
+    guarded_free(&s->w_memory);
+    guarded_free(&s->b_memory);
+    guarded_free(&s->y_memory);
+    free(s->expected);
+    free(s->bound);
+}
+
+static bool is_right(double got, double expected, double bound) {
+    if (isinf(bound)) return true;
+    if (isnan(expected)) return isnan(got);
+    if (isinf(expected)) return got == expected;
+    return fabs(got - expected) <= bound;
+}
+
+/* How many outputs are beyond the bound. */
+static int64_t count_wrong(const instance *s) {
+    const problem *p = &s->p;
+    const float *y = s->y.data;
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < s->outputs; i++) {
+        int64_t at = p->out_layout == DEFT_LAYOUT_PANELS ? panel_index(i / p->m, i % p->m, p->m) : i;
+        wrong += !is_right((double)y[at], s->expected[i], s->bound[i]);
+    }
+    return wrong;
+}
+
+static void run_kernel(instance *s, deft_kernel *kernel) {
+    guarded scratch = guarded_new((kernel->scratch_bytes + 63) / 64 * 64, true);
+    memset(scratch.data, 0xFF, kernel->scratch_bytes); /* NaN */
+    size_t y_bytes =
+        s->p.out_layout == DEFT_LAYOUT_PANELS ? deft_panel_bytes(s->p.n, s->p.m) : deft_tensor_bytes(&s->y);
+    memset(s->y.data, 0xFF, y_bytes);
+    long long made = atomic_load(&s->ctx->allocation_count);
+    assert_int_equal(kernel->def->run(s->ctx, kernel, s->in, s->out, scratch.data), DEFT_OK);
+    assert_int_equal(atomic_load(&s->ctx->allocation_count), made);
+    guarded_free(&scratch);
+}
+
+static void describe(const problem *p, const char *kernel, const char *detail) {
+    print_message("%s (%s) %s n %d m %d k %d transB %d alpha %g bias %d zeros %g layouts %d %d threads %d act %g %g\n",
+                  kernel, detail, deft_isa_name(p->isa), (int)p->n, (int)p->m, (int)p->k, p->trans_b, (double)p->alpha,
+                  p->bias, p->zeros, (int)p->in_layout, (int)p->out_layout, p->threads, (double)p->activation.low,
+                  (double)p->activation.high);
+    if (p->op == DEFT_OP_CONV)
+        print_message("conv spatial %d channels %d groups %d filters %d in %dx%d kernel %dx%d stride %dx%d dilation "
+                      "%dx%d pads %d %d %d %d\n",
+                      (int)p->spatial, (int)p->channels, (int)p->groups, (int)p->filters, (int)p->in[0], (int)p->in[1],
+                      (int)p->kernel[0], (int)p->kernel[1], (int)p->stride[0], (int)p->stride[1], (int)p->dilation[0],
+                      (int)p->dilation[1], (int)p->pads[0], (int)p->pads[1], (int)p->pads[2], (int)p->pads[3]);
+}
+
+static int64_t count_nonzeros(const deft_tensor *w) {
+    int64_t nonzeros = 0;
+    for (int64_t i = 0; i < deft_tensor_count(w); i++)
+        nonzeros += ((const float *)w->data)[i] != 0;
+    return nonzeros;
+}
+
+/* Runs what accepts the problem; returns how many kernels did. */
+static int check_problem(const problem *p, deft_context *ctx, deft_rng *rng) {
+    instance s;
+    instance_init(&s, p, ctx, rng);
+    int accepted = 0;
+    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
+        const deft_kernel_def *def = &deft_kernels[id];
+        const char *why = NULL;
+        if (!def->sparse) continue;
+        if (!def->accepts(&s.request, &why)) {
+            assert_non_null(why);
+            continue;
+        }
+        accepted++;
+        double estimate = def->estimate_ns(&s.request);
+        assert_true(estimate > 0 && estimate < 1e12);
+        deft_kernel kernel;
+        assert_int_equal(deft_kernel_prepare(ctx, (deft_kernel_id)id, &s.request, &kernel), DEFT_OK);
+        assert_int_equal(kernel.nonzeros, count_nonzeros(&s.w));
+        assert_int_equal(kernel.weights, deft_tensor_count(&s.w));
+        run_kernel(&s, &kernel);
+        int64_t wrong = count_wrong(&s);
+        if (wrong) {
+            describe(p, def->name, kernel.detail);
+            fail_msg("%lld of %lld outputs are beyond the bound", (long long)wrong, (long long)s.outputs);
+        }
+        deft_kernel_done(ctx, &kernel);
+    }
+    instance_done(&s);
+    return accepted;
+}
+
+static deft_isa random_isa(deft_rng *rng) {
+    deft_isa best = deft_cpu_best_isa();
+    return (deft_isa)between(rng, DEFT_ISA_C, best);
+}
+
+static double random_zeros(deft_rng *rng) {
+    static const double shares[] = {0, 0.3, 0.5, 0.7, 0.9, 0.95, 0.98, 1};
+    return shares[between(rng, 0, 7)];
+}
+
+static deft_activation random_activation(deft_rng *rng) {
+    switch (between(rng, 0, 4)) {
+    case 0:
+        return (deft_activation){0, INFINITY};
+    case 1:
+        return (deft_activation){0, 6};
+    case 2:
+        return (deft_activation){-0.5f, 0.25f};
+    case 3:
+        return (deft_activation){-INFINITY, 1};
+    default:
+        return deft_activation_none;
+    }
+}
+
+static problem random_common(deft_rng *rng) {
+    return (problem){
+        .alpha = 1,
+        .beta = 1,
+        .bias = between(rng, 0, 2) != 0,
+        .zeros = random_zeros(rng),
+        .activation = random_activation(rng),
+        .isa = random_isa(rng),
+        .threads = between(rng, 0, 3) ? 1 : (int)between(rng, 2, 5),
+        .specials = between(rng, 0, 4) == 0,
+        .x_scale = between(rng, 0, 9) == 0 ? 1e-40 : 1,
+    };
+}
+
+/* Sizes small or large, often at the edges of registers and panels. */
+static int64_t random_size(deft_rng *rng, int64_t most) {
+    static const int64_t edges[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65};
+    int64_t size = between(rng, 0, 1) ? edges[between(rng, 0, 14)] : between(rng, 1, most);
+    return size < most ? size : most;
+}
+
+static problem random_product(deft_rng *rng) {
+    problem p = random_common(rng);
+    p.op = between(rng, 0, 3) ? DEFT_OP_GEMM : DEFT_OP_MATMUL;
+    if (p.op == DEFT_OP_MATMUL) p.bias = false;
+    p.n = random_size(rng, 150), p.m = random_size(rng, 150), p.k = random_size(rng, 400);
+    if (p.op == DEFT_OP_GEMM) {
+        static const float factors[] = {1, 1, 1, -2.5f, 0.125f, 0};
+        p.trans_b = between(rng, 0, 1);
+        p.alpha = factors[between(rng, 0, 4)];
+        p.beta = factors[between(rng, 0, 5)];
+        p.bias_form = (int)between(rng, 0, 2);
+    }
+    p.in_layout = between(rng, 0, 2) ? DEFT_LAYOUT_ROWS : DEFT_LAYOUT_PANELS;
+    p.out_layout = between(rng, 0, 2) ? DEFT_LAYOUT_ROWS : DEFT_LAYOUT_PANELS;
+    return p;
+}
+
+static problem random_convolution(deft_rng *rng) {
+    problem p = random_common(rng);
+    p.op = DEFT_OP_CONV;
+    p.n = between(rng, 0, 2) ? 1 : between(rng, 2, 5);
+    p.spatial = between(rng, 0, 4) ? 2 : 1;
+    p.groups = between(rng, 0, 2) ? 1 : between(rng, 2, 6);
+    bool depthwise = p.groups > 1 && between(rng, 0, 1);
+    p.channels = p.groups * (depthwise ? 1 : between(rng, 1, 6));
+    p.filters = p.groups * between(rng, 1, depthwise ? 2 : 40 / p.groups);
+    bool plain = between(rng, 0, 2) == 0; /* what needs no packing */
+    for (int axis = 0; axis < 2; axis++) {
+        bool flat = axis == 0 && p.spatial == 1;
+        p.kernel[axis] = flat ? 1 : between(rng, 0, 2) ? between(rng, 1, 5) : 1;
+        p.stride[axis] = flat || plain ? 1 : between(rng, 1, 4);
+        p.dilation[axis] = flat || plain ? 1 : between(rng, 1, 3);
+        p.pads[axis] = flat || plain ? 0 : between(rng, 0, 3);
+        p.pads[2 + axis] = flat || plain ? 0 : between(rng, 0, 3);
+        int64_t extent = (p.kernel[axis] - 1) * p.dilation[axis] + 1 - p.pads[axis] - p.pads[2 + axis];
+        p.in[axis] = flat ? 1 : (extent > 1 ? extent : 1) + between(rng, 0, p.spatial == 1 ? 90 : 20);
+    }
+    return p;
+}
+
+static void check_random(problem (*make)(deft_rng *rng), int count, uint64_t seed) {
+    deft_context *ctx = test_context();
+    deft_rng rng;
+    deft_rng_init(&rng, seed, 0);
+    int runs = 0;
+    for (int i = 0; i < count; i++) {
+        problem p = make(&rng);
+        int accepted = check_problem(&p, ctx, &rng);
+        assert_true(accepted >= (p.isa == DEFT_ISA_C ? 1 : 2));
+        runs += accepted;
+    }
+    print_message("%d runs\n", runs);
+    test_context_free(ctx);
+}
+
+static void test_random_products(void **state) {
+    (void)state;
+    check_random(random_product, 700, 1);
+}
+
+static void test_random_convolutions(void **state) {
+    (void)state;
+    check_random(random_convolution, 700, 2);
+}
+
+/* ---- the rest ---- */
+
+static problem plain_product(int64_t n, int64_t m, int64_t k, double zeros) {
+    return (problem){.op = DEFT_OP_GEMM,
+                     .n = n,
+                     .m = m,
+                     .k = k,
+                     .trans_b = true,
+                     .bias = true,
+                     .alpha = 1,
+                     .beta = 1,
+                     .zeros = zeros,
+                     .activation = deft_activation_none,
+                     .isa = deft_cpu_best_isa(),
+                     .threads = 1,
+                     .x_scale = 1};
+}
+
+/* One weight a little off must be seen, for each kernel. */
+static void test_a_planted_weight_is_seen(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_rng rng;
+    deft_rng_init(&rng, 3, 0);
+    problem p = plain_product(5, 40, 60, 0.5);
+    instance s;
+    instance_init(&s, &p, ctx, &rng);
+    float *w = s.w.data;
+    int64_t planted = 0;
+    while (w[planted] == 0)
+        planted++;
+    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
+        const char *why;
+        if (!deft_kernels[id].sparse || !deft_kernels[id].accepts(&s.request, &why)) continue;
+        for (int wrong = 0; wrong < 2; wrong++) {
+            float right = w[planted];
+            if (wrong) w[planted] *= 1.001f;
+            deft_kernel kernel;
+            assert_int_equal(deft_kernel_prepare(ctx, (deft_kernel_id)id, &s.request, &kernel), DEFT_OK);
+            run_kernel(&s, &kernel);
+            w[planted] = right;
+            if (wrong)
+                assert_true(count_wrong(&s) > 0);
+            else
+                assert_int_equal(count_wrong(&s), 0);
+            deft_kernel_done(ctx, &kernel);
+        }
+    }
+    instance_done(&s);
+    test_context_free(ctx);
+}
+
+typedef struct code_counts {
+    int64_t fmas, loads, stores, instructions;
+} code_counts;
+
+static code_counts count_instructions(const uint8_t *code, size_t bytes) {
+    ZydisDecoder decoder;
+    assert_true(ZYAN_SUCCESS(ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)));
+    code_counts counts = {0};
+    for (size_t at = 0; at < bytes;) {
+        ZydisDecodedInstruction instruction;
+        ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+        assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code + at, bytes - at, &instruction, operands)));
+        at += instruction.length;
+        counts.instructions++;
+        counts.fmas += instruction.mnemonic == ZYDIS_MNEMONIC_VFMADD231PS;
+        bool move = instruction.mnemonic == ZYDIS_MNEMONIC_VMOVUPS;
+        counts.stores += move && operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+        counts.loads += move && operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER;
+        if (instruction.mnemonic == ZYDIS_MNEMONIC_RET) break;
+    }
+    return counts;
+}
+
+/* As many multiply-adds as nonzeros, tile by tile, as many stores as outputs, and bounded code. */
+static void check_code(deft_isa isa, int64_t m, int64_t k, double most_bytes_per_nonzero) {
+    deft_context *ctx = test_context();
+    deft_rng rng;
+    deft_rng_init(&rng, 4, 0);
+    problem p = plain_product(64, m, k, 0.9);
+    p.isa = isa;
+    instance s;
+    instance_init(&s, &p, ctx, &rng);
+    deft_kernel kernel;
+    assert_int_equal(deft_kernel_prepare(ctx, DEFT_KERNEL_SPARSE_X86, &s.request, &kernel), DEFT_OK);
+    const deft_sparse *sparse = kernel.state;
+    int64_t nonzeros = 0, rows = 0, vectors = sparse->schedule.vectors;
+    for (int64_t i = 0; i < sparse->tile_count; i++) {
+        const deft_sparse_tile *tile = &sparse->tiles[i];
+        code_counts counts =
+            count_instructions((const uint8_t *)sparse->code.memory + tile->entry, sparse->code_bytes - tile->entry);
+        assert_int_equal(counts.fmas, tile->nonzeros * vectors);
+        assert_int_equal(counts.stores, tile->row_count * vectors);
+        assert_true(counts.loads <= k * vectors);
+        assert_int_equal(tile->first_row, rows);
+        nonzeros += tile->nonzeros;
+        rows += tile->row_count;
+    }
+    assert_int_equal(rows, m);
+    assert_int_equal(nonzeros, kernel.nonzeros);
+    double per_nonzero = (double)kernel.code_bytes / (double)(nonzeros * vectors);
+    print_message("%s %dx%d: %.1f bytes of code a nonzero and vector\n", deft_isa_name(isa), (int)m, (int)k,
+                  per_nonzero);
+    assert_true(per_nonzero <= most_bytes_per_nonzero);
+    deft_kernel_done(ctx, &kernel);
+    instance_done(&s);
+    test_context_free(ctx);
+}
+
+static void test_generated_code(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX2)) {
+        print_message("skip: this CPU has no AVX2\n");
+        skip();
+    }
+    check_code(DEFT_ISA_AVX2, 300, 784, 24);
+    check_code(DEFT_ISA_AVX2, 40, 2000, 24);
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) {
+        print_message("skip: this CPU has no AVX-512\n");
+        return;
+    }
+    check_code(DEFT_ISA_AVX512, 300, 784, 16);
+    check_code(DEFT_ISA_AVX512, 512, 512, 16);
+    check_code(DEFT_ISA_AVX512, 10, 100, 24);
+}
+
+static deft_status prepare_all(deft_context *ctx, void *user) {
+    instance *s = user;
+    s->request.call.ctx = ctx;
+    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
+        const char *why;
+        if (!deft_kernels[id].sparse || !deft_kernels[id].accepts(&s->request, &why)) continue;
+        deft_kernel kernel;
+        DEFT_TRY(deft_kernel_prepare(ctx, (deft_kernel_id)id, &s->request, &kernel));
+        deft_kernel_done(ctx, &kernel);
+    }
+    return DEFT_OK;
+}
+
+static void test_prepare_without_memory(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_rng rng;
+    deft_rng_init(&rng, 5, 0);
+    problem p = plain_product(3, 70, 90, 0.8);
+    instance s;
+    instance_init(&s, &p, ctx, &rng);
+    check_every_allocation_failure(prepare_all, &s);
+    instance_done(&s);
+    test_context_free(ctx);
+}
+
+/* What is refused, and why. */
+static void test_refusals(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_rng rng;
+    deft_rng_init(&rng, 6, 0);
+    problem p = plain_product(4, 20, 30, 0.5);
+    instance s;
+    instance_init(&s, &p, ctx, &rng);
+    void *weight = s.w.data, *bias = s.b.data;
+    deft_linear linear;
+    const char *why = NULL;
+    s.w.data = NULL;
+    assert_false(deft_linear_of(&s.request, &linear, &why));
+    assert_string_equal(why, "the weight is not constant");
+    s.w.data = weight;
+    s.b.data = NULL;
+    assert_false(deft_linear_of(&s.request, &linear, &why));
+    assert_string_equal(why, "the bias is not constant");
+    s.b.data = bias;
+    s.b.dims[1] = 1, s.b.dims[0] = 4, s.b.rank = 2;
+    assert_false(deft_linear_of(&s.request, &linear, &why));
+    assert_string_equal(why, "the bias differs between rows of the output");
+    s.b.dims[0] = 20, s.b.rank = 1;
+    s.attrs[3] = (deft_attr){.name = "transA", .type = DEFT_ATTR_INT, .i = 1};
+    s.attr_list.count = 4;
+    assert_false(deft_linear_of(&s.request, &linear, &why));
+    assert_string_equal(why, "the input is transposed");
+    s.attr_list.count = 3;
+    s.x.dtype = DEFT_F64;
+    assert_false(deft_linear_of(&s.request, &linear, &why));
+    assert_string_equal(why, "not f32");
+    s.x.dtype = DEFT_F32;
+    s.request.isa = DEFT_ISA_C;
+    assert_false(deft_sparse_x86_accepts(&s.request, &why));
+    assert_true(deft_linear_of(&s.request, &linear, &why));
+    assert_true(linear.n == 4 && linear.m == 20 && linear.k == 30 && linear.row_stride == 30);
+    instance_done(&s);
+    test_context_free(ctx);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_products),          cmocka_unit_test(test_random_convolutions),
+        cmocka_unit_test(test_a_planted_weight_is_seen), cmocka_unit_test(test_generated_code),
+        cmocka_unit_test(test_prepare_without_memory),   cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
