@@ -438,6 +438,14 @@ static problem random_product(deft_rng *rng) {
     return p;
 }
 
+/* What sparse-vector takes; without panels. */
+static problem random_small_batch(deft_rng *rng) {
+    problem p = random_product(rng);
+    p.n = between(rng, 1, 16);
+    p.in_layout = p.out_layout = DEFT_LAYOUT_ROWS;
+    return p;
+}
+
 static problem random_convolution(deft_rng *rng) {
     problem p = random_common(rng);
     p.op = DEFT_OP_CONV;
@@ -479,6 +487,11 @@ static void check_random(problem (*make)(deft_rng *rng), int count, uint64_t see
 static void test_random_products(void **state) {
     (void)state;
     check_random(random_product, 700, 1);
+}
+
+static void test_random_small_batches(void **state) {
+    (void)state;
+    check_random(random_small_batch, 400, 7);
 }
 
 static void test_random_convolutions(void **state) {
@@ -682,9 +695,13 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_products),          cmocka_unit_test(test_random_convolutions),
-        cmocka_unit_test(test_a_planted_weight_is_seen), cmocka_unit_test(test_generated_code),
-        cmocka_unit_test(test_prepare_without_memory),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_random_products),
+        cmocka_unit_test(test_random_small_batches),
+        cmocka_unit_test(test_random_convolutions),
+        cmocka_unit_test(test_a_planted_weight_is_seen),
+        cmocka_unit_test(test_generated_code),
+        cmocka_unit_test(test_prepare_without_memory),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
