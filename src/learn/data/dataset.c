@@ -325,7 +325,7 @@ void deft_dataset_gather(const deft_dataset *set, deft_split split, const int64_
                          float *x, int32_t *y) {
     const deft_samples *samples = &set->split[split];
     for (int64_t i = 0; i < count; i++) {
-        int64_t from = order[first + i];
+        int64_t from = order ? order[first + i] : first + i;
         memcpy(x + i * set->sample_count, samples->x + from * set->sample_count, (size_t)set->sample_count * sizeof *x);
         if (y && samples->y) y[i] = samples->y[from];
     }

@@ -38,7 +38,7 @@ typedef struct deft_dataset {
 DEFT_MUST_CHECK deft_status deft_dataset_open(deft_context *ctx, const char *spec, deft_dataset **dataset);
 void deft_dataset_free(deft_dataset *dataset);
 
-/* Copies samples order[first .. first+count) of a split into x [count][sample] and labels into y (may be NULL; left as
+/* Copies samples order[first .. first+count) of a split (order may be NULL: 0, 1, 2, ...) into x [count][sample] and labels into y (may be NULL; left as
  * it is where there are no labels). */
 void deft_dataset_gather(const deft_dataset *dataset, deft_split split, const int64_t *order, int64_t first,
                          int64_t count, float *x, int32_t *y);
