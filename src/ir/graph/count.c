@@ -48,11 +48,11 @@ static bool is_float(deft_dtype dtype) {
     return dtype == DEFT_F32 || dtype == DEFT_F64 || dtype == DEFT_F16 || dtype == DEFT_BF16;
 }
 
-int deft_graph_new_weight(const deft_graph *graph, int node) {
-    int weight = deft_node_weight(graph, &graph->nodes[node]);
-    for (int i = 0; i < node && weight != DEFT_NO_VALUE; i++)
-        if (deft_node_weight(graph, &graph->nodes[i]) == weight) return DEFT_NO_VALUE;
-    return weight;
+/* A weight that several nodes share counts once. */
+static bool is_first_use(const deft_graph *graph, int node, int weight) {
+    for (int i = 0; i < node; i++)
+        if (deft_node_weight(graph, &graph->nodes[i]) == weight) return false;
+    return true;
 }
 
 deft_graph_stats deft_graph_count(const deft_graph *graph) {
@@ -70,7 +70,7 @@ deft_graph_stats deft_graph_count(const deft_graph *graph) {
             int64_t count = deft_tensor_count(desc), zeros = count_zeros(desc);
             /* Each weight is used equally often. */
             nonzero = count ? multiply(macs / count, count - zeros) : 0;
-            if (deft_graph_new_weight(graph, i) != DEFT_NO_VALUE) {
+            if (is_first_use(graph, i, weight)) {
                 stats.prunable += count;
                 stats.prunable_zeros += zeros;
             }

@@ -124,9 +124,6 @@ typedef struct deft_graph_stats {
 deft_graph_stats deft_graph_count(const deft_graph *graph);
 /* The weight of a Gemm, MatMul or Conv node: the value id of its constant right-hand operand, or DEFT_NO_VALUE. */
 int deft_node_weight(const deft_graph *graph, const deft_node *node);
-/* The same by the node's index, and DEFT_NO_VALUE where an earlier node has that weight too: going over the nodes, each
- * prunable weight comes once. */
-int deft_graph_new_weight(const deft_graph *graph, int node);
 /* Dense multiply-accumulates of a node; 0 for all but Gemm, MatMul and Conv. */
 int64_t deft_node_macs(const deft_graph *graph, const deft_node *node);
 
