@@ -4,7 +4,7 @@
 
 enum {
     MAX_ARITY = 64,
-    EVALUATED_BYTES = 4096 /* shape arithmetic is small; more is left to the fold pass */
+    EVALUATED_BYTES = 1024 /* shape arithmetic is small; more is left to the fold pass */
 };
 
 #define DEFT_OP(ENUM, NAME, DOMAIN, MIN_IN, MAX_IN, MIN_OUT, MAX_OUT, ...)                                             \

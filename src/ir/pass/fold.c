@@ -1,26 +1,43 @@
 #include "ir/pass/pass.h"
 
-/* A node that makes more than this above what it reads stays: broadcasting two vectors must not fill the memory. */
-enum { GROWTH_BYTES = 1024 * 1024 };
+/* What folding may make in all: this, and twice what constants the graph has. Nodes that are over it stay: a small file
+ * can broadcast vectors, or join a constant with itself again and again, until the memory is full. */
+enum { FREE_BYTES = 16 * 1024 * 1024 };
 
-static bool is_foldable(const deft_graph *graph, const deft_node *node) {
-    size_t in_bytes = 0, out_bytes = 0;
+static size_t constant_bytes(const deft_graph *graph) {
+    size_t bytes = 0;
+    for (int i = 0; i < graph->value_count; i++)
+        if (graph->values[i].desc.data) bytes += deft_tensor_bytes(&graph->values[i].desc);
+    return bytes;
+}
+
+static bool has_constant_inputs(const deft_graph *graph, const deft_node *node) {
     for (int i = 0; i < node->in_count; i++) {
         if (node->in[i] == DEFT_NO_VALUE) continue;
         const deft_value *value = &graph->values[node->in[i]];
         if (!value->desc.data || value->variable) return false;
-        in_bytes += deft_tensor_bytes(&value->desc);
     }
-    for (int i = 0; i < node->out_count; i++)
-        if (node->out[i] != DEFT_NO_VALUE) out_bytes += deft_tensor_bytes(&graph->values[node->out[i]].desc);
-    return out_bytes <= in_bytes + GROWTH_BYTES;
+    return true;
 }
 
-/* False where the operator has no forward for these types. */
-static deft_status evaluate(deft_graph *graph, int node, bool *evaluated) {
+static size_t output_bytes(const deft_graph *graph, const deft_node *node) {
+    size_t bytes = 0;
+    for (int i = 0; i < node->out_count; i++)
+        if (node->out[i] != DEFT_NO_VALUE) bytes += deft_tensor_bytes(&graph->values[node->out[i]].desc);
+    return bytes;
+}
+
+/* An operator without a forward for these types is left to who runs the graph. */
+static deft_status fold_node(deft_graph *graph, int node, size_t *budget, bool *folded) {
+    size_t bytes = output_bytes(graph, &graph->nodes[node]);
+    *folded = false;
+    if (bytes > *budget || !has_constant_inputs(graph, &graph->nodes[node])) return DEFT_OK;
     deft_status status = deft_graph_evaluate_node(graph, node);
-    *evaluated = status == DEFT_OK;
-    return status == DEFT_UNSUPPORTED ? DEFT_OK : status;
+    if (status == DEFT_UNSUPPORTED) return DEFT_OK;
+    DEFT_TRY(status);
+    *budget -= bytes;
+    *folded = true;
+    return DEFT_OK;
 }
 
 /* An evaluated value whose node goes is a constant. */
@@ -28,12 +45,12 @@ deft_status deft_pass_fold(deft_graph *graph) {
     deft_arena scratch;
     deft_arena_init(&scratch, graph->ctx);
     deft_status status;
-    bool *keep;
+    bool *keep, folded;
+    size_t budget = 2 * constant_bytes(graph) + FREE_BYTES;
     DEFT_TRY_OR_FAIL(deft_arena_array(&scratch, (size_t)graph->node_count, sizeof *keep, &keep));
     for (int i = 0; i < graph->node_count; i++) {
-        bool evaluated = false;
-        if (is_foldable(graph, &graph->nodes[i])) DEFT_TRY_OR_FAIL(evaluate(graph, i, &evaluated));
-        keep[i] = !evaluated;
+        DEFT_TRY_OR_FAIL(fold_node(graph, i, &budget, &folded));
+        keep[i] = !folded;
     }
     deft_graph_keep(graph, keep);
 fail:
