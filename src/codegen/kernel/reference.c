@@ -53,7 +53,7 @@ deft_status deft_reference_run(deft_context *ctx, const deft_kernel *kernel, con
     call.ctx = ctx;
     call.in = in;
     call.out = out;
-    DEFT_TRY(deft_ops[call.op].forward(&call));
+    DEFT_TRY(deft_op_forward(&call));
     if (out[0] && out[0]->dtype == DEFT_F32)
         deft_activation_apply(state->activation, out[0]->data, deft_tensor_count(out[0]), call.threads);
     return DEFT_OK;

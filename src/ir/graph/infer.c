@@ -92,7 +92,7 @@ deft_status deft_graph_evaluate_node(deft_graph *graph, int node) {
     for (int i = 0; i < evaluated->out_count; i++)
         if (prepared.out[i]) DEFT_TRY_OR_FAIL(deft_tensor_allocate(graph->ctx, prepared.out[i]));
     prepared.call.threads = graph->ctx->threads;
-    DEFT_TRY_OR_FAIL(deft_ops[evaluated->op].forward(&prepared.call));
+    DEFT_TRY_OR_FAIL(deft_op_forward(&prepared.call));
     for (int i = 0; i < evaluated->out_count; i++) {
         if (!prepared.out[i]) continue;
         deft_value *value = &graph->values[evaluated->out[i]];

@@ -25,6 +25,13 @@ deft_op deft_op_find(const char *domain, const char *name) {
     return DEFT_OP_COUNT;
 }
 
+deft_status deft_op_forward(const deft_op_call *call) {
+    bool empty = true;
+    for (int i = 0; i < call->out_count; i++)
+        empty &= !call->out[i] || deft_tensor_count(call->out[i]) == 0;
+    return empty ? DEFT_OK : deft_ops[call->op].forward(call);
+}
+
 deft_status deft_gradient_none(deft_gradient *gradient) {
     return deft_fail(gradient->ctx, DEFT_UNSUPPORTED,
                      "the operator has no gradient: nothing can be trained through it");

@@ -64,6 +64,10 @@ typedef struct deft_op_info {
 
 extern const deft_op_info deft_ops[DEFT_OP_COUNT];
 
+/* Runs the operator's forward, unless no output has an element: then there is nothing to do, however large the other
+ * dimensions are. */
+DEFT_MUST_CHECK deft_status deft_op_forward(const deft_op_call *call);
+
 /* DEFT_OP_COUNT where there is none of that name. */
 deft_op deft_op_find(const char *domain, const char *name);
 
