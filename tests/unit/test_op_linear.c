@@ -118,12 +118,29 @@ static void test_conv_refusals(void **state) {
     REFUSED(DEFT_INVALID, "at least 2", CASE(.op = DEFT_OP_CONV_BIAS_GRAD, .in = {{DIMS(1), UNKNOWN(DEFT_F32)}}));
 }
 
+/* Dimensions beside a 0 may be enormous: nothing may loop over them. */
+static void test_enormous_and_empty(void **state) {
+    (void)state;
+    int64_t big = (int64_t)1 << 40;
+    CHECK(CASE(.op = DEFT_OP_MATMUL, .in = {{DIMS(big, 0, 2), F32(0)}, {DIMS(2, 2), F32(1, 2, 3, 4)}}), DIMS(big, 0, 2),
+          F32(0));
+    CHECK(CASE(.op = DEFT_OP_GEMM, .in = {{DIMS(big, 0), F32(0)}, {DIMS(0, 0), F32(0)}}), DIMS(big, 0), F32(0));
+    CHECK(CASE(.op = DEFT_OP_CONV_BIAS_GRAD, .in = {{DIMS(big, 2, 0), F32(0)}}), DIMS(2), F32(0, 0));
+    CHECK(CASE(.op = DEFT_OP_BATCH_NORM_SCALE_GRAD,
+               .in = {{DIMS(big, 1, 0), F32(0)}, {DIMS(big, 1, 0), F32(0)}, {DIMS(1), F32(1)}, {DIMS(1), F32(1)}}),
+          DIMS(1), F32(0));
+    CHECK(CASE(.op = DEFT_OP_SUM_TO, .in = {{DIMS(big, 0), F32(0)}, {SCALAR, F32(1)}}), SCALAR, F32(0));
+    CHECK(CASE(.op = DEFT_OP_TRANSPOSE, .in = {{DIMS(big, 0), F32(0)}}), DIMS(0, big), F32(0));
+    CHECK(CASE(.op = DEFT_OP_SOFTMAX, .in = {{DIMS(big, 0), F32(0)}}), DIMS(big, 0), F32(0));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm),
         cmocka_unit_test(test_matmul),
         cmocka_unit_test(test_conv),
         cmocka_unit_test(test_conv_refusals),
+        cmocka_unit_test(test_enormous_and_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

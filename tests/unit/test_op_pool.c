@@ -87,6 +87,24 @@ static void test_max_pool_grad(void **state) {
                  .in = {{DIMS(1, 1, 4), UNKNOWN(DEFT_F32)}, {DIMS(1, 1, 4), UNKNOWN(DEFT_F32)}}));
 }
 
+/* Windows of 2x2 side by side have loops of their own: in width 3 and 11, for what is left of the vectors and the
+ * picture. */
+static void test_halving(void **state) {
+    (void)state;
+    deft_attr attrs[] = {INTS("kernel_shape", 2, 2), INTS("strides", 2, 2)};
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {attrs[0], attrs[1]}, .in = {{DIMS(1, 1, 3, 3), NINE}}),
+          DIMS(1, 1, 1, 1), F32(5));
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {attrs[0], attrs[1]},
+               .in = {{DIMS(1, 1, 2, 11), F32(NAN, 0, 1, NAN, 1, 2, 1, 2, -1, -INFINITY, 9, 1, 2, 1, 2, NAN, 2, 1, NAN,
+                                              -3, -INFINITY, 9)}}),
+          DIMS(1, 1, 1, 5), F32(NAN, NAN, NAN, NAN, -1));
+    /* the first of equals, the first NaN; nothing for the column that is left */
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL_GRAD, .attrs = {attrs[0], attrs[1]},
+               .in = {{DIMS(1, 1, 1, 5), F32(1, 2, 3, 4, 5)},
+                      {DIMS(1, 1, 2, 11), F32(5, 5, 1, 7, NAN, 2, 1, 2, 0, 0, 9, 5, 5, 7, 7, 3, NAN, 3, 3, 0, 1, 9)}}),
+          DIMS(1, 1, 2, 11), F32(1, 0, 0, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 5, 0));
+}
+
 static void test_refusals(void **state) {
     (void)state;
     deft_tensor x = {DIMS(1, 1, 3, 3), UNKNOWN(DEFT_F32)};
@@ -116,7 +134,7 @@ static void test_refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_max_pool),      cmocka_unit_test(test_ceil_mode), cmocka_unit_test(test_average_pool),
-        cmocka_unit_test(test_max_pool_grad), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_max_pool_grad), cmocka_unit_test(test_halving),   cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

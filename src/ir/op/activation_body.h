@@ -17,8 +17,10 @@ static deft_status TYPED(relu_grad)(const deft_op_call *call) {
     int64_t count = deft_tensor_count(call->out[0]);
     int threads = deft_rule_threads(call, count);
 #pragma omp parallel for simd num_threads(threads)
-    for (int64_t i = 0; i < count; i++)
-        dx[i] = y[i] > 0 ? dy[i] : 0;
+    for (int64_t i = 0; i < count; i++) {
+        REAL slope = dy[i]; /* read in any case: a load under a condition is not vectorised */
+        dx[i] = y[i] > 0 ? slope : 0;
+    }
     return DEFT_OK;
 }
 
@@ -50,7 +52,7 @@ static deft_status TYPED(clip_grad)(const deft_op_call *call) {
     int threads = deft_rule_threads(call, count);
 #pragma omp parallel for simd num_threads(threads)
     for (int64_t i = 0; i < count; i++) {
-        REAL above = x[i] > low ? dy[i] : 0;
+        REAL slope = dy[i], above = x[i] > low ? slope : 0;
         dx[i] = x[i] < high ? above : 0;
     }
     return DEFT_OK;

@@ -2,12 +2,14 @@
 #include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
+/* x as [batch][count][plane]; batch is 0 where planes are empty, so that no loop runs over nothing. */
 typedef struct channels {
     int64_t batch, count, plane;
 } channels;
 
 static channels find_channels(const deft_tensor *x) {
-    return (channels){x->dims[0], x->dims[1], deft_rule_product(x->dims, 2, x->rank)};
+    int64_t plane = deft_rule_product(x->dims, 2, x->rank);
+    return (channels){plane > 0 ? x->dims[0] : 0, x->dims[1], plane};
 }
 
 static double read_epsilon(const deft_op_call *call) {

@@ -126,7 +126,8 @@ static deft_status TYPED(conv_bias_grad)(const deft_op_call *call) {
     const deft_tensor *in = call->in[0];
     const REAL *dy = in->data;
     REAL *db = call->out[0]->data;
-    int64_t batch = in->dims[0], channels = in->dims[1], plane = deft_rule_product(in->dims, 2, in->rank);
+    int64_t channels = in->dims[1], plane = deft_rule_product(in->dims, 2, in->rank);
+    int64_t batch = plane > 0 ? in->dims[0] : 0; /* no loop over nothing */
     int threads = deft_rule_threads(call, batch * channels * plane);
 #pragma omp parallel for num_threads(threads)
     for (int64_t c = 0; c < channels; c++) {

@@ -16,13 +16,13 @@ static inline span window_span(const deft_window *w, int axis, int64_t output) {
 }
 
 static inline int64_t span_count(span s, int64_t dilation) {
-    return (s.end - s.begin) / dilation;
+    return deft_window_divide_up(s.end - s.begin, dilation);
 }
 
 /* Taps of a window along an axis that lie on the input or its padding, not beyond as ceil_mode has it. */
 static inline int64_t padded_count(const deft_window *w, int axis, int64_t output) {
     int64_t room = w->in[axis] + w->pad_begin[axis] + w->pad_end[axis] - output * w->stride[axis];
-    int64_t taps = (room + w->dilation[axis] - 1) / w->dilation[axis];
+    int64_t taps = deft_window_divide_up(room, w->dilation[axis]);
     return taps < w->kernel[axis] ? taps : w->kernel[axis];
 }
 
@@ -31,6 +31,15 @@ static inline int64_t divisor(const deft_window *w, bool include_pad, int64_t oy
     int64_t count = include_pad ? padded_count(w, 0, oy) * padded_count(w, 1, ox)
                                 : span_count(rows, w->dilation[0]) * span_count(columns, w->dilation[1]);
     return count > 0 ? count : 1;
+}
+
+/* True for windows of 2x2 side by side, which most networks have. */
+static bool halves(const deft_window *w) {
+    for (int i = 0; i < 2; i++)
+        if (w->kernel[i] != 2 || w->stride[i] != 2 || w->dilation[i] != 1 || w->pad_begin[i] ||
+            w->out[i] * 2 > w->in[i])
+            return false;
+    return true;
 }
 
 #define BODY "ir/op/pool_body.h"

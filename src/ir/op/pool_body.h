@@ -1,30 +1,36 @@
 /* Pooling and its gradients of one floating type, a plane (one image's channel) at a time: see each_real.h. */
 
-/* The first maximum of a window, or the first NaN; -1 where the window holds padding only. */
+/* The first maximum of a window, or the first NaN; -1, and -inf, where the window holds padding only. Without branches
+ * on the values, which no processor would predict. */
 static inline int64_t TYPED(first_maximum)(const deft_window *w, span y, span x, const REAL *from, REAL *maximum) {
-    int64_t best = -1;
-    REAL value = -INFINITY;
+    *maximum = -INFINITY;
+    if (y.begin >= y.end || x.begin >= x.end) return -1;
+    int64_t best = y.begin * w->in[1] + x.begin;
+    REAL value = from[best];
     for (int64_t iy = y.begin; iy < y.end; iy += w->dilation[0])
         for (int64_t ix = x.begin; ix < x.end; ix += w->dilation[1]) {
-            REAL candidate = from[iy * w->in[1] + ix];
-            bool better = candidate > value || (candidate != candidate && value == value);
-            if (best >= 0 && !better) continue;
-            best = iy * w->in[1] + ix;
-            value = candidate;
+            int64_t at = iy * w->in[1] + ix;
+            REAL candidate = from[at];
+            bool better = (candidate > value) | ((candidate != candidate) & (value == value));
+            best = better ? at : best;
+            value = better ? candidate : value;
         }
     *maximum = value;
     return best;
 }
 
-/* y = the greater of y and x, or the one that is NaN. */
+/* The greater of two numbers, or the one that is NaN. */
+static inline REAL TYPED(greater)(REAL a, REAL b) {
+    REAL greater = b > a ? b : a;
+    return b != b ? b : greater;
+}
+
+/* y = the greater of y and x. */
 static inline __attribute__((always_inline)) void TYPED(raise_row)(const REAL *restrict x, int64_t stride,
                                                                    REAL *restrict y, int64_t count) {
 #pragma omp simd
-    for (int64_t i = 0; i < count; i++) {
-        REAL candidate = x[i * stride], value = y[i];
-        REAL greater = candidate > value ? candidate : value;
-        y[i] = candidate != candidate ? candidate : greater;
-    }
+    for (int64_t i = 0; i < count; i++)
+        y[i] = TYPED(greater)(y[i], x[i * stride]);
 }
 
 static void TYPED(max_pool_row)(const deft_window *w, int64_t oy, const REAL *x, REAL *y) {
@@ -52,17 +58,28 @@ static void TYPED(max_pool_wide_row)(const deft_window *w, int64_t oy, const REA
         TYPED(first_maximum)(w, window_span(w, 0, oy), window_span(w, 1, ox), x, &y[ox]);
 }
 
+/* The same for windows of 2x2 side by side, whose rows are `top` and `bottom`. */
+static void TYPED(max_pool_halved_row)(const REAL *restrict top, const REAL *restrict bottom, REAL *restrict y,
+                                       int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++)
+        y[i] = TYPED(greater)(TYPED(greater)(top[2 * i], top[2 * i + 1]),
+                              TYPED(greater)(bottom[2 * i], bottom[2 * i + 1]));
+}
+
 static deft_status TYPED(max_pool)(const deft_op_call *call) {
     deft_window w;
     DEFT_TRY(deft_window_of_pool(call, call->in[0], &w));
-    bool wide = w.kernel[1] > w.in[1];
+    bool wide = w.kernel[1] > w.in[1], halved = halves(&w);
     int threads = deft_rule_threads(call, deft_tensor_count(call->in[0]));
 #pragma omp parallel for num_threads(threads)
     for (int64_t plane = 0; plane < w.batch * w.channels; plane++)
         for (int64_t oy = 0; oy < w.out[0]; oy++) {
             const REAL *x = (const REAL *)call->in[0]->data + plane * w.in[0] * w.in[1];
             REAL *y = (REAL *)call->out[0]->data + (plane * w.out[0] + oy) * w.out[1];
-            if (wide)
+            if (halved)
+                TYPED(max_pool_halved_row)(x + 2 * oy * w.in[1], x + (2 * oy + 1) * w.in[1], y, w.out[1]);
+            else if (wide)
                 TYPED(max_pool_wide_row)(&w, oy, x, y);
             else
                 TYPED(max_pool_row)(&w, oy, x, y);
@@ -70,29 +87,60 @@ static deft_status TYPED(max_pool)(const deft_op_call *call) {
     return DEFT_OK;
 }
 
-static void TYPED(max_pool_grad_plane)(const deft_window *w, const REAL *dy, const REAL *x, REAL *dx) {
-    for (int64_t i = 0; i < w->in[0] * w->in[1]; i++)
-        dx[i] = 0;
-    for (int64_t oy = 0; oy < w->out[0]; oy++) {
-        span rows = window_span(w, 0, oy);
-        for (int64_t ox = 0; ox < w->out[1]; ox++) {
-            REAL maximum;
-            int64_t best = TYPED(first_maximum)(w, rows, window_span(w, 1, ox), x, &maximum);
-            if (best >= 0) dx[best] += dy[oy * w->out[1] + ox];
-        }
+static void TYPED(max_pool_grad_row)(const deft_window *w, int64_t oy, const REAL *dy, const REAL *x, REAL *dx) {
+    span rows = window_span(w, 0, oy);
+    for (int64_t ox = 0; ox < w->out[1]; ox++) {
+        REAL maximum;
+        int64_t best = TYPED(first_maximum)(w, rows, window_span(w, 1, ox), x, &maximum);
+        if (best >= 0) dx[best] += dy[ox];
+    }
+}
+
+/* Of a window with this maximum; NaN where there is a NaN. */
+static inline bool TYPED(is_maximum)(REAL value, REAL maximum) {
+    return (value == maximum) | (value != value);
+}
+
+/* The same for windows of 2x2 side by side, of two rows of x, `width` apart. */
+static void TYPED(max_pool_halved_grad_row)(const REAL *restrict dy, const REAL *restrict x, REAL *restrict dx,
+                                            int64_t width, int64_t count) {
+    const REAL *bottom = x + width;
+    REAL *restrict dx_bottom = dx + width;
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        REAL a = x[2 * i], b = x[2 * i + 1], c = bottom[2 * i], d = bottom[2 * i + 1], slope = dy[i];
+        REAL maximum = TYPED(greater)(TYPED(greater)(a, b), TYPED(greater)(c, d));
+        /* each takes what the ones before it left */
+        REAL at_a = TYPED(is_maximum)(a, maximum) ? slope : 0, left = TYPED(is_maximum)(a, maximum) ? 0 : slope;
+        REAL at_b = TYPED(is_maximum)(b, maximum) ? left : 0, rest = TYPED(is_maximum)(b, maximum) ? 0 : left;
+        dx[2 * i] = at_a;
+        dx[2 * i + 1] = at_b;
+        dx_bottom[2 * i] = TYPED(is_maximum)(c, maximum) ? rest : 0;
+        dx_bottom[2 * i + 1] = TYPED(is_maximum)(c, maximum) ? 0 : rest;
     }
 }
 
 static deft_status TYPED(max_pool_grad)(const deft_op_call *call) {
     deft_window w;
     DEFT_TRY(deft_window_of_pool(call, call->in[1], &w));
-    int64_t in_plane = w.in[0] * w.in[1], out_plane = w.out[0] * w.out[1];
+    int64_t in_plane = w.in[0] * w.in[1];
+    bool halved = halves(&w);
     int threads = deft_rule_threads(call, deft_tensor_count(call->in[1]));
 #pragma omp parallel for num_threads(threads)
-    for (int64_t plane = 0; plane < w.batch * w.channels; plane++)
-        TYPED(max_pool_grad_plane)
-    (&w, (const REAL *)call->in[0]->data + plane * out_plane, (const REAL *)call->in[1]->data + plane * in_plane,
-     (REAL *)call->out[0]->data + plane * in_plane);
+    for (int64_t plane = 0; plane < w.batch * w.channels; plane++) {
+        const REAL *x = (const REAL *)call->in[1]->data + plane * in_plane;
+        REAL *dx = (REAL *)call->out[0]->data + plane * in_plane;
+        for (int64_t i = 0; i < in_plane; i++)
+            dx[i] = 0;
+        for (int64_t oy = 0; oy < w.out[0]; oy++) {
+            const REAL *dy = (const REAL *)call->in[0]->data + (plane * w.out[0] + oy) * w.out[1];
+            int64_t row = 2 * oy * w.in[1];
+            if (halved)
+                TYPED(max_pool_halved_grad_row)(dy, x + row, dx + row, w.in[1], w.out[1]);
+            else
+                TYPED(max_pool_grad_row)(&w, oy, dy, x, dx);
+        }
+    }
     return DEFT_OK;
 }
 

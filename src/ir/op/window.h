@@ -34,11 +34,16 @@ DEFT_MUST_CHECK deft_status deft_window_of_pool(const deft_op_call *call, const 
 /* Rank and dims of the output, [N, filters, (H,) W]. */
 void deft_window_out_shape(const deft_window *window, deft_tensor *out);
 
+/* a / b rounded up, for a >= 0; b is mostly 1, and a division is slow. */
+static inline int64_t deft_window_divide_up(int64_t a, int64_t b) {
+    return b == 1 ? a : (a + b - 1) / b;
+}
+
 /* The outputs [*begin, *end) of an axis for which `tap` reads an input and no padding; begin <= end. */
 static inline void deft_window_outputs(const deft_window *window, int axis, int64_t tap, int64_t *begin, int64_t *end) {
     int64_t stride = window->stride[axis], offset = tap * window->dilation[axis] - window->pad_begin[axis];
-    int64_t first = offset >= 0 ? 0 : (-offset + stride - 1) / stride;
-    int64_t past = window->in[axis] > offset ? (window->in[axis] - offset + stride - 1) / stride : 0;
+    int64_t first = offset >= 0 ? 0 : deft_window_divide_up(-offset, stride);
+    int64_t past = window->in[axis] > offset ? deft_window_divide_up(window->in[axis] - offset, stride) : 0;
     *end = past < window->out[axis] ? past : window->out[axis];
     *begin = first < *end ? first : *end;
 }
@@ -46,8 +51,8 @@ static inline void deft_window_outputs(const deft_window *window, int axis, int6
 /* The taps [*begin, *end) with which `output` of an axis reads an input and no padding; begin <= end. */
 static inline void deft_window_taps(const deft_window *window, int axis, int64_t output, int64_t *begin, int64_t *end) {
     int64_t dilation = window->dilation[axis], start = output * window->stride[axis] - window->pad_begin[axis];
-    int64_t first = start >= 0 ? 0 : (-start + dilation - 1) / dilation;
-    int64_t past = window->in[axis] > start ? (window->in[axis] - start + dilation - 1) / dilation : 0;
+    int64_t first = start >= 0 ? 0 : deft_window_divide_up(-start, dilation);
+    int64_t past = window->in[axis] > start ? deft_window_divide_up(window->in[axis] - start, dilation) : 0;
     *end = past < window->kernel[axis] ? past : window->kernel[axis];
     *begin = first < *end ? first : *end;
 }
