@@ -95,7 +95,7 @@ static int try_node(deft_context *ctx, deft_rng *rng, deft_op op, const op_case 
         for (int i = 0; i < run.call.out_count; i++)
             assert_true(deft_shape_valid(run.out[i]->dtype, run.out[i]->rank, run.out[i]->dims));
         if (small && allocate_small(ctx, rng, run.out_desc, run.call.out_count)) {
-            status = info->forward(&run.call);
+            status = deft_op_forward(&run.call);
             assert_true(status == DEFT_OK || status == DEFT_INVALID || status == DEFT_UNSUPPORTED);
             ran = status == DEFT_OK;
         }

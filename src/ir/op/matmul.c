@@ -43,7 +43,7 @@ deft_status deft_shape_matmul(const deft_op_call *call) {
     return deft_rule_set_out(call, 0, call->in[0]->dtype, rank, dims);
 }
 
-static deft_status multiply_stacks(const deft_op_call *call) {
+deft_status deft_forward_matmul(const deft_op_call *call) {
     matrix_stack stack;
     int64_t a_strides[DEFT_MAX_RANK], b_strides[DEFT_MAX_RANK];
     DEFT_TRY(resolve(call, &stack));
@@ -72,10 +72,6 @@ static deft_status multiply_stacks(const deft_op_call *call) {
         done += row.length;
     }
     return DEFT_OK;
-}
-
-deft_status deft_forward_matmul(const deft_op_call *call) {
-    return deft_rule_by_real(call, multiply_stacks, multiply_stacks);
 }
 
 /* Inserts a dimension of size 1 at `axis`. */

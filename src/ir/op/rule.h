@@ -27,8 +27,7 @@ deft_status deft_rule_axis(const deft_op_call *call, int64_t axis, int rank, int
 /* Product of dims[first] .. dims[last - 1]. */
 int64_t deft_rule_product(const int64_t *dims, int first, int last);
 
-/* Runs the f32 or the f64 body of a forward (each_real.h), by the type of in[0]; nothing where every output is empty,
- * since the dimensions beside a 0 may be so large that even a loop over nothing would not end. */
+/* Runs the f32 or the f64 body of a forward (each_real.h), by the type of in[0]. */
 deft_status deft_rule_by_real(const deft_op_call *call, deft_op_forward_fn f32, deft_op_forward_fn f64);
 
 /* How many threads `work` elementary operations are worth: 1 where starting them would take longer. */
