@@ -71,6 +71,17 @@ static deft_graph *picture_network(deft_context *ctx) {
     return graph;
 }
 
+/* Every sparse kernel wherever it can, so that layouts change too. */
+static deft_status choose_any_sparse(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
+    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
+        const char *why;
+        if (!deft_kernels[id].sparse || !deft_kernels[id].accepts(request, &why)) continue;
+        *choice = (deft_choice){.kernel = (deft_kernel_id)id, .why = "sparse"};
+        if (id != DEFT_KERNEL_SPARSE_C) return DEFT_OK;
+    }
+    return choice->why[0] ? DEFT_OK : choose_reference(user, ctx, request, choice);
+}
+
 static double largest_difference(const deft_tensor *a, const deft_tensor *b) {
     double largest = 0;
     assert_true(deft_shape_equal(a, b));
@@ -81,7 +92,7 @@ static double largest_difference(const deft_tensor *a, const deft_tensor *b) {
 
 static void test_agrees_with_the_reference(void **state) {
     (void)state;
-    static const deft_chooser choosers[] = {NULL, deft_choose_by_estimate, deft_choose_dense};
+    static const deft_chooser choosers[] = {NULL, deft_choose_by_estimate, deft_choose_dense, choose_any_sparse};
     static const int64_t batches[] = {1, 3, 64};
     deft_context *ctx = test_context();
     deft_graph *graph = picture_network(ctx);
@@ -91,7 +102,7 @@ static void test_agrees_with_the_reference(void **state) {
         assert_int_equal(make_runnable(graph, &options, &exact), DEFT_OK);
         fill_input(&exact, "x");
         assert_int_equal(deft_executor_run(exact.executor), DEFT_OK);
-        for (int c = 0; c < 3; c++) {
+        for (int c = 0; c < 4; c++) {
             options.choose = choosers[c];
             assert_int_equal(make_runnable(graph, &options, &planned), DEFT_OK);
             fill_input(&planned, "x");

@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "base/core/cpu.h"
 #include "exec/plan/plan.h"
 
 static deft_plan *plan_of(deft_graph *graph, const deft_plan_options *options) {
@@ -191,6 +192,52 @@ static void test_dense_chooser_takes_no_sparse_kernel(void **state) {
     free_all(plan, graph);
 }
 
+static deft_status choose_sparse(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
+    (void)ctx;
+    const char *why;
+    deft_kernel_id wanted = *(const deft_kernel_id *)user;
+    bool accepted = deft_kernels[wanted].accepts(request, &why);
+    *choice = (deft_choice){.kernel = accepted ? wanted : DEFT_KERNEL_REFERENCE, .why = "told to"};
+    return DEFT_OK;
+}
+
+/* Three sparse layers in a row keep what is between them in PANELS; what comes in, goes out, or is read by someone else
+ * stays in ROWS. */
+static void test_panels_between_sparse_layers(void **state) {
+    (void)state;
+    deft_kernel_id kernel = DEFT_KERNEL_SPARSE_X86;
+    if (!deft_cpu_has(DEFT_ISA_AVX2)) skip();
+    for (int branch = 0; branch < 2; branch++) {
+        deft_graph *graph = new_graph(test_context());
+        add_graph_input(graph, "x", DIMS(-1, 64));
+        add_weight(graph, "w1", DIMS(64, 48), 0.9);
+        add_weight(graph, "w2", DIMS(48, 32), 0.9);
+        add_weight(graph, "w3", DIMS(32, 10), 0.9);
+        NODE(graph, GEMM, "a", "x", "w1");
+        NODE(graph, RELU, "b", "a");
+        NODE(graph, GEMM, "c", "b", "w2");
+        NODE(graph, GEMM, "y", "c", "w3");
+        if (branch) {
+            NODE(graph, TANH, "t", "c");
+            assert_int_equal(deft_graph_add_output(graph, value_named(graph, "t")), DEFT_OK);
+        }
+        finish_graph(graph, "y");
+        deft_plan_options options = {.batch = 33, .choose = choose_sparse, .choose_user = &kernel};
+        deft_plan *plan = plan_of(graph, &options);
+        assert_int_equal(plan->step_count, 3 + branch);
+        assert_int_equal(plan->steps[0].in_layout, DEFT_LAYOUT_ROWS);
+        assert_int_equal(plan->steps[0].out_layout, DEFT_LAYOUT_PANELS);
+        assert_int_equal(plan->steps[1].in_layout, DEFT_LAYOUT_PANELS);
+        assert_int_equal(plan->steps[1].out_layout, branch ? DEFT_LAYOUT_ROWS : DEFT_LAYOUT_PANELS);
+        assert_int_equal(plan->steps[2].in_layout, branch ? DEFT_LAYOUT_ROWS : DEFT_LAYOUT_PANELS);
+        assert_int_equal(plan->steps[2].out_layout, DEFT_LAYOUT_ROWS);
+        const deft_placement *between = &plan->placements[plan->steps[0].out[0]];
+        assert_int_equal(between->layout, DEFT_LAYOUT_PANELS);
+        assert_int_equal(between->bytes, 3 * 48 * 16 * sizeof(float)); /* 33 rows take three panels */
+        free_all(plan, graph);
+    }
+}
+
 static deft_status fail_to_choose(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     (void)user;
     (void)request;
@@ -223,6 +270,7 @@ int main(void) {
         cmocka_unit_test(test_views_share_memory),
         cmocka_unit_test(test_training_changes_nothing),
         cmocka_unit_test(test_dense_chooser_takes_no_sparse_kernel),
+        cmocka_unit_test(test_panels_between_sparse_layers),
         cmocka_unit_test(test_errors_name_the_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,8 @@
 
 #include "base/tensor/tensor.h"
 
+#include <string.h>
+
 double deft_dense_estimate_ns(deft_isa isa, double macs, double bytes, double efficiency) {
     static const double bytes_per_ns = 50; /* of a cache */
     double macs_per_ns = isa == DEFT_ISA_AVX512 ? 55 : isa == DEFT_ISA_AVX2 ? 28 : 7;
@@ -14,4 +16,30 @@ void deft_dense_count_weights(const deft_tensor *weight, deft_kernel *kernel) {
     kernel->weights = deft_tensor_count(weight);
     for (int64_t i = 0; i < kernel->weights; i++)
         kernel->nonzeros += values[i] != 0.0f;
+}
+
+enum { FINITE_CHUNK = 1 << 14 };
+
+/* The exponent of infinities and NaN is all ones: |x| as an integer is at least that of infinity. */
+static bool chunk_is_finite(const float *x, int64_t count) {
+    uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffff;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest < 0x7f800000;
+}
+
+bool deft_dense_all_finite(const float *x, int64_t count, int threads) {
+    int64_t chunks = (count + FINITE_CHUNK - 1) / FINITE_CHUNK;
+    bool finite = true;
+#pragma omp parallel for reduction(&& : finite) num_threads(threads) if (chunks > 4)
+    for (int64_t i = 0; i < chunks; i++) {
+        int64_t rest = count - i * FINITE_CHUNK;
+        finite = finite && chunk_is_finite(x + i * FINITE_CHUNK, rest < FINITE_CHUNK ? rest : FINITE_CHUNK);
+    }
+    return finite;
 }

@@ -1,4 +1,4 @@
-/* What the dense kernels share: their estimates, and what they tell of their weights. */
+/* What the dense kernels share. */
 #ifndef DEFT_CODEGEN_KERNEL_DENSE_H
 #define DEFT_CODEGEN_KERNEL_DENSE_H
 
@@ -10,5 +10,8 @@ double deft_dense_estimate_ns(deft_isa isa, double macs, double bytes, double ef
 
 /* Sets the counts of weights and nonzeros; a weight that is not constant has none. */
 void deft_dense_count_weights(const deft_tensor *weight, deft_kernel *kernel);
+
+/* oneDNN lets a NaN become a number in a maximum, where Deft keeps it: kernels look for one first. */
+bool deft_dense_all_finite(const float *x, int64_t count, int threads);
 
 #endif

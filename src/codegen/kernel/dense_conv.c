@@ -116,15 +116,6 @@ static double estimate(const deft_request *request, conv_method method, double e
     return 2000 + deft_dense_estimate_ns(request->isa, macs, bytes, efficiency);
 }
 
-/* x * 0 is NaN for infinities and NaN, and 0 for the rest: the sum tells, and the loop is fast. */
-static bool all_finite(const float *x, int64_t count, int threads) {
-    float sum = 0;
-#pragma omp parallel for simd reduction(+ : sum) num_threads(threads) if (count >= 1 << 16)
-    for (int64_t i = 0; i < count; i++)
-        sum += x[i] * 0.0f;
-    return sum == 0;
-}
-
 static deft_status prepare(deft_context *ctx, const deft_request *request, conv_method method, deft_kernel *kernel) {
     deft_onednn_problem problem;
     roles r;
@@ -139,7 +130,8 @@ static deft_status prepare(deft_context *ctx, const deft_request *request, conv_
     state->out = r.out;
     state->threads = request->call.threads;
     state->guarded = r.kind == DEFT_ONEDNN_CONV && !deft_activation_is_none(request->activation);
-    state->weight_is_finite = !problem.weight || all_finite(problem.weight, deft_tensor_count(r.w), state->threads);
+    state->weight_is_finite =
+        !problem.weight || deft_dense_all_finite(problem.weight, deft_tensor_count(r.w), state->threads);
     DEFT_TRY_OR_FAIL(deft_onednn_new(ctx, &problem, &state->primitive));
     if (state->guarded) DEFT_TRY_OR_FAIL(deft_kernel_prepare(ctx, DEFT_KERNEL_REFERENCE, request, &state->reference));
     if (problem.weight) deft_dense_count_weights(r.w, kernel);
@@ -158,7 +150,7 @@ static deft_status run(deft_context *ctx, const deft_kernel *kernel, const deft_
                        deft_tensor *const *out, void *scratch) {
     const conv *state = kernel->state;
     if (state->guarded &&
-        !(state->weight_is_finite && all_finite(in[0]->data, deft_tensor_count(in[0]), state->threads)))
+        !(state->weight_is_finite && deft_dense_all_finite(in[0]->data, deft_tensor_count(in[0]), state->threads)))
         return state->reference.def->run(ctx, &state->reference, in, out, scratch);
     const void *operands[DEFT_ONEDNN_OPERANDS] = {NULL};
     for (int i = 0; i < state->in_count; i++)

@@ -87,7 +87,7 @@ DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_i
 void deft_kernel_done(deft_context *ctx, deft_kernel *kernel);
 
 /* Prepares the kernels `ids`, all of which accept `request`, and times them in alternation on random operands: each for
- * at least 3 runs, and until `seconds` are spent on all of them. ns[i]: the median of ids[i]; infinite where that
+ * at least 5 runs, and until `seconds` are spent on all of them. ns[i]: the least time of ids[i]; infinite where that
  * kernel could not be prepared on this machine (DEFT_DEVICE). */
 DEFT_MUST_CHECK deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request,
                                                 const deft_kernel_id *ids, int count, double seconds, double *ns);

@@ -72,12 +72,13 @@ static const int arguments[DEFT_ONEDNN_KINDS][DEFT_ONEDNN_OPERANDS] = {
     [DEFT_ONEDNN_CONV] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
     [DEFT_ONEDNN_CONV_INPUT_GRAD] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, 0, DNNL_ARG_DIFF_DST},
     [DEFT_ONEDNN_CONV_WEIGHT_GRAD] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, 0, DNNL_ARG_DIFF_DST},
+    [DEFT_ONEDNN_MAX_POOL] = {DNNL_ARG_SRC, 0, 0, DNNL_ARG_DST},
+    [DEFT_ONEDNN_AVERAGE_POOL] = {DNNL_ARG_SRC, 0, 0, DNNL_ARG_DST},
 };
 static const deft_onednn_operand results[DEFT_ONEDNN_KINDS] = {
-    [DEFT_ONEDNN_MATMUL] = DEFT_ONEDNN_Y,
-    [DEFT_ONEDNN_CONV] = DEFT_ONEDNN_Y,
-    [DEFT_ONEDNN_CONV_INPUT_GRAD] = DEFT_ONEDNN_X,
-    [DEFT_ONEDNN_CONV_WEIGHT_GRAD] = DEFT_ONEDNN_W,
+    [DEFT_ONEDNN_MATMUL] = DEFT_ONEDNN_Y,          [DEFT_ONEDNN_CONV] = DEFT_ONEDNN_Y,
+    [DEFT_ONEDNN_CONV_INPUT_GRAD] = DEFT_ONEDNN_X, [DEFT_ONEDNN_CONV_WEIGHT_GRAD] = DEFT_ONEDNN_W,
+    [DEFT_ONEDNN_MAX_POOL] = DEFT_ONEDNN_Y,        [DEFT_ONEDNN_AVERAGE_POOL] = DEFT_ONEDNN_Y,
 };
 
 /* Memory descriptors of the operands: outside, and as asked of oneDNN ("any": what it likes best). */
@@ -111,19 +112,32 @@ static dnnl_status_t describe_matmul(const deft_onednn_problem *p, descriptors *
     return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_Y, 2, y, all) : result;
 }
 
-static dnnl_status_t describe_conv(const deft_onednn_problem *p, descriptors *all) {
+static dnnl_status_t describe_pictures(const deft_onednn_problem *p, descriptors *all) {
     const deft_window *o = &p->window;
     dnnl_dims_t x = {o->batch, o->channels, o->in[0], o->in[1]};
     dnnl_dims_t y = {o->batch, o->filters, o->out[0], o->out[1]};
+    dnnl_status_t result = describe_rows(p, DEFT_ONEDNN_X, 4, x, all);
+    return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_Y, 4, y, all) : result;
+}
+
+static dnnl_status_t describe_filters(const deft_onednn_problem *p, descriptors *all) {
+    const deft_window *o = &p->window;
     dnnl_dims_t w = {o->filters, o->channels, o->kernel[0], o->kernel[1]};
     dnnl_dims_t grouped = {o->groups, o->filters / o->groups, o->channels / o->groups, o->kernel[0], o->kernel[1]};
     dnnl_dims_t b = {o->filters};
-    dnnl_status_t result = describe_rows(p, DEFT_ONEDNN_X, 4, x, all);
-    if (result == dnnl_success)
-        result = o->groups == 1 ? describe_rows(p, DEFT_ONEDNN_W, 4, w, all)
-                                : describe_rows(p, DEFT_ONEDNN_W, 5, grouped, all);
-    if (result == dnnl_success) result = describe_rows(p, DEFT_ONEDNN_B, 1, b, all);
-    return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_Y, 4, y, all) : result;
+    dnnl_status_t result =
+        o->groups == 1 ? describe_rows(p, DEFT_ONEDNN_W, 4, w, all) : describe_rows(p, DEFT_ONEDNN_W, 5, grouped, all);
+    return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_B, 1, b, all) : result;
+}
+
+static bool is_pool(deft_onednn_kind kind) {
+    return kind == DEFT_ONEDNN_MAX_POOL || kind == DEFT_ONEDNN_AVERAGE_POOL;
+}
+
+static dnnl_status_t describe_problem(const deft_onednn_problem *problem, descriptors *all) {
+    if (problem->kind == DEFT_ONEDNN_MATMUL) return describe_matmul(problem, all);
+    dnnl_status_t result = describe_pictures(problem, all);
+    return result == dnnl_success && !is_pool(problem->kind) ? describe_filters(problem, all) : result;
 }
 
 static dnnl_status_t make_attributes(const deft_onednn_problem *problem, dnnl_primitive_attr_t *attributes) {
@@ -148,10 +162,10 @@ static dnnl_status_t make_attributes(const deft_onednn_problem *problem, dnnl_pr
 static bool is_reference(const_dnnl_primitive_desc_t descriptor) {
     const char *name = "ref";
     dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name);
-    return strncmp(name, "ref", 3) == 0;
+    return strncmp(name, "ref", 3) == 0 || strncmp(name, "simple", 6) == 0;
 }
 
-/* The first implementation that is not a reference. */
+/* The first implementation that is not a reference. Those of pooling include "simple" ones. */
 static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_primitive_attr_t attributes,
                                   dnnl_engine_t engine, const_dnnl_primitive_desc_t forward,
                                   dnnl_primitive_desc_t *out) {
@@ -174,14 +188,15 @@ static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_pri
     return result == dnnl_iterator_ends ? dnnl_unimplemented : result;
 }
 
-/* Strides, dilations (0: none) and padding as oneDNN wants them. */
-typedef struct conv_geometry {
-    dnnl_dims_t strides, dilations, pad_begin, pad_end;
-} conv_geometry;
+/* The window as oneDNN wants it. */
+typedef struct geometry {
+    dnnl_dims_t kernel, strides, dilations /* 0: none */, pad_begin, pad_end;
+} geometry;
 
-static conv_geometry geometry_of(const deft_window *window) {
-    conv_geometry g = {.strides = {0}};
+static geometry geometry_of(const deft_window *window) {
+    geometry g = {.kernel = {0}};
     for (int i = 0; i < 2; i++) {
+        g.kernel[i] = window->kernel[i];
         g.strides[i] = window->stride[i];
         g.dilations[i] = window->dilation[i] - 1;
         g.pad_begin[i] = window->pad_begin[i];
@@ -190,9 +205,20 @@ static conv_geometry geometry_of(const deft_window *window) {
     return g;
 }
 
+static dnnl_status_t forward_pool(const deft_onednn_problem *p, const descriptors *all,
+                                  dnnl_pooling_v2_desc_t *operation) {
+    geometry g = geometry_of(&p->window);
+    dnnl_alg_kind_t algorithm = p->kind == DEFT_ONEDNN_MAX_POOL ? dnnl_pooling_max
+                                : p->include_padding            ? dnnl_pooling_avg_include_padding
+                                                                : dnnl_pooling_avg_exclude_padding;
+    return dnnl_pooling_v2_forward_desc_init(operation, dnnl_forward_inference, algorithm, &all->asked[DEFT_ONEDNN_X],
+                                             &all->asked[DEFT_ONEDNN_Y], g.strides, g.kernel, g.dilations, g.pad_begin,
+                                             g.pad_end);
+}
+
 static dnnl_status_t forward_conv(const deft_onednn_problem *p, const descriptors *all, dnnl_prop_kind_t prop,
                                   dnnl_convolution_desc_t *operation) {
-    conv_geometry g = geometry_of(&p->window);
+    geometry g = geometry_of(&p->window);
     const dnnl_memory_desc_t *d = all->asked;
     return dnnl_dilated_convolution_forward_desc_init(
         operation, prop, p->winograd ? dnnl_convolution_winograd : dnnl_convolution_direct, &d[DEFT_ONEDNN_X],
@@ -202,7 +228,7 @@ static dnnl_status_t forward_conv(const deft_onednn_problem *p, const descriptor
 
 static dnnl_status_t backward_conv(const deft_onednn_problem *p, const descriptors *all,
                                    dnnl_convolution_desc_t *operation) {
-    conv_geometry g = geometry_of(&p->window);
+    geometry g = geometry_of(&p->window);
     const dnnl_memory_desc_t *d = all->asked;
     if (p->kind == DEFT_ONEDNN_CONV_INPUT_GRAD)
         return dnnl_dilated_convolution_backward_data_desc_init(operation, dnnl_convolution_direct, &d[DEFT_ONEDNN_X],
@@ -233,6 +259,7 @@ static dnnl_status_t choose_implementation(const deft_onednn_problem *problem, c
     const dnnl_memory_desc_t *d = all->asked;
     dnnl_matmul_desc_t matmul;
     dnnl_convolution_desc_t conv;
+    dnnl_pooling_v2_desc_t pool;
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_status_t result = make_attributes(problem, &attributes);
     if (result == dnnl_success) switch (problem->kind) {
@@ -244,15 +271,16 @@ static dnnl_status_t choose_implementation(const deft_onednn_problem *problem, c
             result = forward_conv(problem, all, dnnl_forward_inference, &conv);
             if (result == dnnl_success) result = first_usable(&conv, attributes, engine, NULL, out);
             break;
+        case DEFT_ONEDNN_MAX_POOL:
+        case DEFT_ONEDNN_AVERAGE_POOL:
+            result = forward_pool(problem, all, &pool);
+            if (result == dnnl_success) result = first_usable(&pool, attributes, engine, NULL, out);
+            break;
         default:
             result = choose_gradient(problem, all, attributes, engine, out);
         }
     if (attributes) dnnl_primitive_attr_destroy(attributes);
     return result;
-}
-
-static dnnl_status_t describe_problem(const deft_onednn_problem *problem, descriptors *all) {
-    return problem->kind == DEFT_ONEDNN_MATMUL ? describe_matmul(problem, all) : describe_conv(problem, all);
 }
 
 bool deft_onednn_supports(const deft_onednn_problem *problem) {

@@ -22,6 +22,8 @@ typedef enum deft_onednn_kind {
     DEFT_ONEDNN_CONV,             /* Y = conv(X, W) + B */
     DEFT_ONEDNN_CONV_INPUT_GRAD,  /* X from Y, W */
     DEFT_ONEDNN_CONV_WEIGHT_GRAD, /* W from X, Y */
+    DEFT_ONEDNN_MAX_POOL,         /* Y = pool(X) */
+    DEFT_ONEDNN_AVERAGE_POOL,
     DEFT_ONEDNN_KINDS
 } deft_onednn_kind;
 
@@ -38,18 +40,20 @@ typedef struct deft_onednn_problem {
     int threads;
     int64_t rows, columns, inner;                    /* of a matrix product */
     int64_t weight_row_stride, weight_column_stride; /* of W[inner, columns], in elements */
-    deft_window window;                              /* of a convolution */
+    deft_window window;                              /* of a convolution or pooling */
     bool has_bias;
     deft_activation activation; /* of a convolution; a NaN becomes `low` */
     const float *weight;        /* a constant, reordered once; NULL: given to every run */
     bool plain;                 /* X and Y stay row-major inside, so that they are never reordered */
     bool winograd;
+    bool include_padding; /* in the mean */
 } deft_onednn_problem;
 
 /* A primitive with row-major operands outside, in whatever layout it wants inside. */
 typedef struct deft_onednn deft_onednn;
 
-/* Whether there is an implementation other than oneDNN's "ref:" ones, which are hundreds of times slower. */
+/* Whether there is an implementation other than oneDNN's "ref:" and "simple" ones, which are tens to hundreds of
+ * times slower. */
 bool deft_onednn_supports(const deft_onednn_problem *problem);
 DEFT_MUST_CHECK deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *problem,
                                             deft_onednn **primitive);
