@@ -189,13 +189,13 @@ static void test_every_allocation_may_fail(void **state) {
 
 /* ---- optimize ---- */
 
-typedef struct seen {
+typedef struct points_seen {
     int points, chosen;
     bool chosen_last;
-} seen;
+} points_seen;
 
 static void count_point(void *user, const deft_point *point) {
-    seen *seen = user;
+    points_seen *seen = user;
     seen->points++;
     seen->chosen += point->chosen;
     seen->chosen_last = point->chosen;
@@ -205,7 +205,7 @@ static void test_optimize_gives_a_sparse_model_that_runs(void **state) {
     (void)state;
     deft_context *ctx = test_context();
     deft_model *model = load(ctx, "lenet-300-100"), *fast;
-    seen seen = {0};
+    points_seen seen = {0};
     deft_point chosen;
     deft_optimize_options options = {.max_drop = 100, .epochs = 1, .point = count_point, .user = &seen};
     assert_int_equal(deft_optimize(model, "digits:300", &options, &fast, &chosen), DEFT_OK);
