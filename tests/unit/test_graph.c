@@ -437,6 +437,38 @@ static void test_dump(void **state) {
     test_context_free(ctx);
 }
 
+/* y = (x W) W: its parameters count once, its multiplications twice; also where there is no memory to remember by. */
+static void test_shared_weight_counts_once(void **state) {
+    (void)state;
+    failing_allocator memory = {.fail_at = -1};
+    deft_context_options options = {.cache_directory = "", .allocator = {failing_allocate, failing_release, &memory}};
+    deft_context *ctx = NULL;
+    assert_int_equal(deft_context_new(&options, &ctx), DEFT_OK);
+    deft_graph *graph = new_graph(ctx);
+    deft_tensor eye = {.dtype = DEFT_F32, .rank = 2, .dims = {4, 4}, .data = calloc(16, sizeof(float))};
+    int values[] = {add_input(graph, "x"), add_value(graph, "y"), add_value(graph, "z")}, weight, node;
+    assert_int_equal(deft_graph_add_constant(graph, "w", &eye, &weight), DEFT_OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(deft_graph_add_node(graph, DEFT_OP_MATMUL, "", NULL, 0, (int[]){values[i], weight}, 2,
+                                             &values[i + 1], 1, &node),
+                         DEFT_OK);
+    add_output(graph, values[2]);
+    assert_int_equal(deft_graph_infer(graph, 1, NULL, 0), DEFT_OK);
+    for (int i = 0; i < 2; i++) {
+        deft_graph_stats stats = deft_graph_count(graph);
+        assert_int_equal(stats.parameters, 16);
+        assert_int_equal(stats.prunable, 16);
+        assert_int_equal(stats.prunable_zeros, 16);
+        assert_int_equal(stats.macs, 32);
+        assert_int_equal(stats.macs_nonzero, 0);
+        memory.fail_at = memory.made;
+    }
+    free(eye.data);
+    deft_graph_free(graph);
+    test_context_free(ctx);
+    assert_int_equal(memory.live, 0);
+}
+
 static void test_counts(void **state) {
     (void)state;
     deft_context *ctx = test_context();
@@ -473,7 +505,7 @@ int main(void) {
         cmocka_unit_test(test_binding),       cmocka_unit_test(test_shape_arithmetic),
         cmocka_unit_test(test_clone),         cmocka_unit_test(test_keep),
         cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_dump),
-        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_counts),        cmocka_unit_test(test_shared_weight_counts_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,8 +48,14 @@ static bool is_float(deft_dtype dtype) {
     return dtype == DEFT_F32 || dtype == DEFT_F64 || dtype == DEFT_F16 || dtype == DEFT_BF16;
 }
 
-/* A weight that several nodes share counts once. */
-static bool is_first_use(const deft_graph *graph, int node, int weight) {
+/* A weight that several nodes share counts once. `seen` remembers, by value, which were asked for; where there was no
+ * memory for it, the nodes before are searched. */
+static bool is_first_use(const deft_graph *graph, int node, int weight, bool *seen) {
+    if (seen) {
+        bool before = seen[weight];
+        seen[weight] = true;
+        return !before;
+    }
     for (int i = 0; i < node; i++)
         if (deft_node_weight(graph, &graph->nodes[i]) == weight) return false;
     return true;
@@ -57,6 +63,8 @@ static bool is_first_use(const deft_graph *graph, int node, int weight) {
 
 deft_graph_stats deft_graph_count(const deft_graph *graph) {
     deft_graph_stats stats = {0};
+    bool *seen;
+    if (deft_allocate_zeroed(graph->ctx, (size_t)graph->value_count, sizeof *seen, &seen) != DEFT_OK) seen = NULL;
     for (int i = 0; i < graph->value_count; i++) {
         const deft_value *value = &graph->values[i];
         if (value->desc.data && is_float(value->desc.dtype)) stats.parameters += deft_tensor_count(&value->desc);
@@ -70,7 +78,7 @@ deft_graph_stats deft_graph_count(const deft_graph *graph) {
             int64_t count = deft_tensor_count(desc), zeros = count_zeros(desc);
             /* Each weight is used equally often. */
             nonzero = count ? multiply(macs / count, count - zeros) : 0;
-            if (is_first_use(graph, i, weight)) {
+            if (is_first_use(graph, i, weight, seen)) {
                 stats.prunable += count;
                 stats.prunable_zeros += zeros;
             }
@@ -78,5 +86,6 @@ deft_graph_stats deft_graph_count(const deft_graph *graph) {
         if (__builtin_add_overflow(stats.macs, macs, &stats.macs)) stats.macs = INT64_MAX;
         if (__builtin_add_overflow(stats.macs_nonzero, nonzero, &stats.macs_nonzero)) stats.macs_nonzero = INT64_MAX;
     }
+    deft_release(graph->ctx, seen);
     return stats;
 }
