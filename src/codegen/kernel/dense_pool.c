@@ -54,10 +54,12 @@ bool deft_dense_pool_accepts(const deft_request *request, const char **why) {
     return deft_onednn_supports(&problem);
 }
 
-/* Bound by what it reads: about two passes, the guard's and its own. */
 double deft_dense_pool_estimate_ns(const deft_request *request) {
-    double elements = (double)deft_tensor_count(request->call.in[0]);
-    return 500 + 0.5 * elements;
+    deft_onednn_problem problem;
+    const char *why;
+    if (!problem_of(request, &problem, &why)) return __builtin_inf();
+    double taps = (double)(problem.window.kernel[0] * problem.window.kernel[1]);
+    return 500 + (double)deft_tensor_count(request->call.in[0]) * (0.4 + 0.1 * taps);
 }
 
 deft_status deft_dense_pool_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {

@@ -35,6 +35,23 @@ deft_kernel_id deft_kernel_cheapest(const deft_request *request) {
     return best;
 }
 
+int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_kernel_id *ids) {
+    static const double far = 4;
+    double estimates[DEFT_KERNEL_COUNT], least = INFINITY;
+    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
+        const char *why;
+        bool wanted = !(dense_only && deft_kernels[id].sparse) && deft_kernels[id].accepts(request, &why);
+        estimates[id] = wanted ? deft_kernels[id].estimate_ns(request) : INFINITY;
+        if (estimates[id] < least) least = estimates[id];
+    }
+    int count = 0;
+    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
+        bool portable = id == DEFT_KERNEL_REFERENCE || id == DEFT_KERNEL_SPARSE_C;
+        if (isfinite(estimates[id]) && !(portable && estimates[id] > far * least)) ids[count++] = (deft_kernel_id)id;
+    }
+    return count;
+}
+
 deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
                                 deft_kernel *kernel) {
     const deft_kernel_def *def = &deft_kernels[id];

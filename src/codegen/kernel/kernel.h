@@ -80,6 +80,9 @@ extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
 
 /* The kernel that accepts `request` with the least estimate. DEFT_KERNEL_REFERENCE accepts everything in ROWS. */
 deft_kernel_id deft_kernel_cheapest(const deft_request *request);
+/* The kernels that accept `request` and are worth timing, into ids[DEFT_KERNEL_COUNT]; returns how many. Those in
+ * portable C are only where their estimate is at most 4 times the least. */
+int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_kernel_id *ids);
 /* Fails with DEFT_UNSUPPORTED where the kernel does not accept the request. On failure *kernel is zeroed. */
 DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
                                                 deft_kernel *kernel);

@@ -1,5 +1,6 @@
 /* The operator's own reference forward as a kernel: accepts everything in ROWS, and is the slowest. */
 #include "codegen/kernel/activation.h"
+#include "ir/op/window.h"
 
 typedef struct reference {
     deft_op_call call;
@@ -9,6 +10,14 @@ typedef struct reference {
 bool deft_reference_accepts(const deft_request *request, const char **why) {
     *why = "it works on row-major tensors only";
     return request->in_layout == DEFT_LAYOUT_ROWS && request->out_layout == DEFT_LAYOUT_ROWS;
+}
+
+/* 2x2 windows are done by vectors. */
+static double window_taps(const deft_op_call *call) {
+    deft_window window;
+    if (deft_window_of_pool(call, call->in[0], &window) != DEFT_OK) return 1;
+    int64_t taps = window.kernel[0] * window.kernel[1];
+    return taps == 4 && call->op == DEFT_OP_MAX_POOL ? 1 : (double)taps;
 }
 
 /* Multiply-accumulates (or as many elementary operations) for one element of the output. */
@@ -24,6 +33,10 @@ static double work_per_element(const deft_op_call *call) {
         return in[1]->dims[0] ? (double)deft_tensor_count(in[1]) / (double)in[1]->dims[0] : 0;
     case DEFT_OP_CONV_WEIGHT_GRAD:
         return in[0]->dims[1] ? (double)deft_tensor_count(in[0]) / (double)in[0]->dims[1] : 0;
+    case DEFT_OP_MAX_POOL:
+        return 0.7 * window_taps(call);
+    case DEFT_OP_AVERAGE_POOL:
+        return 1.5 * window_taps(call);
     default:
         return 1;
     }

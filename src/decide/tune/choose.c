@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 static const double seconds_per_request = 0.05;
 
@@ -37,25 +36,6 @@ void deft_tuner_free(deft_tuner *tuner) {
 
 /* ---- measuring ----------------------------------------------------------------------------------------------- */
 
-/* Kernels worth timing: the portable ones only where nothing is better, so that they do not eat the time. */
-static int find_candidates(const deft_request *request, deft_kernel_id *ids) {
-    int count = 0, portable = 0;
-    deft_kernel_id portables[DEFT_KERNEL_COUNT];
-    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
-        const char *why;
-        if (!deft_kernels[id].accepts(request, &why)) continue;
-        bool is_portable = id == DEFT_KERNEL_REFERENCE || strcmp(deft_kernels[id].name, "sparse-c") == 0;
-        bool better_exists = id == DEFT_KERNEL_REFERENCE || request->isa != DEFT_ISA_C;
-        if (is_portable && better_exists)
-            portables[portable++] = (deft_kernel_id)id;
-        else
-            ids[count++] = (deft_kernel_id)id;
-    }
-    if (count > 0) return count;
-    memcpy(ids, portables, sizeof *ids * (size_t)portable);
-    return portable;
-}
-
 /* The fastest other than `best`, of the other kind (sparse or dense) where there is one. */
 static int find_other(const deft_kernel_id *ids, const double *ns, int count, int best) {
     int other = -1;
@@ -71,7 +51,7 @@ static int find_other(const deft_kernel_id *ids, const double *ns, int count, in
 static deft_status measure(deft_tuner *tuner, const deft_request *request, deft_cache_entry *entry) {
     deft_kernel_id ids[DEFT_KERNEL_COUNT];
     double ns[DEFT_KERNEL_COUNT];
-    int best = 0, count = find_candidates(request, ids);
+    int best = 0, count = deft_kernel_candidates(request, false, ids);
     DEFT_TRY(deft_kernel_measure(tuner->ctx, request, ids, count, seconds_per_request, ns));
     for (int i = 1; i < count; i++)
         if (ns[i] < ns[best]) best = i;
@@ -102,7 +82,7 @@ static bool is_usable(const deft_cache_entry *entry, const deft_request *request
 
 static bool has_alternatives(const deft_request *request) {
     deft_kernel_id ids[DEFT_KERNEL_COUNT];
-    return find_candidates(request, ids) > 1;
+    return deft_kernel_candidates(request, false, ids) > 1;
 }
 
 deft_status deft_tuner_choose(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {

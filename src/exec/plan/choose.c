@@ -3,17 +3,6 @@
 
 #include <stdio.h>
 
-/* The kernels that accept the request, without the reference. */
-static int find_candidates(const deft_request *request, bool dense_only, deft_kernel_id *ids) {
-    int count = 0;
-    for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
-        const char *why;
-        if (id == DEFT_KERNEL_REFERENCE || (dense_only && deft_kernels[id].sparse)) continue;
-        if (deft_kernels[id].accepts(request, &why)) ids[count++] = (deft_kernel_id)id;
-    }
-    return count;
-}
-
 static void choose_only(deft_kernel_id id, deft_choice *choice) {
     choice->kernel = id;
     snprintf(choice->why, sizeof choice->why, "the only kernel for it");
@@ -41,7 +30,7 @@ deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_re
     (void)ctx;
     deft_kernel_id ids[DEFT_KERNEL_COUNT];
     double ns[DEFT_KERNEL_COUNT];
-    int count = find_candidates(request, false, ids);
+    int count = deft_kernel_candidates(request, false, ids);
     if (count < 2) {
         choose_only(count ? ids[0] : DEFT_KERNEL_REFERENCE, choice);
         return DEFT_OK;
@@ -57,7 +46,7 @@ deft_status deft_choose_dense(void *user, deft_context *ctx, const deft_request 
     static const double seconds = 0.01;
     deft_kernel_id ids[DEFT_KERNEL_COUNT];
     double ns[DEFT_KERNEL_COUNT];
-    int count = find_candidates(request, true, ids);
+    int count = deft_kernel_candidates(request, true, ids);
     if (count < 2) {
         choose_only(count ? ids[0] : DEFT_KERNEL_REFERENCE, choice);
         return DEFT_OK;
