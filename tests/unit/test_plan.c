@@ -152,8 +152,8 @@ static void test_views_share_memory(void **state) {
 static void test_training_changes_nothing(void **state) {
     (void)state;
     deft_graph *graph = new_graph(test_context());
-    add_graph_input(graph, "x", DIMS(4, 8));
-    add_weight(graph, "w", DIMS(8, 6), 0);
+    add_graph_input(graph, "x", DIMS(4, 64));
+    add_weight(graph, "w", DIMS(64, 48), 0);
     NODE(graph, GEMM, "a", "x", "w");
     NODE(graph, RELU, "y", "a");
     finish_graph(graph, "y");

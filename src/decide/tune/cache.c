@@ -144,12 +144,12 @@ static bool parse_entry(const char *key, json_t *value, deft_cache_entry *entry)
     char *end;
     if (strlen(key) != 16 || strspn(key, "0123456789abcdef") != 16) return false;
     entry->key = strtoull(key, &end, 16);
-    if (json_unpack(value, "{s:s, s:F, s?s, s?F}", "kernel", &best, "us", &entry->best_us, "other", &other, "other_us",
-                    &entry->other_us) != 0)
+    if (json_unpack(value, "{s:s, s:F, s?s, s?F}", "kernel", &best, "us", &entry->verdict.best_us, "other", &other,
+                    "other_us", &entry->verdict.other_us) != 0)
         return false;
-    entry->best = find_kernel(best);
-    entry->other = find_kernel(other);
-    return entry->best != DEFT_KERNEL_COUNT && entry->best_us >= 0 && entry->other_us >= 0;
+    entry->verdict.best = find_kernel(best);
+    entry->verdict.other = find_kernel(other);
+    return entry->verdict.best != DEFT_KERNEL_COUNT && entry->verdict.best_us >= 0 && entry->verdict.other_us >= 0;
 }
 
 /* What is known already stays: it is newer. */
@@ -197,10 +197,10 @@ void deft_cache_done(deft_cache *cache) {
 }
 
 static json_t *entry_json(const deft_cache_entry *entry) {
-    if (entry->other == DEFT_KERNEL_COUNT)
-        return json_pack("{s:s, s:f}", "kernel", kernel_names[entry->best], "us", entry->best_us);
-    return json_pack("{s:s, s:f, s:s, s:f}", "kernel", kernel_names[entry->best], "us", entry->best_us, "other",
-                     kernel_names[entry->other], "other_us", entry->other_us);
+    if (entry->verdict.other == DEFT_KERNEL_COUNT)
+        return json_pack("{s:s, s:f}", "kernel", kernel_names[entry->verdict.best], "us", entry->verdict.best_us);
+    return json_pack("{s:s, s:f, s:s, s:f}", "kernel", kernel_names[entry->verdict.best], "us", entry->verdict.best_us,
+                     "other", kernel_names[entry->verdict.other], "other_us", entry->verdict.other_us);
 }
 
 static char *cache_text(const deft_cache *cache) {

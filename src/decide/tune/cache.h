@@ -2,13 +2,12 @@
 #ifndef DEFT_DECIDE_TUNE_CACHE_H
 #define DEFT_DECIDE_TUNE_CACHE_H
 
-#include "codegen/kernel/kernel.h"
+#include "exec/plan/plan.h"
 
-/* One measurement: the winner, and what it is told against. */
+/* One measurement. */
 typedef struct deft_cache_entry {
     uint64_t key;
-    deft_kernel_id best, other; /* other: DEFT_KERNEL_COUNT where there was no other */
-    double best_us, other_us;
+    deft_verdict verdict;
     bool fresh; /* measured by this tuner, not read from the file */
 } deft_cache_entry;
 

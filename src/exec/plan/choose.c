@@ -1,28 +1,44 @@
-/* The choosers that need no tuner. */
+/* The choosers that need no tuner, and how a choice is told. */
 #include "exec/plan/plan.h"
 
+#include <math.h>
 #include <stdio.h>
 
-static void choose_only(deft_kernel_id id, deft_choice *choice) {
-    choice->kernel = id;
-    snprintf(choice->why, sizeof choice->why, "the only kernel for it");
+/* The fastest other than `best`; of the other kind only, where that is asked. */
+static int find_other(const deft_kernel_id *ids, const double *ns, int count, int best, bool other_kind) {
+    int other = -1;
+    for (int i = 0; i < count; i++) {
+        bool same_kind = deft_kernels[ids[i]].sparse == deft_kernels[ids[best]].sparse;
+        if (i == best || !isfinite(ns[i]) || (other_kind && same_kind)) continue;
+        if (other < 0 || ns[i] < ns[other]) other = i;
+    }
+    return other;
 }
 
-/* The winner's time and that of the best of the others, of which `other` says what they are. */
-static void explain(deft_choice *choice, const char *how, double best_ns, deft_kernel_id other, double other_ns) {
-    snprintf(choice->why, sizeof choice->why, "%s %.1f us; %s %.1f us", how, best_ns / 1000, deft_kernels[other].name,
-             other_ns / 1000);
-}
-
-/* Takes the least of `ns`, and names the runner-up. */
-static void choose_least(const deft_kernel_id *ids, const double *ns, int count, const char *how, deft_choice *choice) {
-    int best = 0, second = -1;
-    for (int i = 1; i < count; i++)
-        if (ns[i] < ns[best]) best = i;
+deft_verdict deft_verdict_of(const deft_kernel_id *ids, const double *ns, int count) {
+    deft_verdict verdict = {.best = DEFT_KERNEL_REFERENCE, .other = DEFT_KERNEL_COUNT};
+    int best = -1;
     for (int i = 0; i < count; i++)
-        if (i != best && (second < 0 || ns[i] < ns[second])) second = i;
-    choice->kernel = ids[best];
-    explain(choice, how, ns[best], ids[second], ns[second]);
+        if (isfinite(ns[i]) && (best < 0 || ns[i] < ns[best])) best = i;
+    if (best < 0) return verdict;
+    verdict.best = ids[best];
+    verdict.best_us = ns[best] / 1000;
+    int other = find_other(ids, ns, count, best, true);
+    if (other < 0) other = find_other(ids, ns, count, best, false);
+    if (other < 0) return verdict;
+    verdict.other = ids[other];
+    verdict.other_us = ns[other] / 1000;
+    return verdict;
+}
+
+void deft_verdict_tell(const deft_verdict *verdict, const char *how, deft_choice *choice) {
+    choice->kernel = verdict->best;
+    choice->us = verdict->best_us;
+    if (verdict->other == DEFT_KERNEL_COUNT)
+        snprintf(choice->why, sizeof choice->why, "the only kernel for it");
+    else
+        snprintf(choice->why, sizeof choice->why, "%s%.1f us; %s %.1f us", how, verdict->best_us,
+                 deft_kernels[verdict->other].name, verdict->other_us);
 }
 
 deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
@@ -31,13 +47,10 @@ deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_re
     deft_kernel_id ids[DEFT_KERNEL_COUNT];
     double ns[DEFT_KERNEL_COUNT];
     int count = deft_kernel_candidates(request, false, ids);
-    if (count < 2) {
-        choose_only(count ? ids[0] : DEFT_KERNEL_REFERENCE, choice);
-        return DEFT_OK;
-    }
     for (int i = 0; i < count; i++)
         ns[i] = deft_kernels[ids[i]].estimate_ns(request);
-    choose_least(ids, ns, count, "estimated", choice);
+    deft_verdict verdict = deft_verdict_of(ids, ns, count);
+    deft_verdict_tell(&verdict, "estimated ", choice);
     return DEFT_OK;
 }
 
@@ -45,13 +58,10 @@ deft_status deft_choose_dense(void *user, deft_context *ctx, const deft_request 
     (void)user;
     static const double seconds = 0.01;
     deft_kernel_id ids[DEFT_KERNEL_COUNT];
-    double ns[DEFT_KERNEL_COUNT];
+    double ns[DEFT_KERNEL_COUNT] = {0};
     int count = deft_kernel_candidates(request, true, ids);
-    if (count < 2) {
-        choose_only(count ? ids[0] : DEFT_KERNEL_REFERENCE, choice);
-        return DEFT_OK;
-    }
-    DEFT_TRY(deft_kernel_measure(ctx, request, ids, count, seconds, ns));
-    choose_least(ids, ns, count, "measured", choice);
+    if (count > 1) DEFT_TRY(deft_kernel_measure(ctx, request, ids, count, seconds, ns));
+    deft_verdict verdict = deft_verdict_of(ids, ns, count);
+    deft_verdict_tell(&verdict, "", choice);
     return DEFT_OK;
 }

@@ -1,13 +1,23 @@
+/* Where the step that makes a matrix and all those that read it run faster with it in PANELS, it is kept in PANELS. The
+ * chooser is asked what each would take. */
 #include "exec/plan/planner.h"
 
-static bool accepts(const deft_step *step, const deft_request *request) {
-    const char *why;
-    return deft_kernels[step->choice.kernel].accepts(request, &why);
-}
+#include <stdio.h>
+#include <string.h>
 
-static double estimate_ns(const deft_step *step, const deft_request *request) {
-    return deft_kernels[step->choice.kernel].estimate_ns(request);
-}
+/* A step as it would be with one of its values in PANELS. */
+typedef struct change {
+    deft_request request;
+    deft_choice choice;
+} change;
+
+/* The steps around a value: the one that makes it, then those that read it. */
+typedef struct neighbourhood {
+    int value;
+    int *steps;
+    change *changes;
+    int count;
+} neighbourhood;
 
 /* A matrix that nothing but steps of the plan reads, in its own shape. */
 static bool may_change_layout(const deft_planner *p, int value) {
@@ -18,55 +28,92 @@ static bool may_change_layout(const deft_planner *p, int value) {
     return true;
 }
 
-/* How the step's request would be with its first input (or output) in PANELS. */
-static deft_request with_panels(const deft_planner *p, int step, bool output) {
-    deft_request request = p->requests[step];
-    *(output ? &request.out_layout : &request.in_layout) = DEFT_LAYOUT_PANELS;
+/* Lists the steps; false where one reads the value as anything but its first input, or none reads it, or none is sparse
+ * so far. */
+static bool find_neighbours(const deft_planner *p, int producer, neighbourhood *around) {
+    const deft_step *steps = p->plan->steps;
+    bool sparse = deft_kernels[steps[producer].choice.kernel].sparse;
+    around->steps[0] = producer;
+    around->count = 1;
+    for (int i = producer + 1; i < p->plan->step_count; i++) {
+        for (int j = 1; j < steps[i].in_count; j++)
+            if (steps[i].in[j] == around->value) return false;
+        if (steps[i].in_count == 0 || steps[i].in[0] != around->value) continue;
+        sparse |= deft_kernels[steps[i].choice.kernel].sparse;
+        around->steps[around->count++] = i;
+    }
+    return sparse && around->count > 1;
+}
+
+static deft_request with_panels(const deft_planner *p, const neighbourhood *around, int index) {
+    deft_request request = p->requests[around->steps[index]];
+    *(index == 0 ? &request.out_layout : &request.in_layout) = DEFT_LAYOUT_PANELS;
     return request;
 }
 
-/* Whether the step would run with the value, which it reads, in PANELS; adds what that costs (less than 0: saves). */
-static bool reads_panels(const deft_planner *p, int index, int value, double *cost_ns) {
-    const deft_step *step = &p->plan->steps[index];
-    for (int i = 1; i < step->in_count; i++)
-        if (step->in[i] == value) return false;
-    deft_request request = with_panels(p, index, false);
-    if (!deft_kernels[step->choice.kernel].sparse || !accepts(step, &request)) return false;
-    *cost_ns += estimate_ns(step, &request) - estimate_ns(step, &p->requests[index]);
+/* Before anything is timed: whether each step has a kernel for it at all. */
+static bool is_possible(const deft_planner *p, neighbourhood *around) {
+    deft_kernel_id ids[DEFT_KERNEL_COUNT];
+    for (int i = 0; i < around->count; i++) {
+        around->changes[i].request = with_panels(p, around, i);
+        if (deft_kernel_candidates(&around->changes[i].request, false, ids) == 0) return false;
+    }
     return true;
 }
 
-static bool reads(const deft_step *step, int value) {
-    for (int i = 0; i < step->in_count; i++)
-        if (step->in[i] == value) return true;
-    return false;
-}
-
-/* Whether what a step makes is better kept in PANELS by it and all that read it. */
-static bool prefers_panels(const deft_planner *p, int producer) {
-    const deft_step *step = &p->plan->steps[producer];
-    int value = step->out[0], readers = 0;
-    deft_request request = with_panels(p, producer, true);
-    if (!accepts(step, &request)) return false;
-    double cost_ns = estimate_ns(step, &request) - estimate_ns(step, &p->requests[producer]);
-    for (int i = producer + 1; i < p->plan->step_count; i++) {
-        if (!reads(&p->plan->steps[i], value)) continue;
-        if (!reads_panels(p, i, value, &cost_ns)) return false;
-        readers++;
+static deft_status compare(deft_planner *p, neighbourhood *around, bool *better) {
+    double rows_us = 0, panels_us = 0;
+    for (int i = 0; i < around->count; i++) {
+        change *c = &around->changes[i];
+        const char *why;
+        DEFT_TRY(p->options->choose(p->options->choose_user, p->ctx, &c->request, &c->choice));
+        if (!deft_kernels[c->choice.kernel].accepts(&c->request, &why)) {
+            *better = false;
+            return DEFT_OK;
+        }
+        rows_us += p->plan->steps[around->steps[i]].choice.us;
+        panels_us += c->choice.us;
     }
-    return readers > 0 && cost_ns <= 0;
+    *better = panels_us <= rows_us;
+    return DEFT_OK;
 }
 
-void deft_planner_lay_out(deft_planner *p) {
+/* Keeps what was said of the step in ROWS: that is where it was compared with dense kernels. */
+static void explain(const deft_choice *before, deft_choice *after) {
+    static const char between[] = "; in rows ";
+    const char *rows = strstr(before->why, between), *other = "", *space = "";
+    rows = rows ? rows + sizeof between - 1 : before->why;
+    if (before->kernel != after->kernel) other = deft_kernels[before->kernel].name, space = " ";
+    if (after->us > 0)
+        snprintf(after->why, sizeof after->why, "in panels %.1f us%s%s%s%.50s", after->us, between, other, space, rows);
+}
+
+static void apply(deft_planner *p, const neighbourhood *around) {
+    for (int i = 0; i < around->count; i++) {
+        deft_step *step = &p->plan->steps[around->steps[i]];
+        change *c = &around->changes[i];
+        explain(&step->choice, &c->choice);
+        step->choice = c->choice;
+        p->requests[around->steps[i]] = c->request;
+        step->in_layout = c->request.in_layout;
+        step->out_layout = c->request.out_layout;
+    }
+    p->plan->placements[around->value].layout = DEFT_LAYOUT_PANELS;
+}
+
+deft_status deft_planner_lay_out(deft_planner *p) {
+    neighbourhood around;
+    size_t steps = (size_t)p->plan->step_count;
+    DEFT_TRY(deft_arena_array(&p->scratch, steps, sizeof *around.steps, &around.steps));
+    DEFT_TRY(deft_arena_array(&p->scratch, steps, sizeof *around.changes, &around.changes));
     for (int i = 0; i < p->plan->step_count; i++) {
-        deft_step *step = &p->plan->steps[i];
-        if (!deft_kernels[step->choice.kernel].sparse || step->out_count != 1) continue;
-        int value = step->out[0];
-        if (!may_change_layout(p, value) || !prefers_panels(p, i)) continue;
-        p->requests[i].out_layout = step->out_layout = DEFT_LAYOUT_PANELS;
-        for (int j = i + 1; j < p->plan->step_count; j++)
-            if (reads(&p->plan->steps[j], value))
-                p->requests[j].in_layout = p->plan->steps[j].in_layout = DEFT_LAYOUT_PANELS;
-        p->plan->placements[value].layout = DEFT_LAYOUT_PANELS;
+        const deft_step *step = &p->plan->steps[i];
+        if (step->out_count != 1 || !may_change_layout(p, step->out[0])) continue;
+        around.value = step->out[0];
+        bool better = false;
+        if (!find_neighbours(p, i, &around) || !is_possible(p, &around)) continue;
+        DEFT_TRY(compare(p, &around, &better));
+        if (better) apply(p, &around);
     }
+    return DEFT_OK;
 }

@@ -138,7 +138,7 @@ static deft_status in_node(deft_planner *p, const deft_step *step, deft_status s
 }
 
 static deft_status make_steps(deft_planner *p) {
-    deft_chooser choose = p->options->choose ? p->options->choose : deft_choose_by_estimate;
+    deft_chooser choose = p->options->choose;
     for (int i = 0; i < p->graph->node_count; i++) {
         if (p->absorbed[i]) continue;
         int index = p->plan->step_count;
@@ -168,18 +168,20 @@ static deft_status make_plan(deft_planner *p, deft_graph *graph) {
     if (!p->options->training) deft_planner_fuse(p);
     deft_planner_alias_views(p);
     DEFT_TRY(make_steps(p));
-    deft_planner_lay_out(p);
+    DEFT_TRY(deft_planner_lay_out(p));
     DEFT_TRY(prepare_kernels(p));
     return deft_planner_place(p);
 }
 
 deft_status deft_plan_new(deft_context *ctx, deft_graph *graph, const deft_plan_options *options, deft_plan **plan) {
-    static const deft_plan_options defaults = {0};
+    deft_plan_options with_chooser = {0};
+    if (options) with_chooser = *options;
+    if (!with_chooser.choose) with_chooser.choose = deft_choose_by_estimate;
     deft_plan *made;
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *made, &made));
     made->ctx = ctx;
     deft_arena_init(&made->arena, ctx);
-    deft_planner planner = {.ctx = ctx, .options = options ? options : &defaults, .plan = made};
+    deft_planner planner = {.ctx = ctx, .options = &with_chooser, .plan = made};
     deft_arena_init(&planner.scratch, ctx);
     deft_status status = make_plan(&planner, graph);
     deft_arena_done(&planner.scratch);

@@ -15,7 +15,7 @@ typedef struct deft_fusion {
 typedef struct deft_planner {
     deft_context *ctx;
     deft_graph *graph;
-    const deft_plan_options *options;
+    const deft_plan_options *options; /* with a chooser */
     deft_plan *plan;
     deft_arena scratch;
     /* by value */
@@ -44,7 +44,7 @@ void deft_planner_fuse(deft_planner *p);
 /* fuse.c: values that are others in another shape share their memory. */
 void deft_planner_alias_views(deft_planner *p);
 /* layout.c: PANELS for the values between sparse products. */
-void deft_planner_lay_out(deft_planner *p);
+DEFT_MUST_CHECK deft_status deft_planner_lay_out(deft_planner *p);
 /* memory.c: offsets by lifetime. */
 DEFT_MUST_CHECK deft_status deft_planner_place(deft_planner *p);
 
