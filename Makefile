@@ -60,7 +60,7 @@ $(BUILD)/gen/onnx.pb-c.h: $(BUILD)/gen/onnx.pb-c.c
 $(BUILD)/obj/onnx.pb-c.o: $(BUILD)/gen/onnx.pb-c.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -w -c $< -o $@
-$(filter $(BUILD)/obj/src/ir/model/%.o,$(LIB_OBJECTS)) $(call object,tests/unit/test_onnx.c tests/fuzz/fuzz_onnx.c): | $(BUILD)/gen/onnx.pb-c.h
+$(filter $(BUILD)/obj/src/ir/model/%.o,$(LIB_OBJECTS)) $(call object,tests/unit/test_onnx.c tests/fuzz/fuzz_onnx.c tests/fuzz/fuzz_plan.c): | $(BUILD)/gen/onnx.pb-c.h
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)

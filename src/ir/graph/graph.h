@@ -10,15 +10,15 @@
 #define DEFT_NO_VALUE (-1)
 
 typedef struct deft_value {
-    const char *name;   /* unique in the graph, never empty */
-    deft_tensor desc;   /* dims of -1 are symbolic and not bound yet (inputs only); data (owned by the graph) is set for
-                           constants and for what inference evaluated, else NULL */
+    const char *name; /* unique in the graph, never empty */
+    deft_tensor desc; /* dims of -1 are symbolic and not bound yet (inputs only); data (owned by the graph) is set for
+                         constants and for what inference evaluated, else NULL */
     const char *dim_names[DEFT_MAX_RANK]; /* not NULL where a dim of an input or output is symbolic, bound or not: its
                                              name, or "" */
-    bool known;         /* dtype and dims have been declared or inferred, and no dim is -1 */
-    bool input;         /* of the graph */
-    bool variable;      /* a constant that training changes: kernels may not bake it in */
-    int producer;       /* node index, or -1 for inputs and constants */
+    bool known;                           /* dtype and dims have been declared or inferred, and no dim is -1 */
+    bool input;                           /* of the graph */
+    bool variable;                        /* a constant that training changes: kernels may not bake it in */
+    int producer;                         /* node index, or -1 for inputs and constants */
 } deft_value;
 
 typedef struct deft_node {
@@ -103,7 +103,8 @@ DEFT_MUST_CHECK deft_status deft_graph_infer(deft_graph *graph, int64_t batch, c
                                              int binding_count);
 /* Infers the outputs of one node whose inputs are known. */
 DEFT_MUST_CHECK deft_status deft_graph_infer_node(deft_graph *graph, int node);
-/* Runs the reference forward of one node whose shapes are known and inputs have data; the outputs then have data too. */
+/* Runs the reference forward of one node whose shapes are known and inputs have data; the outputs then have data too.
+ */
 DEFT_MUST_CHECK deft_status deft_graph_evaluate_node(deft_graph *graph, int node);
 
 /* "Conv 'conv1'", or "Conv making 'y'" where the node has no name: for messages. Returns `out`. */
@@ -115,11 +116,11 @@ void deft_graph_dump(const deft_graph *graph, FILE *file);
 
 /* Counts of a graph whose shapes are known. */
 typedef struct deft_graph_stats {
-    int64_t parameters;       /* elements of all float constants */
-    int64_t prunable;         /* of these, in weights of Gemm, MatMul and Conv */
+    int64_t parameters; /* elements of all float constants */
+    int64_t prunable;   /* of these, in weights of Gemm, MatMul and Conv */
     int64_t prunable_zeros;
-    int64_t macs;             /* multiply-accumulates of Gemm, MatMul and Conv, dense */
-    int64_t macs_nonzero;     /* without those by a zero weight */
+    int64_t macs;         /* multiply-accumulates of Gemm, MatMul and Conv, dense */
+    int64_t macs_nonzero; /* without those by a zero weight */
 } deft_graph_stats;
 deft_graph_stats deft_graph_count(const deft_graph *graph);
 /* The weight of a Gemm, MatMul or Conv node: the value id of its constant right-hand operand, or DEFT_NO_VALUE. */

@@ -3,7 +3,6 @@
 #include "ir/model/onnx_tensor.h"
 #include "ir/model/onnx_wire.h"
 
-#include <limits.h>
 #include <math.h>
 #include <string.h>
 
