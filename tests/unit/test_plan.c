@@ -120,6 +120,24 @@ static void test_reuses_memory(void **state) {
     free_all(plan, graph);
 }
 
+/* Nothing in planning or running takes time in the square of the nodes. */
+static void test_many_nodes(void **state) {
+    (void)state;
+    enum { LAYERS = 30000 };
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "v0", DIMS(-1, 4));
+    for (int i = 0; i < LAYERS; i++) {
+        char in[16], out[16];
+        snprintf(in, sizeof in, "v%d", i);
+        snprintf(out, sizeof out, "v%d", i + 1);
+        NODE(graph, RELU, out, in);
+    }
+    finish_graph(graph, "v30000");
+    deft_plan *plan = plan_of(graph, NULL);
+    assert_int_equal(plan->step_count, LAYERS);
+    free_all(plan, graph);
+}
+
 static void test_views_share_memory(void **state) {
     (void)state;
     deft_graph *graph = new_graph(test_context());
@@ -267,6 +285,7 @@ int main(void) {
         cmocka_unit_test(test_keeps_what_is_used_elsewhere),
         cmocka_unit_test(test_fuses_bias),
         cmocka_unit_test(test_reuses_memory),
+        cmocka_unit_test(test_many_nodes),
         cmocka_unit_test(test_views_share_memory),
         cmocka_unit_test(test_training_changes_nothing),
         cmocka_unit_test(test_dense_chooser_takes_no_sparse_kernel),

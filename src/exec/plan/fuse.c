@@ -100,6 +100,7 @@ void deft_planner_alias_views(deft_planner *p) {
         int home = p->home[node->in[0]], out = node->out[0];
         if (p->pinned[home] && p->pinned[out]) continue; /* each has its own memory: this is a copy */
         p->home[out] = home;
+        p->viewed[home] = true;
         p->pinned[home] |= p->pinned[out];
         p->absorbed[i] = true;
     }

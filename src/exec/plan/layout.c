@@ -19,13 +19,14 @@ typedef struct neighbourhood {
     int count;
 } neighbourhood;
 
-/* A matrix that nothing but steps of the plan reads, in its own shape. */
-static bool may_change_layout(const deft_planner *p, int value) {
+/* A matrix made by a product, that nothing but steps of the plan reads, in its own shape. */
+static bool may_change_layout(const deft_planner *p, const deft_step *step) {
+    deft_op op = p->graph->nodes[step->node].op;
+    int value = step->out[0];
+    if ((op != DEFT_OP_GEMM && op != DEFT_OP_MATMUL) || step->out_count != 1) return false;
     const deft_tensor *desc = &p->graph->values[value].desc;
-    if (desc->dtype != DEFT_F32 || desc->rank != 2 || p->pinned[value] || p->home[value] != value) return false;
-    for (int i = 0; i < p->graph->value_count; i++)
-        if (i != value && p->home[i] == value) return false;
-    return true;
+    return desc->dtype == DEFT_F32 && desc->rank == 2 && !p->pinned[value] && p->home[value] == value &&
+           !p->viewed[value];
 }
 
 /* Lists the steps; false where one reads the value as anything but its first input, or none reads it, or none is sparse
@@ -33,14 +34,17 @@ static bool may_change_layout(const deft_planner *p, int value) {
 static bool find_neighbours(const deft_planner *p, int producer, neighbourhood *around) {
     const deft_step *steps = p->plan->steps;
     bool sparse = deft_kernels[steps[producer].choice.kernel].sparse;
+    around->value = steps[producer].out[0];
     around->steps[0] = producer;
     around->count = 1;
-    for (int i = producer + 1; i < p->plan->step_count; i++) {
+    int uses_left = p->use_count[around->value];
+    for (int i = producer + 1; i < p->plan->step_count && uses_left > 0; i++) {
         for (int j = 1; j < steps[i].in_count; j++)
             if (steps[i].in[j] == around->value) return false;
         if (steps[i].in_count == 0 || steps[i].in[0] != around->value) continue;
         sparse |= deft_kernels[steps[i].choice.kernel].sparse;
         around->steps[around->count++] = i;
+        uses_left--;
     }
     return sparse && around->count > 1;
 }
@@ -107,10 +111,8 @@ deft_status deft_planner_lay_out(deft_planner *p) {
     DEFT_TRY(deft_arena_array(&p->scratch, steps, sizeof *around.steps, &around.steps));
     DEFT_TRY(deft_arena_array(&p->scratch, steps, sizeof *around.changes, &around.changes));
     for (int i = 0; i < p->plan->step_count; i++) {
-        const deft_step *step = &p->plan->steps[i];
-        if (step->out_count != 1 || !may_change_layout(p, step->out[0])) continue;
-        around.value = step->out[0];
         bool better = false;
+        if (!may_change_layout(p, &p->plan->steps[i])) continue;
         if (!find_neighbours(p, i, &around) || !is_possible(p, &around)) continue;
         DEFT_TRY(compare(p, &around, &better));
         if (better) apply(p, &around);

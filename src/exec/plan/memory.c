@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 64 };
+enum {
+    ALIGNMENT = 64,
+    MAX_REUSED = 8192 /* placing takes time in the square of this; the values past it, the smallest, share no memory */
+};
 
 /* Memory of one value, and of its views, from the step that makes it to the last that reads it. */
 typedef struct block {
@@ -57,7 +60,7 @@ static int compare_by_size(const void *a, const void *b) {
     return (x->value > y->value) - (x->value < y->value);
 }
 
-/* `placed` is sorted by offset, and stays so. */
+/* The first place where it overlaps none that lives at the same time. `placed` is sorted by offset, and stays so. */
 static void place_block(block *placed, int count, block *next) {
     int at = 0;
     next->offset = 0;
@@ -93,7 +96,10 @@ deft_status deft_planner_place(deft_planner *p) {
     int count = keep_live(p, blocks);
     qsort(blocks, (size_t)count, sizeof *blocks, compare_by_size);
     for (int i = 0; i < count; i++) {
-        place_block(placed, i, &blocks[i]);
+        if (i < MAX_REUSED)
+            place_block(placed, i, &blocks[i]);
+        else
+            blocks[i].offset = total;
         deft_placement *placement = &plan->placements[blocks[i].value];
         placement->offset = blocks[i].offset;
         placement->bytes = (size_t)blocks[i].bytes;

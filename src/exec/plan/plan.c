@@ -30,6 +30,7 @@ static deft_status allocate_arrays(deft_planner *p) {
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->user, &p->user));
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->pinned, &p->pinned));
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->home, &p->home));
+    DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->viewed, &p->viewed));
     DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->absorbed, &p->absorbed));
     DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->fusions, &p->fusions));
     DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->requests, &p->requests));

@@ -23,6 +23,7 @@ typedef struct deft_planner {
     int *user;      /* the last node that uses it */
     bool *pinned;   /* an input or output of the graph: has memory of its own for the whole run */
     int *home;      /* the value in whose memory it lies: itself, but for views */
+    bool *viewed;   /* others lie in its memory */
     /* by node */
     bool *absorbed; /* fused into another one, or a view: makes no step */
     deft_fusion *fusions;
