@@ -2,6 +2,7 @@
 #include "face/cli/cli.h"
 
 #include "base/core/cpu.h"
+#include "codegen/kernel/kernel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,8 @@ static deft_status make_context(deft_cli *cli) {
                            deft_isa_name(deft_cpu_best_isa()));
     else if (status != DEFT_OK)
         deft_console_error(&cli->console, "could not start: %s", deft_status_name(status));
+    else
+        deft_dense_limit_isa(cli->isa); /* before anything uses oneDNN, so it always succeeds */
     return status;
 }
 
