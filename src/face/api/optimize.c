@@ -1,12 +1,9 @@
 #include "decide/tune/optimize.h"
 #include "face/api/model.h"
 
-static const double default_max_drop = 0.5;
-
-static deft_status check_options(deft_context *ctx, deft_optimize_options *options) {
-    if (options->max_drop == 0) options->max_drop = default_max_drop;
-    if (!(options->max_drop > 0 && options->max_drop <= 100))
-        return deft_fail(ctx, DEFT_INVALID, "max_drop is %g; it must be above 0 and at most 100 percentage points",
+static deft_status check_options(deft_context *ctx, const deft_optimize_options *options) {
+    if (!(options->max_drop >= 0 && options->max_drop <= 100))
+        return deft_fail(ctx, DEFT_INVALID, "max_drop is %g; it must be from 0 to 100 percentage points",
                          options->max_drop);
     if (options->epochs < 0)
         return deft_fail(ctx, DEFT_INVALID, "epochs is %d; it must be positive, or 0 for the default", options->epochs);
