@@ -2,157 +2,113 @@
 
 #include "base/core/file.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
-enum { CHECKPOINT_VERSION = 1 };
+enum { VERSION = 1 };
+static const char MAGIC[8] = "deft-ck";
 
 typedef struct header {
     char magic[8];
-    uint32_t version, epochs_done;
-    uint64_t fingerprint, floats;
+    uint32_t version, epoch;
+    uint64_t run, start;
+    uint64_t parts_bytes;
 } header;
+_Static_assert(sizeof(header) == 40, "the file's header has no padding");
 
-static const char magic[8] = {'D', 'E', 'F', 'T', 'C', 'K', 'P', 'T'};
-
-/* ---- fingerprint --------------------------------------------------------------------------------------------- */
-
-static const uint64_t hash_start = 0xcbf29ce484222325u;
-
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t bytes) {
-    const unsigned char *from = data;
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ from[i]) * 0x100000001b3u;
-    return hash;
+static size_t parts_bytes(const deft_checkpoint *checkpoint) {
+    size_t bytes = 0;
+    for (int i = 0; i < checkpoint->part_count; i++)
+        bytes += checkpoint->parts[i].bytes;
+    return bytes;
 }
 
-static uint64_t hash_graph(uint64_t hash, const deft_graph *graph) {
-    for (int i = 0; i < graph->node_count; i++) {
-        const deft_node *node = &graph->nodes[i];
-        hash = hash_bytes(hash, &node->op, sizeof node->op);
-        hash = hash_bytes(hash, node->in, sizeof *node->in * (size_t)node->in_count);
-        hash = hash_bytes(hash, node->out, sizeof *node->out * (size_t)node->out_count);
+static uint64_t checksum(const void *data, size_t bytes) {
+    return crc32_z(crc32_z(0, NULL, 0), data, bytes);
+}
+
+deft_status deft_checkpoint_write(deft_context *ctx, const char *path, const deft_checkpoint *checkpoint) {
+    size_t bytes = sizeof(header) + parts_bytes(checkpoint);
+    char *content;
+    DEFT_TRY(deft_allocate(ctx, bytes + sizeof(uint64_t), &content));
+    header head = {.version = VERSION,
+                   .epoch = (uint32_t)checkpoint->epoch,
+                   .run = checkpoint->run,
+                   .start = checkpoint->start,
+                   .parts_bytes = parts_bytes(checkpoint)};
+    memcpy(head.magic, MAGIC, sizeof MAGIC);
+    memcpy(content, &head, sizeof head);
+    char *at = content + sizeof head;
+    for (int i = 0; i < checkpoint->part_count; i++) {
+        memcpy(at, checkpoint->parts[i].data, checkpoint->parts[i].bytes);
+        at += checkpoint->parts[i].bytes;
     }
-    for (int i = 0; i < graph->value_count; i++) {
-        const deft_tensor *desc = &graph->values[i].desc;
-        hash = hash_bytes(hash, desc->dims, sizeof *desc->dims * (size_t)desc->rank);
-        if (desc->data) hash = hash_bytes(hash, desc->data, deft_tensor_bytes(desc));
-    }
-    return hash;
-}
-
-uint64_t deft_checkpoint_fingerprint(const deft_graph *model, const deft_dataset *data,
-                                     const deft_train_options *options) {
-    uint64_t hash = hash_graph(hash_start, model);
-    if (options->teacher) hash = hash_graph(hash, options->teacher);
-    hash = hash_bytes(hash, data->spec, strlen(data->spec));
-    hash = hash_bytes(hash, &data->split[DEFT_TRAIN].count, sizeof data->split[DEFT_TRAIN].count);
-    hash = hash_bytes(hash, &data->ctx->seed, sizeof data->ctx->seed);
-    hash = hash_bytes(hash, &options->epochs, sizeof options->epochs);
-    hash = hash_bytes(hash, &options->batch, sizeof options->batch);
-    hash = hash_bytes(hash, &options->step_epochs, sizeof options->step_epochs);
-    const float numbers[] = {options->learning_rate, options->momentum, options->weight_decay, options->step_factor,
-                             options->keep_zeros};
-    return hash_bytes(hash, numbers, sizeof numbers);
-}
-
-/* ---- contents ------------------------------------------------------------------------------------------------ */
-
-static size_t count_floats(const deft_training *training, const deft_sgd *sgd) {
-    size_t floats = 0;
-    for (int i = 0; i < sgd->count; i++)
-        floats += 2 * (size_t)sgd->slots[i].count;
-    for (int i = 0; i < training->stats_count; i++)
-        floats += 2 * (size_t)deft_tensor_count(&training->graph->values[training->stats[i].running_mean].desc);
-    return floats;
-}
-
-/* Copies between a checkpoint's floats and the state that they are of. */
-typedef struct stream {
-    char *at;
-    bool saving;
-} stream;
-
-static void transfer(stream *s, float *state, int64_t count) {
-    size_t bytes = (size_t)count * sizeof *state;
-    if (s->saving)
-        memcpy(s->at, state, bytes);
-    else
-        memcpy(state, s->at, bytes);
-    s->at += bytes;
-}
-
-static void transfer_all(stream *s, const deft_training *training, const deft_sgd *sgd) {
-    for (int i = 0; i < sgd->count; i++) {
-        transfer(s, sgd->slots[i].weights, sgd->slots[i].count);
-        transfer(s, sgd->slots[i].velocity, sgd->slots[i].count);
-    }
-    for (int i = 0; i < training->stats_count; i++) {
-        deft_tensor *mean = &training->graph->values[training->stats[i].running_mean].desc;
-        deft_tensor *var = &training->graph->values[training->stats[i].running_var].desc;
-        transfer(s, mean->data, deft_tensor_count(mean));
-        transfer(s, var->data, deft_tensor_count(var));
-    }
-}
-
-deft_status deft_checkpoint_save(const char *path, uint64_t fingerprint, int epochs_done, const deft_training *training,
-                                 const deft_sgd *sgd) {
-    deft_context *ctx = training->ctx;
-    header head = {.version = CHECKPOINT_VERSION,
-                   .epochs_done = (uint32_t)epochs_done,
-                   .fingerprint = fingerprint,
-                   .floats = count_floats(training, sgd)};
-    memcpy(head.magic, magic, sizeof magic);
-    size_t body = sizeof head + head.floats * sizeof(float);
-    char *data;
-    DEFT_TRY(deft_allocate(ctx, body + sizeof(uint64_t), &data));
-    memcpy(data, &head, sizeof head);
-    stream out = {data + sizeof head, true};
-    transfer_all(&out, training, sgd);
-    uint64_t sum = hash_bytes(hash_start, data, body);
-    memcpy(data + body, &sum, sizeof sum);
-    deft_status status = deft_file_write(ctx, path, data, body + sizeof sum);
-    deft_release(ctx, data);
+    uint64_t sum = checksum(content, bytes);
+    memcpy(at, &sum, sizeof sum);
+    deft_status status = deft_file_write(ctx, path, content, bytes + sizeof sum);
+    deft_release(ctx, content);
     return status;
 }
 
-static deft_status check(deft_context *ctx, const char *path, const char *data, size_t bytes, uint64_t fingerprint,
-                         size_t floats) {
-    static const char *const advice = "delete it to start again, or name another checkpoint";
+static deft_status refuse(deft_context *ctx, const char *path, const char *why) {
+    return deft_fail(ctx, DEFT_INVALID, "checkpoint %s: %s; remove it to train from the start, or name another", path,
+                     why);
+}
+
+static bool same_weights(const deft_checkpoint *checkpoint, const char *parts) {
+    for (int i = 0; i < checkpoint->weight_count; i++) {
+        if (memcmp(checkpoint->parts[i].data, parts, checkpoint->parts[i].bytes) != 0) return false;
+        parts += checkpoint->parts[i].bytes;
+    }
+    return true;
+}
+
+static deft_status check(deft_context *ctx, const char *path, const deft_checkpoint *checkpoint, const char *content,
+                         size_t bytes) {
     header head;
+    if (bytes < sizeof head || memcmp(content, MAGIC, sizeof MAGIC) != 0)
+        return refuse(ctx, path, "this is no checkpoint");
+    memcpy(&head, content, sizeof head);
+    if (head.version != VERSION) return refuse(ctx, path, "it is of another version of Deft");
     uint64_t sum;
-    if (bytes < sizeof head + sizeof sum || memcmp(data, magic, sizeof magic) != 0)
-        return deft_fail(ctx, DEFT_INVALID, "%s: not a checkpoint; %s", path, advice);
-    memcpy(&head, data, sizeof head);
-    memcpy(&sum, data + bytes - sizeof sum, sizeof sum);
-    if (head.version != CHECKPOINT_VERSION)
-        return deft_fail(ctx, DEFT_INVALID, "%s: a checkpoint of version %u, expected %d; %s", path, head.version,
-                         CHECKPOINT_VERSION, advice);
-    if (sum != hash_bytes(hash_start, data, bytes - sizeof sum))
-        return deft_fail(ctx, DEFT_INVALID, "%s: the checkpoint is damaged; %s", path, advice);
-    if (head.fingerprint != fingerprint || head.floats != floats ||
-        bytes != sizeof head + floats * sizeof(float) + sizeof sum)
-        return deft_fail(ctx, DEFT_INVALID, "%s: the checkpoint is of another model, data or options; %s", path,
-                         advice);
+    size_t summed = bytes - sizeof sum;
+    if (bytes < sizeof head + sizeof sum || summed - sizeof head != head.parts_bytes)
+        return refuse(ctx, path, "it is truncated or has grown");
+    memcpy(&sum, content + summed, sizeof sum);
+    if (sum != checksum(content, summed)) return refuse(ctx, path, "it is damaged: its checksum is wrong");
+    if (head.run != checkpoint->run || head.parts_bytes != parts_bytes(checkpoint))
+        return refuse(ctx, path, "it is of another model, data, seed or options");
+    if (head.start != checkpoint->start && !same_weights(checkpoint, content + sizeof head))
+        return refuse(ctx, path, "its run began with other weights");
     return DEFT_OK;
 }
 
-deft_status deft_checkpoint_load(const char *path, uint64_t fingerprint, deft_training *training, deft_sgd *sgd,
-                                 int *epochs_done) {
-    deft_context *ctx = training->ctx;
-    *epochs_done = 0;
-    if (access(path, F_OK) != 0) return DEFT_OK;
-    size_t floats = count_floats(training, sgd), bytes;
-    void *data;
-    DEFT_TRY(deft_file_read(ctx, path, sizeof(header) + floats * sizeof(float) + sizeof(uint64_t), &data, &bytes));
-    deft_status status = check(ctx, path, data, bytes, fingerprint, floats);
-    if (status == DEFT_OK) {
-        header head;
-        memcpy(&head, data, sizeof head);
-        stream in = {(char *)data + sizeof head, false};
-        transfer_all(&in, training, sgd);
-        *epochs_done = (int)head.epochs_done;
+static void take(const char *content, deft_checkpoint *checkpoint) {
+    header head;
+    memcpy(&head, content, sizeof head);
+    checkpoint->start = head.start;
+    checkpoint->epoch = (int)head.epoch;
+    content += sizeof head;
+    for (int i = 0; i < checkpoint->part_count; i++) {
+        memcpy(checkpoint->parts[i].data, content, checkpoint->parts[i].bytes);
+        content += checkpoint->parts[i].bytes;
     }
-    deft_release(ctx, data);
+}
+
+deft_status deft_checkpoint_read(deft_context *ctx, const char *path, deft_checkpoint *checkpoint, bool *found) {
+    *found = access(path, F_OK) == 0 || errno != ENOENT;
+    if (!*found) return DEFT_OK;
+    void *content;
+    size_t bytes;
+    /* A larger one is of another run; a little more is read, so that it is told by what it is. */
+    size_t most = sizeof(header) + 2 * parts_bytes(checkpoint) + (1 << 20);
+    deft_status status = deft_file_read(ctx, path, most, &content, &bytes);
+    if (status == DEFT_INVALID) return refuse(ctx, path, "it is larger than one of this model");
+    DEFT_TRY(status);
+    status = check(ctx, path, checkpoint, content, bytes);
+    if (status == DEFT_OK) take(content, checkpoint);
+    deft_release(ctx, content);
     return status;
 }

@@ -1,23 +1,35 @@
-/* Checkpoints: what a training run needs to go on, bit for bit, after the epoch that wrote it. */
+/* Checkpoints: the state of a training run after an epoch, in one file.
+ *
+ * Little-endian: the header below, the parts' bytes one after the other, and a CRC-32 of all before it (as 8 bytes).
+ * The order of the samples and the learning rate follow from the seed, the options and the epoch, and are not kept. */
 #ifndef DEFT_LEARN_TRAIN_CHECKPOINT_H
 #define DEFT_LEARN_TRAIN_CHECKPOINT_H
 
-#include "learn/data/dataset.h"
-#include "learn/train/sgd.h"
-#include "learn/train/train.h"
+#include "base/core/context.h"
 
-/* Names a run: the model with its first weights, the data, and every option that changes a weight. */
-uint64_t deft_checkpoint_fingerprint(const deft_graph *model, const deft_dataset *data,
-                                     const deft_train_options *options);
+typedef struct deft_checkpoint_part {
+    void *data;
+    size_t bytes;
+} deft_checkpoint_part;
 
-/* Layout (little-endian): "DEFTCKPT", u32 version, u32 epochs done, u64 fingerprint, u64 floats, the floats (weights
- * and velocities by parameter, then running means and variances), u64 FNV-1a of all before. Errors: DEFT_IO,
- * DEFT_MEMORY. */
-DEFT_MUST_CHECK deft_status deft_checkpoint_save(const char *path, uint64_t fingerprint, int epochs_done,
-                                                 const deft_training *training, const deft_sgd *sgd);
-/* Sets *epochs_done to 0 where the file does not exist. Errors: DEFT_INVALID (not a checkpoint, damaged, of another
- * run), DEFT_IO. Nothing is changed on failure. */
-DEFT_MUST_CHECK deft_status deft_checkpoint_load(const char *path, uint64_t fingerprint, deft_training *training,
-                                                 deft_sgd *sgd, int *epochs_done);
+typedef struct deft_checkpoint {
+    uint64_t run;   /* fingerprint of the graph, the data and the options */
+    uint64_t start; /* fingerprint of the weights that the run began with */
+    int epoch;      /* epochs done */
+    const deft_checkpoint_part *parts;
+    int part_count;
+    int weight_count; /* of the parts, the first that many are weights */
+} deft_checkpoint;
+
+/* Writes beside the target and renames. Errors: DEFT_IO, DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_checkpoint_write(deft_context *ctx, const char *path,
+                                                  const deft_checkpoint *checkpoint);
+
+/* Fills the parts, `start` and `epoch` from a file of the same run; *found is false, and nothing changed, where there
+ * is no file. The weights that the run began with may also be those that the file holds: the run goes on in the process
+ * that was interrupted. Errors, with nothing changed: DEFT_INVALID (no checkpoint, truncated, damaged, or of another
+ * model, data or options; the message says which), DEFT_IO, DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_checkpoint_read(deft_context *ctx, const char *path, deft_checkpoint *checkpoint,
+                                                 bool *found);
 
 #endif

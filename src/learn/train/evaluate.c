@@ -1,81 +1,101 @@
-#include "learn/train/train.h"
+#include "learn/train/evaluate.h"
 
-#include "learn/train/runner.h"
+#include "learn/train/predictor.h"
 
+#include <inttypes.h>
 #include <math.h>
-#include <string.h>
 
-enum { BATCH = 128 };
-
-/* The sums over a split so far. */
+/* What is counted over a split. */
 typedef struct tally {
     int64_t correct, agreeing;
-    double error_squares, reference_squares;
+    double error, norm; /* sums of squares */
 } tally;
 
-static void compare_outputs(const float *y, const float *reference, int64_t count, tally *sums) {
+/* The index of the largest element, the first of equals; NaN is never it, and -1 says that all are. */
+static int64_t top_answer(const float *y, int64_t count) {
+    int64_t best = -1;
+    for (int64_t i = 0; i < count; i++)
+        if (y[i] == y[i] && (best < 0 || y[i] > y[best])) best = i;
+    return best;
+}
+
+static void compare_outputs(const float *y, const float *reference, int64_t count, tally *t) {
+    int64_t top = top_answer(y, count);
+    t->agreeing += top >= 0 && top == top_answer(reference, count);
     for (int64_t i = 0; i < count; i++) {
-        double difference = (double)y[i] - reference[i];
-        sums->error_squares += difference * difference;
-        sums->reference_squares += (double)reference[i] * reference[i];
+        double error = (double)y[i] - (double)reference[i];
+        t->error += error * error;
+        t->norm += (double)reference[i] * (double)reference[i];
     }
 }
 
-/* Counts `rows` samples; `reference` and `labels` may be NULL. */
-static void add_batch(const float *y, const float *reference, const int32_t *labels, int64_t rows, int64_t columns,
-                      tally *sums) {
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t top = deft_top(y + i * columns, columns);
-        if (labels) sums->correct += top == labels[i];
-        if (reference) sums->agreeing += top == deft_top(reference + i * columns, columns);
-    }
-    if (reference) compare_outputs(y, reference, rows * columns, sums);
-}
-
-static deft_status check_labels(deft_context *ctx, const deft_dataset *data, int64_t columns) {
-    if (data->classes > columns)
-        return deft_fail(ctx, DEFT_INVALID, "%s has %d classes, but the model has %lld outputs", data->spec,
-                         data->classes, (long long)columns);
+static deft_status check_outputs(deft_context *ctx, const deft_predictor *model, const deft_predictor *reference,
+                                 const deft_dataset *data) {
+    if (data->classes > model->outputs)
+        return deft_fail(ctx, DEFT_INVALID, "%s has %d classes, but the model gives %" PRId64 " outputs for a sample",
+                         data->spec, data->classes, model->outputs);
+    if (reference && reference->outputs != model->outputs)
+        return deft_fail(ctx, DEFT_INVALID,
+                         "the model gives %" PRId64 " outputs for a sample, but its reference %" PRId64, model->outputs,
+                         reference->outputs);
     return DEFT_OK;
 }
 
-static deft_status run_split(deft_runner *model, deft_runner *reference, const deft_dataset *data, deft_split split,
-                             tally *sums) {
-    int32_t labels[BATCH];
-    const deft_samples *samples = &data->split[split];
-    for (int64_t first = 0; first < samples->count; first += BATCH) {
-        int64_t rows = samples->count - first < BATCH ? samples->count - first : BATCH;
-        DEFT_TRY(deft_progress(data->ctx, "evaluating", (double)first / (double)samples->count));
-        deft_dataset_gather(data, split, NULL, first, rows, model->x, labels);
-        DEFT_TRY(deft_executor_run(model->executor));
-        if (reference) {
-            memcpy(reference->x, model->x, sizeof *model->x * (size_t)(rows * data->sample_count));
-            DEFT_TRY(deft_executor_run(reference->executor));
-        }
-        add_batch(model->y, reference ? reference->y : NULL, samples->y ? labels : NULL, rows, model->columns, sums);
+/* Counts samples [first, first + count): no more than either batch holds. */
+static deft_status count_samples(deft_predictor *model, deft_predictor *reference, deft_split split, int64_t first,
+                                 int64_t count, tally *t) {
+    const int32_t *labels = model->data->split[split].y;
+    DEFT_TRY(deft_predictor_run(model, split, first, count));
+    if (reference) DEFT_TRY(deft_predictor_run(reference, split, first, count));
+    for (int64_t i = 0; i < count; i++) {
+        const float *y = model->y + i * model->outputs;
+        if (labels) t->correct += top_answer(y, model->outputs) == labels[first + i];
+        if (reference) compare_outputs(y, reference->y + i * model->outputs, model->outputs, t);
     }
     return DEFT_OK;
+}
+
+static deft_status count_split(deft_context *ctx, const char *what, deft_predictor *model, deft_predictor *reference,
+                               deft_split split, tally *t) {
+    int64_t total = model->data->split[split].count, batch = model->batch;
+    if (reference && reference->batch < batch) batch = reference->batch;
+    for (int64_t first = 0; first < total; first += batch) {
+        int64_t count = total - first < batch ? total - first : batch;
+        DEFT_TRY(count_samples(model, reference, split, first, count, t));
+        if (what) DEFT_TRY(deft_progress(ctx, what, (double)(first + count) / (double)total));
+    }
+    return DEFT_OK;
+}
+
+static deft_quality quality_of(const tally *t, const deft_samples *samples, bool compared, int64_t outputs) {
+    deft_quality quality = {.accuracy = NAN, .agreement = NAN, .relative_error = NAN, .count = samples->count};
+    if (samples->y) {
+        quality.correct = t->correct;
+        quality.accuracy = (double)t->correct / (double)samples->count;
+    }
+    if (compared && outputs > 1) quality.agreement = (double)t->agreeing / (double)samples->count;
+    if (compared) quality.relative_error = t->error == 0 ? 0 : sqrt(t->error / t->norm);
+    return quality;
+}
+
+deft_status deft_evaluate_as(deft_context *ctx, const char *what, const deft_graph *graph, const deft_graph *reference,
+                             const deft_dataset *data, deft_split split, deft_quality *quality) {
+    deft_predictor model = {0}, original = {0}, *other = reference ? &original : NULL;
+    tally t = {0};
+    deft_status status;
+    if (data->split[split].count < 1) return deft_fail(ctx, DEFT_INVALID, "%s: the split is empty", data->spec);
+    DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, graph, data, &model));
+    if (other) DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, reference, data, other));
+    DEFT_TRY_OR_FAIL(check_outputs(ctx, &model, other, data));
+    DEFT_TRY_OR_FAIL(count_split(ctx, what, &model, other, split, &t));
+    *quality = quality_of(&t, &data->split[split], other, model.outputs);
+fail:
+    deft_predictor_done(&original);
+    deft_predictor_done(&model);
+    return status;
 }
 
 deft_status deft_evaluate(deft_context *ctx, const deft_graph *graph, const deft_graph *reference,
                           const deft_dataset *data, deft_split split, deft_quality *quality) {
-    deft_runner model = {0}, original = {0};
-    deft_status status;
-    DEFT_TRY_OR_FAIL(deft_runner_init(ctx, graph, data, BATCH, &model));
-    DEFT_TRY_OR_FAIL(check_labels(ctx, data, model.columns));
-    if (reference) DEFT_TRY_OR_FAIL(deft_runner_init(ctx, reference, data, BATCH, &original));
-    tally sums = {0};
-    DEFT_TRY_OR_FAIL(run_split(&model, reference ? &original : NULL, data, split, &sums));
-    double count = (double)data->split[split].count;
-    *quality = (deft_quality){
-        .accuracy = data->split[split].y ? (double)sums.correct / count : NAN,
-        .agreement = reference ? (double)sums.agreeing / count : NAN,
-        .relative_error = reference ? sqrt(sums.error_squares / sums.reference_squares) : NAN,
-        .correct = sums.correct,
-        .count = data->split[split].count,
-    };
-fail:
-    deft_runner_done(&model);
-    deft_runner_done(&original);
-    return status;
+    return deft_evaluate_as(ctx, "evaluating", graph, reference, data, split, quality);
 }

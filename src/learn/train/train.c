@@ -2,222 +2,195 @@
 
 #include "base/core/rng.h"
 #include "base/core/timing.h"
-#include "learn/train/checkpoint.h"
-#include "learn/train/runner.h"
+#include "learn/train/evaluate.h"
+#include "learn/train/fingerprint.h"
+#include "learn/train/trainer.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Share of the teacher in the targets where there are labels too. source: HINTON2015 */
-static const float teacher_share = 0.5f;
+enum { SHUFFLE_STREAM = 0x5348 << 16 /* "SH"; the epoch follows */ };
 
-typedef struct run {
+/* Training under way. */
+typedef struct training {
     deft_context *ctx;
-    deft_graph *model;
+    deft_graph *graph;
     const deft_dataset *data;
     deft_train_options options; /* with the defaults filled in */
-    bool classify;
-    deft_training training;
-    deft_sgd sgd;
-    deft_runner teacher; /* zeroed without one */
-    uint64_t fingerprint;
-    int64_t *order;  /* of the training samples in this epoch */
-    int32_t *labels; /* of the batch */
-    float *x, *targets, *loss;
-    int64_t columns; /* of the targets */
-} run;
+    deft_trainer trainer;
+    deft_checkpoint checkpoint; /* its epoch: how many are done */
+    int64_t *order;             /* of the training samples */
+    int64_t steps;              /* an epoch */
+} training;
 
-static deft_train_options with_defaults(const deft_train_options *given, int64_t samples) {
-    deft_train_options options = given ? *given : (deft_train_options){0};
-    if (options.epochs == 0) options.epochs = 10;
-    if (options.batch == 0) options.batch = 64;
-    if (options.batch > samples) options.batch = samples;
-    if (options.learning_rate == 0) options.learning_rate = 0.05f;
-    if (options.momentum == 0) options.momentum = 0.9f;
-    if (options.momentum < 0) options.momentum = 0;
-    if (options.step_factor == 0) options.step_factor = 0.1f;
-    return options;
+/* ---- options ------------------------------------------------------------------------------------------------- */
+
+static deft_status fill_in_options(deft_context *ctx, const deft_train_options *given, deft_train_options *options) {
+    static const deft_train_options none = {0};
+    *options = given ? *given : none;
+    if (options->epochs == 0) options->epochs = 10;
+    if (options->batch == 0) options->batch = 64;
+    if (options->learning_rate == 0) options->learning_rate = 0.05f;
+    if (options->momentum == 0) options->momentum = 0.9f;
+    if (options->momentum < 0) options->momentum = 0;
+    if (options->step_factor == 0) options->step_factor = 0.1f;
+    bool valid = options->epochs > 0 && options->batch > 0 && options->learning_rate > 0 && options->momentum < 1 &&
+                 options->weight_decay >= 0 && options->step_factor > 0 && options->step_epochs >= 0;
+    if (valid && isfinite(options->learning_rate) && isfinite(options->weight_decay)) return DEFT_OK;
+    return deft_fail(ctx, DEFT_INVALID,
+                     "training options: %d epochs of batches of %lld, learning rate %g times %g every %d epochs, "
+                     "momentum %g, weight decay %g: expected positive numbers, and a momentum below 1",
+                     options->epochs, (long long)options->batch, (double)options->learning_rate,
+                     (double)options->step_factor, options->step_epochs, (double)options->momentum,
+                     (double)options->weight_decay);
 }
 
-static deft_status check_options(deft_context *ctx, const deft_train_options *options) {
-    if (options->epochs < 0 || options->batch < 0 || options->step_epochs < 0)
-        return deft_fail(ctx, DEFT_INVALID,
-                         "epochs, batch and step epochs are %d, %lld and %d; they must not be negative",
-                         options->epochs, (long long)options->batch, options->step_epochs);
-    if (!(options->learning_rate > 0) || !(options->momentum < 1) || !(options->weight_decay >= 0))
-        return deft_fail(ctx, DEFT_INVALID,
-                         "learning rate %g, momentum %g, weight decay %g: expected above 0, below 1, 0 or more",
-                         (double)options->learning_rate, (double)options->momentum, (double)options->weight_decay);
+/* How often the learning rate has been stepped down by epoch `epoch`, from 0. */
+static int steps_down(const deft_train_options *options, int epoch) {
+    if (options->step_epochs) return epoch / options->step_epochs;
+    return (2 * epoch >= options->epochs) + (4 * (int64_t)epoch >= 3 * (int64_t)options->epochs);
+}
+
+static float learning_rate(const deft_train_options *options, int epoch) {
+    return options->learning_rate * powf(options->step_factor, (float)steps_down(options, epoch));
+}
+
+/* ---- checkpoints --------------------------------------------------------------------------------------------- */
+
+static uint64_t fingerprint_constants(uint64_t print, const deft_graph *graph) {
+    for (int i = 0; i < graph->value_count; i++) {
+        const deft_value *value = &graph->values[i];
+        if (value->desc.data && !value->variable)
+            print = deft_fingerprint_bytes(print, value->desc.data, deft_tensor_bytes(&value->desc));
+    }
+    return print;
+}
+
+/* Of all that decides how the weights change, but for the threads and the instruction set. */
+static deft_status fingerprint_run(const training *t, uint64_t *print) {
+    const deft_train_options *o = &t->options;
+    const deft_dataset *data = t->data;
+    const double numbers[] = {o->epochs,           (double)o->batch,        (double)o->learning_rate,
+                              (double)o->momentum, (double)o->weight_decay, (double)o->step_factor,
+                              o->step_epochs,      o->keep_zeros,           o->teacher != NULL};
+    const int64_t counts[] = {data->sample_count, data->split[DEFT_TRAIN].count, data->classes, (int64_t)t->ctx->seed};
+    *print = DEFT_FINGERPRINT_START;
+    DEFT_TRY(deft_fingerprint_structure(t->ctx, t->trainer.net.graph, print));
+    *print = fingerprint_constants(*print, t->trainer.net.graph);
+    if (o->teacher) {
+        DEFT_TRY(deft_fingerprint_structure(t->ctx, o->teacher, print));
+        *print = fingerprint_constants(*print, o->teacher);
+    }
+    *print = deft_fingerprint_bytes(*print, numbers, sizeof numbers);
+    *print = deft_fingerprint_bytes(*print, counts, sizeof counts);
+    *print = deft_fingerprint_bytes(*print, data->spec, strlen(data->spec));
     return DEFT_OK;
 }
 
-/* By default the rate falls after a half and after three quarters of the epochs. `epoch` counts from 0. */
-static float learning_rate(const deft_train_options *options, int epoch) {
-    int steps = options->step_epochs ? epoch / options->step_epochs
-                                     : (2 * epoch >= options->epochs) + (4 * epoch >= 3 * options->epochs);
-    return options->learning_rate * powf(options->step_factor, (float)steps);
-}
-
-/* ---- targets ------------------------------------------------------------------------------------------------- */
-
-static void softmax(const float *logits, int64_t count, float *out) {
-    float top = logits[deft_top(logits, count)], sum = 0;
-    for (int64_t i = 0; i < count; i++)
-        sum += out[i] = expf(logits[i] - top);
-    for (int64_t i = 0; i < count; i++)
-        out[i] /= sum;
-}
-
-/* Labels as one-hot rows, the teacher's probabilities, or a mix; for a regression, the teacher's outputs. */
-static void fill_targets(run *r) {
-    const float *taught = r->teacher.y;
-    for (int64_t i = 0; i < r->options.batch; i++) {
-        float *row = r->targets + i * r->columns;
-        if (!r->classify) {
-            memcpy(row, taught + i * r->columns, sizeof *row * (size_t)r->columns);
-            continue;
-        }
-        if (taught)
-            softmax(taught + i * r->columns, r->columns, row);
-        else
-            memset(row, 0, sizeof *row * (size_t)r->columns);
-        if (!r->data->classes) continue;
-        float share = taught ? teacher_share : 0;
-        for (int64_t j = 0; j < r->columns; j++)
-            row[j] *= share;
-        row[r->labels[i]] += 1 - share;
-    }
+/* Goes on from the checkpoint where there is one, else writes the first: a name that cannot be written is told now. */
+static deft_status resume(training *t) {
+    deft_checkpoint *c = &t->checkpoint;
+    const deft_trainer *trainer = &t->trainer;
+    bool found;
+    if (!t->options.checkpoint) return DEFT_OK;
+    *c = (deft_checkpoint){.start = DEFT_FINGERPRINT_START,
+                           .parts = trainer->parts,
+                           .part_count = trainer->part_count,
+                           .weight_count = trainer->net.learned_count};
+    DEFT_TRY(fingerprint_run(t, &c->run));
+    for (int i = 0; i < c->weight_count; i++)
+        c->start = deft_fingerprint_bytes(c->start, c->parts[i].data, c->parts[i].bytes);
+    DEFT_TRY(deft_checkpoint_read(t->ctx, t->options.checkpoint, c, &found));
+    if (!found) return deft_checkpoint_write(t->ctx, t->options.checkpoint, c);
+    deft_trainer_store(trainer, t->graph);
+    return DEFT_OK;
 }
 
 /* ---- epochs -------------------------------------------------------------------------------------------------- */
 
-static deft_status run_batch(run *r, int64_t first, float rate, double *loss_sum) {
-    deft_dataset_gather(r->data, DEFT_TRAIN, r->order, first, r->options.batch, r->x, r->labels);
-    if (r->teacher.executor) {
-        memcpy(r->teacher.x, r->x, sizeof *r->x * (size_t)(r->options.batch * r->data->sample_count));
-        DEFT_TRY(deft_executor_run(r->teacher.executor));
-    }
-    fill_targets(r);
-    DEFT_TRY(deft_executor_run(r->training.executor));
-    if (!isfinite(*r->loss))
-        return deft_fail(r->ctx, DEFT_INVALID, "the loss is no longer finite: the learning rate, %g, may be too high",
-                         (double)rate);
-    *loss_sum += (double)*r->loss;
-    deft_sgd_step(&r->sgd, rate);
-    deft_sgd_update_statistics(&r->training);
-    return DEFT_OK;
+static deft_status fail_diverged(const training *t, int epoch, int64_t step, float loss) {
+    return deft_fail(t->ctx, DEFT_INVALID,
+                     "epoch %d, step %lld: the loss or a weight is not finite (loss %g): the learning rate %g may be "
+                     "too high, or the model or the data hold huge values; the model is as it was after epoch %d",
+                     epoch + 1, (long long)step + 1, (double)loss, (double)learning_rate(&t->options, epoch), epoch);
 }
 
-/* The order of an epoch follows from the seed and its number, so that a resumed run sees the same batches. */
-static void shuffle(run *r, int epoch) {
-    int64_t count = r->data->split[DEFT_TRAIN].count;
-    for (int64_t i = 0; i < count; i++)
-        r->order[i] = i;
+/* The order of the samples follows from the seed and the epoch alone. */
+static void shuffle(training *t, int epoch) {
+    int64_t count = t->data->split[DEFT_TRAIN].count;
     deft_rng rng;
-    deft_rng_init(&rng, r->ctx->seed, (uint64_t)epoch);
-    deft_rng_shuffle(&rng, r->order, count);
+    deft_rng_init(&rng, t->ctx->seed, (uint64_t)SHUFFLE_STREAM + (uint64_t)epoch);
+    for (int64_t i = 0; i < count; i++)
+        t->order[i] = i;
+    deft_rng_shuffle(&rng, t->order, count);
 }
 
-/* What is left over after the last full batch is not trained on in this epoch. */
-static deft_status run_batches(run *r, int epoch, deft_epoch *result) {
-    int64_t batches = r->data->split[DEFT_TRAIN].count / r->options.batch;
-    int64_t start = deft_time_ns();
-    double loss_sum = 0;
-    shuffle(r, epoch);
-    for (int64_t i = 0; i < batches; i++) {
-        double done = (epoch + (double)i / (double)batches) / r->options.epochs;
-        DEFT_TRY(deft_progress(r->ctx, "training", done));
-        DEFT_TRY(run_batch(r, i * r->options.batch, (float)result->learning_rate, &loss_sum));
+static deft_status run_steps(training *t, int epoch, double *mean_loss) {
+    const deft_train_options *o = &t->options;
+    deft_sgd sgd = {learning_rate(o, epoch), o->momentum, o->weight_decay, t->ctx->threads};
+    double total = (double)t->steps * o->epochs, sum = 0;
+    float loss = 0;
+    shuffle(t, epoch);
+    for (int64_t step = 0; step < t->steps; step++) {
+        DEFT_TRY(deft_progress(t->ctx, "training", (double)(epoch * t->steps + step) / total));
+        DEFT_TRY(deft_trainer_step(&t->trainer, &sgd, t->order, step * t->trainer.net.batch, &loss));
+        if (!isfinite(loss)) return fail_diverged(t, epoch, step, loss);
+        sum += (double)loss;
     }
-    result->seconds = (double)(deft_time_ns() - start) * 1e-9;
-    result->images_per_second = (double)(batches * r->options.batch) / result->seconds;
-    result->loss = loss_sum / (double)batches;
+    if (!deft_trainer_is_finite(&t->trainer)) return fail_diverged(t, epoch, t->steps - 1, loss);
+    *mean_loss = sum / (double)t->steps;
     return DEFT_OK;
 }
 
-static deft_status run_epoch(run *r, int epoch) {
-    deft_epoch result = {
-        .epoch = epoch + 1, .epochs = r->options.epochs, .learning_rate = (double)learning_rate(&r->options, epoch)};
-    DEFT_TRY(run_batches(r, epoch, &result));
-    deft_training_store(&r->training, r->model);
-    if (r->options.checkpoint)
-        DEFT_TRY(deft_checkpoint_save(r->options.checkpoint, r->fingerprint, epoch + 1, &r->training, &r->sgd));
-    if (!r->options.on_epoch) return DEFT_OK;
+/* On the validation split; without labels, how well the graph follows its teacher. */
+static deft_status validate(const training *t, double *accuracy) {
     deft_quality quality;
-    DEFT_TRY(deft_evaluate(r->ctx, r->model, r->options.teacher, r->data, DEFT_VALIDATION, &quality));
-    result.accuracy = r->data->classes ? quality.accuracy
-                      : r->classify    ? quality.agreement
-                                       : 1 - quality.relative_error;
-    r->options.on_epoch(r->options.user, &result);
+    const deft_graph *reference = t->data->classes ? NULL : t->options.teacher;
+    DEFT_TRY(deft_evaluate_as(t->ctx, NULL, t->graph, reference, t->data, DEFT_VALIDATION, &quality));
+    const deft_tensor *targets = &t->trainer.net.graph->values[t->trainer.net.targets].desc;
+    *accuracy = !reference                                   ? quality.accuracy
+                : targets->rank == 2 && targets->dims[1] > 1 ? quality.agreement
+                                                             : 1 - quality.relative_error;
     return DEFT_OK;
 }
 
-/* ---- the run ------------------------------------------------------------------------------------------------- */
-
-static deft_status init_teacher(run *r) {
-    if (!r->options.teacher) return DEFT_OK;
-    deft_graph *teacher;
-    DEFT_TRY(deft_graph_clone(r->ctx, r->options.teacher, &teacher));
-    if (r->classify) teacher->outputs[0] = deft_logits(teacher);
-    deft_status status = deft_runner_init(r->ctx, teacher, r->data, r->options.batch, &r->teacher);
-    deft_graph_free(teacher);
-    if (status == DEFT_OK && r->teacher.columns != r->columns)
-        status = deft_fail(r->ctx, DEFT_INVALID, "the teacher has %lld outputs, the model %lld",
-                           (long long)r->teacher.columns, (long long)r->columns);
-    return status;
-}
-
-static deft_status init_buffers(run *r) {
-    const deft_training *t = &r->training;
-    r->x = deft_executor_tensor(t->executor, t->x)->data;
-    r->loss = deft_executor_tensor(t->executor, t->loss)->data;
-    deft_tensor *targets = deft_executor_tensor(t->executor, t->targets);
-    r->targets = targets->data;
-    r->columns = deft_tensor_count(targets) / r->options.batch;
-    if (r->data->classes > r->columns)
-        return deft_fail(r->ctx, DEFT_INVALID, "%s has %d classes, but the model has %lld outputs", r->data->spec,
-                         r->data->classes, (long long)r->columns);
-    int64_t samples = r->data->split[DEFT_TRAIN].count;
-    DEFT_TRY(deft_allocate_zeroed(r->ctx, (size_t)samples, sizeof *r->order, &r->order));
-    return deft_allocate_zeroed(r->ctx, (size_t)r->options.batch, sizeof *r->labels, &r->labels);
-}
-
-static deft_status init_run(run *r) {
-    const deft_train_options *options = &r->options;
-    DEFT_TRY(check_options(r->ctx, options));
-    if (!r->data->classes && !options->teacher)
-        return deft_fail(r->ctx, DEFT_INVALID, "%s has no labels: there is nothing to train for", r->data->spec);
-    const deft_tensor *y = &r->model->values[r->model->outputs[0]].desc;
-    r->classify = r->data->classes || (y->rank == 2 && y->dims[1] > 1);
-    DEFT_TRY(deft_training_init(r->ctx, r->model, options->batch, r->classify, &r->training));
-    DEFT_TRY(deft_check_input(r->training.graph, r->training.x, r->data, options->batch));
-    DEFT_TRY(deft_sgd_init(&r->sgd, &r->training, options->momentum, options->weight_decay, options->keep_zeros));
-    DEFT_TRY(init_buffers(r));
-    return init_teacher(r);
-}
-
-static deft_status run_epochs(run *r) {
-    int epoch = 0;
-    DEFT_TRY(init_run(r));
-    if (r->options.checkpoint) {
-        r->fingerprint = deft_checkpoint_fingerprint(r->model, r->data, &r->options);
-        DEFT_TRY(deft_checkpoint_load(r->options.checkpoint, r->fingerprint, &r->training, &r->sgd, &epoch));
-        deft_training_store(&r->training, r->model);
-    }
-    for (; epoch < r->options.epochs; epoch++)
-        DEFT_TRY(run_epoch(r, epoch));
+static deft_status run_epoch(training *t, int epoch) {
+    const deft_train_options *o = &t->options;
+    deft_epoch report = {.epoch = epoch + 1, .epochs = o->epochs, .learning_rate = (double)learning_rate(o, epoch)};
+    int64_t start = deft_time_ns();
+    DEFT_TRY(run_steps(t, epoch, &report.loss));
+    double training_seconds = (double)(deft_time_ns() - start) * 1e-9;
+    report.images_per_second = (double)(t->steps * t->trainer.net.batch) / training_seconds;
+    deft_trainer_store(&t->trainer, t->graph);
+    DEFT_TRY(validate(t, &report.accuracy));
+    t->checkpoint.epoch = epoch + 1;
+    if (o->checkpoint) DEFT_TRY(deft_checkpoint_write(t->ctx, o->checkpoint, &t->checkpoint));
+    report.seconds = (double)(deft_time_ns() - start) * 1e-9;
+    if (o->on_epoch) o->on_epoch(o->user, &report);
     return DEFT_OK;
+}
+
+static deft_status prepare(training *t) {
+    int64_t count = t->data->split[DEFT_TRAIN].count;
+    const deft_train_options *o = &t->options;
+    if (count < 1) return deft_fail(t->ctx, DEFT_INVALID, "%s: the training split is empty", t->data->spec);
+    int64_t batch = o->batch < count ? o->batch : count;
+    DEFT_TRY(deft_trainer_init(t->ctx, t->graph, t->data, batch, o->teacher, o->keep_zeros, &t->trainer));
+    t->steps = count / t->trainer.net.batch;
+    if (t->steps < 1)
+        return deft_fail(t->ctx, DEFT_INVALID, "%s: %lld training samples do not fill the model's fixed batch of %lld",
+                         t->data->spec, (long long)count, (long long)t->trainer.net.batch);
+    DEFT_TRY(deft_arena_array(&t->trainer.arena, (size_t)count, sizeof *t->order, &t->order));
+    return resume(t);
 }
 
 deft_status deft_train(deft_context *ctx, deft_graph *graph, const deft_dataset *data,
                        const deft_train_options *options) {
-    run r = {
-        .ctx = ctx, .model = graph, .data = data, .options = with_defaults(options, data->split[DEFT_TRAIN].count)};
-    deft_status status = run_epochs(&r);
-    deft_runner_done(&r.teacher);
-    if (r.sgd.ctx) deft_sgd_done(&r.sgd);
-    deft_training_done(&r.training);
-    deft_release(ctx, r.order);
-    deft_release(ctx, r.labels);
+    training t = {.ctx = ctx, .graph = graph, .data = data};
+    DEFT_TRY(fill_in_options(ctx, options, &t.options));
+    deft_status status = prepare(&t);
+    for (int epoch = t.checkpoint.epoch; epoch < t.options.epochs && status == DEFT_OK; epoch++)
+        status = run_epoch(&t, epoch);
+    deft_trainer_done(&t.trainer);
     return status;
 }

@@ -7,45 +7,54 @@
 
 typedef struct deft_epoch {
     int epoch, epochs; /* 1-based */
-    double loss;       /* mean over the training samples */
-    double accuracy;   /* validation, 0 to 1 (agreement with the teacher where there are no labels) */
+    double loss;       /* mean over the steps, each before its update */
+    double accuracy;   /* validation, 0 to 1; where there are no labels: agreement with the teacher for outputs
+                          [N, classes], else 1 - relative error */
     double learning_rate;
-    double images_per_second;
-    double seconds;
+    double images_per_second; /* of the training steps alone */
+    double seconds;           /* with the validation and the checkpoint */
 } deft_epoch;
 
 typedef struct deft_train_options {
     int epochs;                /* default 10 */
-    int64_t batch;             /* default 64 */
+    int64_t batch;             /* default 64; a model of a fixed batch keeps its own */
     float learning_rate;       /* default 0.05 */
     float momentum;            /* default 0.9; negative for none */
-    float weight_decay;        /* default 0 */
+    float weight_decay;        /* of weights, which have two dimensions or more; default 0 */
     float step_factor;         /* learning rate times this ... default 0.1 */
     int step_epochs;           /* ... every so many epochs; default: after 1/2 and 3/4 of them */
-    bool keep_zeros;           /* weights that are zero now stay exactly zero: fine-tuning under a mask */
-    const deft_graph *teacher; /* distil from it: its softmax is the target; where there are labels, half and half */
-    const char *checkpoint;    /* written after each epoch, resumed from where it exists and fits; or NULL */
+    bool keep_zeros;           /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
+    const deft_graph *teacher; /* distil from it: its softmax is the target; where there are labels, half and half.
+                                  Where there are none and the graph does not end in a Softmax: its outputs, by squared
+                                  error */
+    const char *checkpoint;    /* written at the start and after each epoch, resumed from where it is; or NULL */
     void (*on_epoch)(void *user, const deft_epoch *epoch);
     void *user;
 } deft_train_options;
 
-/* Trains every float constant of `graph` that the loss has a gradient for, in place: SGD with momentum, softmax
- * cross-entropy (a Softmax at the end of the graph is taken into the loss), shuffled by the context's seed. A
- * checkpoint (version field, checksum) resumes to the same weights, bit for bit, as an uninterrupted run; one of
- * another graph, data or options is refused with DEFT_INVALID. Errors: DEFT_INVALID (shapes of data and graph, loss not
- * finite), DEFT_CANCELLED. */
+/* Trains every f32 constant of `graph` that the loss, on its first output, has a gradient for, in place: SGD with
+ * momentum, softmax cross-entropy (a Softmax at the end of the graph is taken into the loss). Scalars, and what
+ * element-wise operators apply to the input before the first layer (preprocessing), are left as they are;
+ * BatchNormalization normalises by the batch and updates its running statistics. Each epoch sees the samples in an
+ * order that follows from the context's seed; those that do not fill a last batch are left out. The graph changes after
+ * whole epochs only: where training fails or is cancelled, it is as after the last one. The result depends on the
+ * threads and the instruction set, but not on the run. A checkpoint (version field, checksum) resumes to the same
+ * weights, bit for bit, as an uninterrupted run; one of another graph, data, seed or options is refused with
+ * DEFT_INVALID. Errors: DEFT_INVALID (shapes of data and graph, options, no labels and no teacher, a loss that is not
+ * finite), DEFT_UNSUPPORTED (an operator without a gradient), DEFT_IO (the checkpoint), DEFT_CANCELLED. */
 DEFT_MUST_CHECK deft_status deft_train(deft_context *ctx, deft_graph *graph, const deft_dataset *data,
                                        const deft_train_options *options);
 
 typedef struct deft_quality {
     double accuracy;       /* share of samples whose top answer is the label's; NaN without labels */
-    double agreement;      /* share whose top answer is the reference's; NaN without a reference */
+    double agreement;      /* share whose top answer is the reference's; NaN without a reference, or for one output */
     double relative_error; /* |y - y_reference|_2 / |y_reference|_2 over all outputs; NaN without a reference */
     int64_t correct, count;
 } deft_quality;
 
-/* Evaluates `graph` on a split; `reference` (may be NULL) is the original to agree with. Errors: DEFT_INVALID (shapes).
- */
+/* Evaluates the first output of `graph` on every sample of a split; `reference` (may be NULL) is the original to agree
+ * with. The top answer is the index of the largest output, the first of equals; NaN is never one.
+ * Errors: DEFT_INVALID (shapes), DEFT_CANCELLED. */
 DEFT_MUST_CHECK deft_status deft_evaluate(deft_context *ctx, const deft_graph *graph, const deft_graph *reference,
                                           const deft_dataset *data, deft_split split, deft_quality *quality);
 

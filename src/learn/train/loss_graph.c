@@ -1,0 +1,194 @@
+#include "learn/train/loss_graph.h"
+
+#include "ir/pass/pass.h"
+#include "learn/train/feed.h"
+#include "learn/train/predictor.h"
+
+#include <inttypes.h>
+
+/* ---- the model ----------------------------------------------------------------------------------------------- */
+
+static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool teacher, deft_loss_graph *made) {
+    const deft_graph *graph = made->graph;
+    const deft_value *output = &graph->values[graph->outputs[0]];
+    const deft_tensor *y = &output->desc;
+    bool labelled = data->classes > 0, classes = labelled || deft_graph_head(graph) != DEFT_OP_COUNT;
+    char text[DEFT_SHAPE_TEXT_BYTES];
+    if (!labelled && !teacher)
+        return deft_fail(ctx, DEFT_INVALID, "%s has no labels to train on; add them, or distil from a teacher",
+                         data->spec);
+    if (labelled && (y->rank != 2 || y->dims[1] < data->classes))
+        return deft_fail(ctx, DEFT_INVALID, "output '%.64s' is %s; the %d classes of %s need %" PRId64 "x%d or more",
+                         output->name, deft_shape_text(y, text, sizeof text), data->classes, data->spec, made->batch,
+                         data->classes);
+    if (y->rank < 1 || y->dims[0] != made->batch || deft_tensor_count(y) == 0)
+        return deft_fail(ctx, DEFT_INVALID, "output '%.64s' is %s; expected the batch, here %" PRId64 ", in front",
+                         output->name, deft_shape_text(y, text, sizeof text), made->batch);
+    made->kind = classes ? DEFT_LOSS_CROSS_ENTROPY : DEFT_LOSS_SQUARED_ERROR;
+    made->outputs = deft_tensor_count(y) / made->batch;
+    return DEFT_OK;
+}
+
+/* The model at the batch, its first output alone, and without the Softmax that the loss takes in. */
+static deft_status prepare_model(deft_context *ctx, const deft_graph *original, const deft_dataset *data, int64_t batch,
+                                 bool teacher, deft_loss_graph *made) {
+    deft_binding binding;
+    DEFT_TRY(deft_feed_bind(ctx, original, data, batch, &binding));
+    made->batch = binding.dims[0];
+    DEFT_TRY(deft_graph_clone(ctx, original, &made->graph));
+    deft_graph *graph = made->graph;
+    DEFT_TRY(deft_graph_infer(graph, made->batch, &binding, 1));
+    if (graph->output_count < 1) return deft_fail(ctx, DEFT_INVALID, "the model has no output");
+    graph->output_count = 1;
+    DEFT_TRY(deft_pass_identity(graph));
+    DEFT_TRY(choose_loss(ctx, data, teacher, made));
+    if (made->kind == DEFT_LOSS_CROSS_ENTROPY && deft_graph_head(graph) != DEFT_OP_COUNT)
+        graph->outputs[0] = graph->nodes[graph->values[graph->outputs[0]].producer].in[0];
+    return deft_pass_dead(graph);
+}
+
+/* ---- what is learned ----------------------------------------------------------------------------------------- */
+
+/* What values depend on; by value id. */
+typedef struct dependence {
+    bool *input; /* on the graph's input */
+    bool *layer; /* on the output of a layer, which has weights */
+    bool *preprocessing;
+} dependence;
+
+static bool is_layer(deft_op op) {
+    return op == DEFT_OP_GEMM || op == DEFT_OP_MATMUL || op == DEFT_OP_CONV || op == DEFT_OP_BATCH_NORM;
+}
+
+static bool any_of(const bool *property, const deft_node *node) {
+    for (int i = 0; i < node->in_count; i++)
+        if (node->in[i] != DEFT_NO_VALUE && property[node->in[i]]) return true;
+    return false;
+}
+
+static deft_status find_dependence(const deft_graph *graph, deft_arena *scratch, dependence *d) {
+    size_t count = (size_t)graph->value_count;
+    DEFT_TRY(deft_arena_array(scratch, count, sizeof(bool), &d->input));
+    DEFT_TRY(deft_arena_array(scratch, count, sizeof(bool), &d->layer));
+    DEFT_TRY(deft_arena_array(scratch, count, sizeof(bool), &d->preprocessing));
+    d->input[graph->inputs[0]] = true;
+    for (int i = 0; i < graph->node_count; i++) {
+        const deft_node *node = &graph->nodes[i];
+        bool input = any_of(d->input, node), layer = input && (is_layer(node->op) || any_of(d->layer, node));
+        for (int j = 0; j < node->out_count; j++) {
+            if (node->out[j] == DEFT_NO_VALUE) continue;
+            d->input[node->out[j]] = input;
+            d->layer[node->out[j]] = layer;
+        }
+        for (int j = 0; j < node->in_count && input && !layer; j++)
+            if (node->in[j] != DEFT_NO_VALUE) d->preprocessing[node->in[j]] = true;
+    }
+    return DEFT_OK;
+}
+
+static bool is_learnable(const deft_value *value) {
+    return value->desc.data && value->producer < 0 && value->desc.dtype == DEFT_F32 && value->desc.rank > 0 &&
+           deft_tensor_count(&value->desc) > 0;
+}
+
+/* Lists the constants that may be learned, and marks those that pruning prunes. */
+static deft_status list_learned(const deft_graph *original, deft_loss_graph *made, deft_arena *scratch) {
+    deft_graph *graph = made->graph;
+    dependence d;
+    bool *prunable; /* by value */
+    DEFT_TRY(find_dependence(graph, scratch, &d));
+    DEFT_TRY(deft_arena_array(scratch, (size_t)graph->value_count, sizeof *prunable, &prunable));
+    DEFT_TRY(deft_arena_array(&graph->arena, (size_t)graph->value_count, sizeof *made->learned, &made->learned));
+    for (int i = 0; i < graph->node_count; i++) {
+        int weight = deft_node_weight(graph, &graph->nodes[i]);
+        if (weight != DEFT_NO_VALUE) prunable[weight] = true;
+    }
+    for (int i = 0; i < graph->value_count; i++) {
+        const deft_value *value = &graph->values[i];
+        if (!is_learnable(value) || d.preprocessing[i]) continue;
+        made->learned[made->learned_count++] = (deft_learned){.value = i,
+                                                              .original = deft_graph_find(original, value->name),
+                                                              .grad = DEFT_NO_VALUE,
+                                                              .count = deft_tensor_count(&value->desc),
+                                                              .prunable = prunable[i],
+                                                              .decays = value->desc.rank > 1};
+    }
+    return DEFT_OK;
+}
+
+/* ---- loss and gradients -------------------------------------------------------------------------------------- */
+
+static deft_status add_loss(deft_loss_graph *made) {
+    static const deft_op ops[] = {[DEFT_LOSS_CROSS_ENTROPY] = DEFT_OP_SOFTMAX_CROSS_ENTROPY,
+                                  [DEFT_LOSS_SQUARED_ERROR] = DEFT_OP_MEAN_SQUARED_ERROR};
+    deft_graph *graph = made->graph;
+    int output = graph->outputs[0], node;
+    deft_tensor y = graph->values[output].desc;
+    DEFT_TRY(deft_graph_add_input(graph, NULL, DEFT_F32, y.rank, y.dims, NULL, &made->targets));
+    DEFT_TRY(deft_graph_add_value(graph, NULL, &made->loss));
+    DEFT_TRY(deft_graph_add_node(graph, ops[made->kind], "loss", NULL, 0, (int[]){output, made->targets}, 2,
+                                 &made->loss, 1, &node));
+    DEFT_TRY(deft_graph_infer_node(graph, node));
+    graph->outputs[0] = made->loss;
+    return DEFT_OK;
+}
+
+static bool is_running_statistic(const deft_loss_graph *made, int value) {
+    for (int i = 0; i < made->stat_count; i++)
+        if (made->stats[i].running_mean == value || made->stats[i].running_var == value) return true;
+    return false;
+}
+
+/* Adds the gradients, and keeps of what may be learned that which has one, and the running statistics. */
+static deft_status add_gradients(deft_loss_graph *made, deft_arena *scratch) {
+    deft_graph *graph = made->graph;
+    int *wrt, *grads, kept = 0;
+    DEFT_TRY(deft_arena_array(scratch, (size_t)made->learned_count, sizeof *wrt, &wrt));
+    DEFT_TRY(deft_arena_array(scratch, (size_t)made->learned_count, sizeof *grads, &grads));
+    for (int i = 0; i < made->learned_count; i++)
+        wrt[i] = made->learned[i].value;
+    DEFT_TRY(deft_grad_build(graph, made->loss, wrt, made->learned_count, grads));
+    bool any = false;
+    for (int i = 0; i < made->learned_count; i++) {
+        deft_learned learned = made->learned[i];
+        learned.grad = grads[i];
+        if (grads[i] == DEFT_NO_VALUE && !is_running_statistic(made, learned.value)) continue;
+        graph->values[learned.value].variable = true;
+        any |= grads[i] != DEFT_NO_VALUE;
+        if (grads[i] != DEFT_NO_VALUE) DEFT_TRY(deft_graph_add_output(graph, grads[i]));
+        made->learned[kept++] = learned;
+    }
+    made->learned_count = kept;
+    if (any) return DEFT_OK;
+    return deft_fail(graph->ctx, DEFT_INVALID, "there is nothing to train: the loss has a gradient for no constant");
+}
+
+static deft_status add_statistics(deft_loss_graph *made) {
+    for (int i = 0; i < made->stat_count; i++) {
+        DEFT_TRY(deft_graph_add_output(made->graph, made->stats[i].batch_mean));
+        DEFT_TRY(deft_graph_add_output(made->graph, made->stats[i].batch_var));
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original, const deft_dataset *data, int64_t batch,
+                                 bool teacher, deft_loss_graph *made) {
+    *made = (deft_loss_graph){0};
+    deft_arena scratch;
+    deft_arena_init(&scratch, ctx);
+    deft_status status;
+    DEFT_TRY_OR_FAIL(prepare_model(ctx, original, data, batch, teacher, made));
+    made->input = made->graph->inputs[0];
+    DEFT_TRY_OR_FAIL(list_learned(original, made, &scratch));
+    DEFT_TRY_OR_FAIL(deft_grad_use_batch_statistics(made->graph, &made->stats, &made->stat_count));
+    DEFT_TRY_OR_FAIL(add_loss(made));
+    DEFT_TRY_OR_FAIL(add_gradients(made, &scratch));
+    DEFT_TRY_OR_FAIL(add_statistics(made));
+fail:
+    deft_arena_done(&scratch);
+    return status;
+}
+
+void deft_loss_graph_done(deft_loss_graph *made) {
+    deft_graph_free(made->graph);
+}

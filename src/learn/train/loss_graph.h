@@ -1,0 +1,47 @@
+/* The graph that training runs: the model at a fixed batch, a loss at its end, and the gradients of all that is
+ * learned. */
+#ifndef DEFT_LEARN_TRAIN_LOSS_GRAPH_H
+#define DEFT_LEARN_TRAIN_LOSS_GRAPH_H
+
+#include "ir/grad/grad.h"
+#include "learn/data/dataset.h"
+
+typedef enum deft_loss {
+    DEFT_LOSS_CROSS_ENTROPY, /* of classes: targets are shares of [N, classes] */
+    DEFT_LOSS_SQUARED_ERROR  /* of outputs of any shape: targets are outputs */
+} deft_loss;
+
+/* A constant that training changes. */
+typedef struct deft_learned {
+    int value;     /* in the training graph */
+    int original;  /* in the graph that is trained */
+    int grad;      /* in the training graph; DEFT_NO_VALUE for running statistics */
+    int64_t count; /* elements, f32 */
+    bool prunable; /* the weight of a Gemm, MatMul or Conv */
+    bool decays;   /* of two dimensions or more: a weight and not a bias or scale */
+} deft_learned;
+
+typedef struct deft_loss_graph {
+    deft_graph *graph; /* its outputs: the loss, the gradients, the batch's statistics */
+    deft_loss kind;
+    int64_t batch;
+    int64_t outputs; /* elements of the model's output for one sample */
+    int input, targets, loss;
+    deft_learned *learned; /* arena of the graph */
+    int learned_count;
+    deft_batch_stats *stats;
+    int stat_count;
+} deft_loss_graph;
+
+/* Builds the training graph of `original`. A Softmax or LogSoftmax that makes the model's output is taken into the
+ * cross-entropy. Learned is every f32 constant (but scalars) that the loss has a gradient for, without those that
+ * element-wise operators apply to the input before the first layer: they are preprocessing.
+ * Without labels the targets are a teacher's outputs: cross-entropy where the graph ends in a Softmax, else squared
+ * error. To be done with after a failure too. Errors: DEFT_INVALID (shapes; no labels and no teacher; nothing to
+ * learn), DEFT_UNSUPPORTED (an operator without a gradient). */
+DEFT_MUST_CHECK deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original,
+                                                 const deft_dataset *data, int64_t batch, bool teacher,
+                                                 deft_loss_graph *made);
+void deft_loss_graph_done(deft_loss_graph *made);
+
+#endif

@@ -1,0 +1,91 @@
+#include "learn/train/targets.h"
+
+#include "learn/train/predictor.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- the teacher --------------------------------------------------------------------------------------------- */
+
+/* Shares of classes from a teacher's outputs, whatever its last node leaves of them. */
+static void to_shares(deft_op head, const float *y, int64_t count, float *out) {
+    if (head == DEFT_OP_SOFTMAX) {
+        memcpy(out, y, (size_t)count * sizeof *out);
+        return;
+    }
+    float top = y[0], sum = 0;
+    for (int64_t i = 1; i < count; i++)
+        top = y[i] > top ? y[i] : top;
+    for (int64_t i = 0; i < count; i++)
+        sum += out[i] = expf(y[i] - top);
+    for (int64_t i = 0; i < count; i++)
+        out[i] /= sum;
+}
+
+static void mix_in_label(int32_t label, int64_t count, float *shares) {
+    for (int64_t i = 0; i < count; i++)
+        shares[i] *= 0.5f;
+    shares[label] += 0.5f;
+}
+
+static deft_status ask(deft_targets *targets, deft_loss kind, deft_predictor *teacher) {
+    const deft_samples *samples = targets->samples;
+    deft_op head = deft_graph_head(teacher->plan->graph);
+    for (int64_t first = 0; first < samples->count; first += teacher->batch) {
+        int64_t left = samples->count - first, count = left < teacher->batch ? left : teacher->batch;
+        DEFT_TRY(deft_progress(targets->ctx, "asking the teacher", (double)first / (double)samples->count));
+        DEFT_TRY(deft_predictor_run(teacher, DEFT_TRAIN, first, count));
+        for (int64_t i = 0; i < count; i++) {
+            const float *y = teacher->y + i * targets->outputs;
+            float *row = targets->rows + (first + i) * targets->outputs;
+            if (kind == DEFT_LOSS_SQUARED_ERROR) {
+                memcpy(row, y, (size_t)targets->outputs * sizeof *row);
+                continue;
+            }
+            to_shares(head, y, targets->outputs, row);
+            if (samples->y) mix_in_label(samples->y[first + i], targets->outputs, row);
+        }
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, const deft_dataset *data,
+                              const deft_graph *teacher, deft_targets *targets) {
+    *targets = (deft_targets){.ctx = ctx, .samples = &data->split[DEFT_TRAIN], .outputs = net->outputs};
+    if (!teacher) return DEFT_OK;
+    deft_predictor predictor;
+    deft_status status;
+    DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, teacher, data, &predictor));
+    if (predictor.outputs != net->outputs) {
+        status =
+            deft_fail(ctx, DEFT_INVALID, "the teacher gives %" PRId64 " outputs for a sample, but the model %" PRId64,
+                      predictor.outputs, net->outputs);
+        goto fail;
+    }
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)targets->samples->count,
+                                          (size_t)net->outputs * sizeof *targets->rows, &targets->rows));
+    DEFT_TRY_OR_FAIL(ask(targets, net->kind, &predictor));
+fail:
+    deft_predictor_done(&predictor);
+    return status;
+}
+
+void deft_targets_done(deft_targets *targets) {
+    if (targets->rows) deft_release(targets->ctx, targets->rows);
+}
+
+/* ---- batches ------------------------------------------------------------------------------------------------- */
+
+void deft_targets_gather(const deft_targets *targets, const int64_t *order, int64_t first, int64_t count, float *out) {
+    size_t bytes = (size_t)targets->outputs * sizeof *out;
+    for (int64_t i = 0; i < count; i++, out += targets->outputs) {
+        int64_t sample = order[first + i];
+        if (targets->rows) {
+            memcpy(out, targets->rows + sample * targets->outputs, bytes);
+            continue;
+        }
+        memset(out, 0, bytes);
+        out[targets->samples->y[sample]] = 1;
+    }
+}

@@ -1,0 +1,24 @@
+/* What the loss compares the model's outputs with. */
+#ifndef DEFT_LEARN_TRAIN_TARGETS_H
+#define DEFT_LEARN_TRAIN_TARGETS_H
+
+#include "learn/train/loss_graph.h"
+
+typedef struct deft_targets {
+    deft_context *ctx;
+    const deft_samples *samples; /* of the training split */
+    int64_t outputs;             /* for one sample */
+    float *rows;                 /* [samples][outputs]; NULL where they follow from the labels alone */
+} deft_targets;
+
+/* Without a teacher, 1 at the label and 0 elsewhere. With one, its softmax (half, and half the label, where there are
+ * labels), or its outputs for a squared error: it sees every sample once, ahead. To be done with after a failure too.
+ * Errors: DEFT_INVALID (the teacher's shapes), DEFT_CANCELLED, DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, const deft_dataset *data,
+                                              const deft_graph *teacher, deft_targets *targets);
+void deft_targets_done(deft_targets *targets);
+
+/* The targets of samples order[first .. first + count), into out [count][outputs]. */
+void deft_targets_gather(const deft_targets *targets, const int64_t *order, int64_t first, int64_t count, float *out);
+
+#endif
