@@ -1,5 +1,6 @@
 #include "fuzz.h"
 
+#include "base/core/cpu.h"
 #include "exec/run/executor.h"
 #include "ir/model/onnx.h"
 #include "mutate_onnx.h"
@@ -89,10 +90,20 @@ done:
     deft_graph_free(reference);
 }
 
+/* One for each input, so that all are tried: by the sum of its bytes. */
+static deft_isa isa_of(const uint8_t *data, size_t bytes) {
+    static const deft_isa all[] = {DEFT_ISA_C, DEFT_ISA_AVX2, DEFT_ISA_AVX512};
+    unsigned sum = 0;
+    for (size_t i = 0; i < bytes; i++)
+        sum += data[i];
+    return deft_cpu_has(all[sum % 3]) ? all[sum % 3] : DEFT_ISA_BEST;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     deft_context *ctx;
     deft_graph *graph;
-    if (deft_context_new(&(deft_context_options){.cache_directory = "", .threads = 1}, &ctx) != DEFT_OK) return 0;
+    deft_context_options options = {.cache_directory = "", .threads = 1, .isa = isa_of(data, bytes)};
+    if (deft_context_new(&options, &ctx) != DEFT_OK) return 0;
     if (deft_onnx_parse(ctx, data, bytes, &graph) == DEFT_OK) {
         if (is_small(graph)) run_plan(ctx, graph);
         deft_graph_free(graph);
