@@ -425,7 +425,7 @@ static problem random_product(deft_rng *rng) {
     problem p = random_common(rng);
     p.op = between(rng, 0, 3) ? DEFT_OP_GEMM : DEFT_OP_MATMUL;
     if (p.op == DEFT_OP_MATMUL) p.bias = false;
-    p.n = random_size(rng, 150), p.m = random_size(rng, 150), p.k = random_size(rng, 400);
+    p.n = random_size(rng, 150), p.m = random_size(rng, 150), p.k = random_size(rng, between(rng, 0, 9) ? 400 : 3000);
     if (p.op == DEFT_OP_GEMM) {
         static const float factors[] = {1, 1, 1, -2.5f, 0.125f, 0};
         p.trans_b = between(rng, 0, 1);
@@ -574,7 +574,7 @@ static code_counts count_instructions(const uint8_t *code, size_t bytes) {
     return counts;
 }
 
-/* As many multiply-adds as nonzeros, tile by tile, as many stores as outputs, and bounded code. */
+/* As many multiply-adds as nonzeros, tile by tile, as many stores as sums, and bounded code. */
 static void check_code(deft_isa isa, int64_t m, int64_t k, double most_bytes_per_nonzero) {
     deft_context *ctx = test_context();
     deft_rng rng;
@@ -587,17 +587,25 @@ static void check_code(deft_isa isa, int64_t m, int64_t k, double most_bytes_per
     assert_int_equal(deft_kernel_prepare(ctx, DEFT_KERNEL_SPARSE_X86, &s.request, &kernel), DEFT_OK);
     const deft_sparse *sparse = kernel.state;
     int64_t nonzeros = 0, rows = 0, vectors = sparse->schedule.vectors;
+    int64_t depths = sparse->schedule.depths;
     for (int64_t i = 0; i < sparse->tile_count; i++) {
         const deft_sparse_tile *tile = &sparse->tiles[i];
-        code_counts counts =
-            count_instructions((const uint8_t *)sparse->code.memory + tile->entry, sparse->code_bytes - tile->entry);
-        assert_int_equal(counts.fmas, tile->nonzeros * vectors);
-        assert_int_equal(counts.stores, tile->row_count * vectors);
-        assert_true(counts.loads <= k * vectors);
+        int64_t fmas = 0;
+        for (int64_t depth = 0; depth < depths; depth++) {
+            size_t entry = sparse->segments[i * depths + depth].entry;
+            const uint8_t *code = sparse->code.memory;
+            code_counts counts = count_instructions(code + entry, sparse->code_bytes - entry);
+            int64_t sums = tile->row_count * vectors;
+            fmas += counts.fmas;
+            assert_int_equal(counts.stores, sums);
+            assert_true(counts.loads <= k * vectors + sums);
+        }
+        assert_int_equal(fmas, tile->nonzeros * vectors);
         assert_int_equal(tile->first_row, rows);
         nonzeros += tile->nonzeros;
         rows += tile->row_count;
     }
+    if (k > 1000) assert_true(depths > 1);
     assert_int_equal(rows, m);
     assert_int_equal(nonzeros, kernel.nonzeros);
     double per_nonzero = (double)kernel.code_bytes / (double)(nonzeros * vectors);
@@ -623,6 +631,7 @@ static void test_generated_code(void **state) {
     }
     check_code(DEFT_ISA_AVX512, 300, 784, 16);
     check_code(DEFT_ISA_AVX512, 512, 512, 16);
+    check_code(DEFT_ISA_AVX512, 60, 3000, 16);
     check_code(DEFT_ISA_AVX512, 10, 100, 24);
 }
 

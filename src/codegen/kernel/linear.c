@@ -72,9 +72,16 @@ static bool read_convolution(const deft_request *request, deft_linear *linear, c
 }
 
 static int64_t count_nonzeros(const float *values, int64_t count) {
+    enum { BLOCK = 65536 }; /* its count fits in lanes as wide as a float */
     int64_t nonzeros = 0;
-    for (int64_t i = 0; i < count; i++)
-        nonzeros += values[i] != 0;
+    for (int64_t begin = 0; begin < count; begin += BLOCK) {
+        int64_t end = count - begin < BLOCK ? count : begin + BLOCK;
+        int32_t found = 0;
+#pragma omp simd reduction(+ : found)
+        for (int64_t i = begin; i < end; i++)
+            found += values[i] != 0;
+        nonzeros += found;
+    }
     return nonzeros;
 }
 

@@ -111,14 +111,6 @@ deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t s
     return shape->units / shape->threads >= span ? DEFT_SPLIT_UNITS : DEFT_SPLIT_TILES;
 }
 
-static int64_t nonzeros_of(const deft_sparse_shape *shape, int64_t row) {
-    const float *weight = deft_sparse_row(shape, row);
-    int64_t nonzeros = 0, stride = shape->linear.column_stride;
-    for (int64_t j = 0; j < shape->linear.k; j++)
-        nonzeros += weight[j * stride] != 0;
-    return nonzeros;
-}
-
 static deft_status make_tiles(deft_context *ctx, deft_sparse *sparse) {
     int64_t rows = sparse->shape.rows, size = sparse->schedule.tile_rows;
     sparse->tile_count = (rows + size - 1) / size;
@@ -127,8 +119,6 @@ static deft_status make_tiles(deft_context *ctx, deft_sparse *sparse) {
         deft_sparse_tile *tile = &sparse->tiles[i];
         tile->first_row = i * size;
         tile->row_count = size < rows - i * size ? size : rows - i * size;
-        for (int64_t row = tile->first_row; row < tile->first_row + tile->row_count; row++)
-            tile->nonzeros += nonzeros_of(&sparse->shape, row);
     }
     return DEFT_OK;
 }
@@ -158,6 +148,7 @@ static void lay_out_scratch(deft_sparse *sparse) {
 
 static void free_sparse(deft_context *ctx, deft_sparse *sparse) {
     deft_release(ctx, sparse->tiles);
+    deft_release(ctx, sparse->segments);
     deft_release(ctx, sparse->stream);
     deft_release(ctx, sparse->offsets);
     deft_release(ctx, sparse->row_begin);
@@ -169,8 +160,9 @@ static void describe(deft_sparse *sparse, deft_kernel *kernel) {
     const deft_linear *linear = &sparse->shape.linear;
     const deft_sparse_schedule *schedule = &sparse->schedule;
     long long lanes = (long long)sparse->shape.unit_lanes;
-    snprintf(sparse->detail, sizeof sparse->detail, "tiles of %lld rows x %lld columns, blocks of %lld columns",
-             (long long)schedule->tile_rows, (long long)schedule->span * lanes, (long long)schedule->block * lanes);
+    snprintf(sparse->detail, sizeof sparse->detail, "tiles %lldx%lld, blocks of %lld columns, %lld depths",
+             (long long)schedule->tile_rows, (long long)schedule->span * lanes, (long long)schedule->block * lanes,
+             (long long)schedule->depths);
     kernel->state = sparse;
     kernel->scratch_bytes =
         (size_t)sparse->x_copies * sparse->x_scratch_bytes + (size_t)sparse->y_copies * sparse->y_scratch_bytes;

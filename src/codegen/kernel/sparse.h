@@ -47,25 +47,33 @@ typedef struct deft_sparse_shape {
 /* How threads share the work: each takes images, or ranges of units, or ranges of tiles. */
 typedef enum deft_sparse_split { DEFT_SPLIT_IMAGES, DEFT_SPLIT_UNITS, DEFT_SPLIT_TILES } deft_sparse_split;
 
-/* Loops, from the outside: images, blocks of units, tiles of rows, passes over a span of units. */
+/* Loops, from the outside: images, blocks of units, depths of the inner dimension, tiles of rows, passes over a span of
+ * units. */
 typedef struct deft_sparse_schedule {
     int64_t tile_rows;
-    int64_t span;  /* units of a pass */
-    int64_t block; /* units of a block, a multiple of the span; the last one of a range may be up to a span longer */
-    int vectors;   /* of a pass */
+    int64_t span;   /* units of a pass */
+    int64_t block;  /* units of a block, a multiple of the span; the last one of a range may be up to a span longer */
+    int64_t depths; /* into which the inner dimension is split, so that code and x stay in a cache */
+    int vectors;    /* of a pass */
     deft_sparse_split split;
 } deft_sparse_schedule;
 
 /* Rows that are computed together. */
 typedef struct deft_sparse_tile {
     int64_t first_row, row_count, nonzeros;
-    size_t entry;   /* of its code, in bytes */
-    int64_t weight; /* where its weights begin in the stream */
 } deft_sparse_tile;
 
+/* Generated code: the nonzeros of a tile in one of the depths into which the inner dimension is split. All but the
+ * first add to what the one before left in y. */
+typedef struct deft_sparse_segment {
+    size_t entry;   /* of its code, in bytes */
+    int64_t weight; /* where its weights begin in the stream */
+} deft_sparse_segment;
+
 typedef struct deft_sparse deft_sparse;
-/* Computes `passes` passes of a tile, one span after the other; y is that of the tile's first row. */
-typedef void (*deft_sparse_engine)(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+/* Computes `passes` passes of a tile, one span after the other; y is that of the tile's first row. Depth 0 overwrites
+ * y, whatever it held; the others add to it. */
+typedef void (*deft_sparse_engine)(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
                                    int64_t passes);
 
 struct deft_sparse {
@@ -77,7 +85,8 @@ struct deft_sparse {
     int x_copies, y_copies;
     deft_sparse_tile *tiles;
     int64_t tile_count;
-    float *stream; /* biases, weights and limits in the order of use */
+    deft_sparse_segment *segments; /* generated code: [tile_count][depths] */
+    float *stream;                 /* biases, weights and limits in the order of use */
     int64_t stream_count;
     int32_t *offsets;   /* portable engine: x_offset of each weight */
     int64_t *row_begin; /* portable engine: [rows + 1], into stream and offsets */
@@ -97,7 +106,7 @@ float deft_sparse_bias(const deft_sparse_shape *shape, int64_t row);
 /* How many threads take part, and what they share, for passes of `span` units. */
 deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t span);
 
-/* Fills in what an engine runs on: stream, code. Errors: DEFT_MEMORY, DEFT_DEVICE. */
+/* Fills in what an engine runs on: stream, code, the tiles' nonzeros. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 typedef deft_status (*deft_sparse_filler)(deft_context *ctx, deft_sparse *sparse);
 /* Makes a kernel with a deft_sparse for its state: tiles, scratch memory, and what `fill` makes. */
 DEFT_MUST_CHECK deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shape,
@@ -107,11 +116,11 @@ void deft_sparse_done(deft_context *ctx, deft_kernel *kernel);
 /* Packs, computes and copies out. */
 void deft_sparse_run(const deft_sparse *sparse, const float *x, float *y, void *scratch);
 
-/* Generated code (AVX-512, AVX2): the schedule of least estimated time, and that time of one thread. */
+/* Generated code (AVX-512, AVX2). The schedule of least estimated time, and that time of one thread. */
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns);
 /* Generates the code and the stream of `sparse`. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 DEFT_MUST_CHECK deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse);
-void deft_sparse_x86_engine(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
                             int64_t passes);
 
 #endif

@@ -25,22 +25,24 @@ static inline void run_row(const deft_sparse *sparse, int64_t row, const float *
         y[lane] = clamp(sum[lane], sparse->shape.activation);
 }
 
-static inline void run_passes(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
-                              int64_t passes, int lanes) {
+static inline void run_passes(const deft_sparse *sparse, int64_t index, const float *x, float *y, int64_t passes,
+                              int lanes) {
     const deft_sparse_shape *shape = &sparse->shape;
+    const deft_sparse_tile *tile = &sparse->tiles[index];
     int64_t span = sparse->schedule.span;
     for (int64_t pass = 0; pass < passes; pass++, x += span * shape->x_unit, y += span * shape->y_unit)
         for (int64_t i = 0; i < tile->row_count; i++)
             run_row(sparse, tile->first_row + i, x, y + i * shape->y_row, lanes);
 }
 
-static void run_wide(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
-                     int64_t passes) {
+static void run_wide(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y, int64_t passes) {
+    (void)depth;
     run_passes(sparse, tile, x, y, passes, LANES);
 }
 
-static void run_single(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+static void run_single(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
                        int64_t passes) {
+    (void)depth;
     run_passes(sparse, tile, x, y, passes, 1);
 }
 
@@ -50,7 +52,7 @@ static bool is_single(const deft_sparse_shape *shape) {
 }
 
 static deft_sparse_schedule schedule_of(const deft_sparse_shape *shape) {
-    deft_sparse_schedule schedule = {.vectors = 1};
+    deft_sparse_schedule schedule = {.vectors = 1, .depths = 1};
     schedule.span = is_single(shape) ? 1 : LANES / shape->unit_lanes;
     schedule.block = 16 * schedule.span;
     schedule.split = deft_sparse_split_of(shape, schedule.span);
@@ -76,6 +78,11 @@ static deft_status compress_rows(deft_context *ctx, deft_sparse *sparse) {
         sparse->row_begin[row + 1] = count;
     }
     sparse->stream_count = count;
+    for (int64_t i = 0; i < sparse->tile_count; i++) {
+        deft_sparse_tile *tile = &sparse->tiles[i];
+        int64_t past = tile->first_row + tile->row_count;
+        tile->nonzeros = sparse->row_begin[past] - sparse->row_begin[tile->first_row];
+    }
     return DEFT_OK;
 }
 

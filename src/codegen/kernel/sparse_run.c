@@ -139,14 +139,21 @@ static void unpack_picture(const part *p, float *image, range units, range rows)
     }
 }
 
-/* Passes over `units` units. The last one is moved back to end with them: what overlaps is computed twice. */
-static void run_tile(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y, int64_t units) {
-    const deft_sparse_shape *shape = &sparse->shape;
-    int64_t span = sparse->schedule.span, passes = units / span;
-    if (passes > 0) sparse->engine(sparse, tile, x, y, passes);
-    if (passes * span == units) return;
-    int64_t last = passes > 0 ? units - span : 0;
-    sparse->engine(sparse, tile, x + last * shape->x_unit, y + last * shape->y_unit, 1);
+/* Passes over a block, or its last one, from `unit` on. */
+static void run_passes(const part *p, const float *x, float *y, int64_t unit, int64_t passes) {
+    const deft_sparse *sparse = p->sparse;
+    x += unit * sparse->shape.x_unit;
+    y += unit * sparse->shape.y_unit;
+    for (int64_t depth = 0; depth < sparse->schedule.depths; depth++)
+        for (int64_t tile = p->tiles.begin; tile < p->tiles.end; tile++)
+            sparse->engine(sparse, tile, depth, x, y + sparse->tiles[tile].first_row * sparse->shape.y_row, passes);
+}
+
+/* The last pass is moved back to end with the block: what overlaps is computed twice, from the start. */
+static void run_tiles(const part *p, const float *x, float *y, int64_t units) {
+    int64_t span = p->sparse->schedule.span, passes = units / span;
+    if (passes > 0) run_passes(p, x, y, 0, passes);
+    if (passes * span < units) run_passes(p, x, y, passes > 0 ? units - span : 0, 1);
 }
 
 static void run_block(const part *p, const float *x_image, float *y_image, range units) {
@@ -158,10 +165,7 @@ static void run_block(const part *p, const float *x_image, float *y_image, range
         pack_panels(p, units, (range){0, shape->linear.k});
         x = p->x_scratch;
     }
-    for (int64_t i = p->tiles.begin; i < p->tiles.end; i++) {
-        const deft_sparse_tile *tile = &sparse->tiles[i];
-        run_tile(sparse, tile, x, y + tile->first_row * shape->y_row, units.end - units.begin);
-    }
+    run_tiles(p, x, y, units.end - units.begin);
     if (shape->y_direct || p->tiles.begin == p->tiles.end) return;
     const deft_sparse_tile *last = &sparse->tiles[p->tiles.end - 1];
     range rows = {sparse->tiles[p->tiles.begin].first_row, last->first_row + last->row_count};

@@ -1,5 +1,5 @@
-/* Generates the code of a sparse product: for each tile of rows a function whose body is one pass, straight-line code
- * without any index, and whose loop goes over passes.
+/* Generates the code of a sparse product: for each segment of each tile of rows a function whose body is one pass,
+ * straight-line code without any index, and whose loop goes over passes.
  *
  * A pass keeps the outputs of its rows x vectors in registers. It walks the inner dimension once; at each step it does
  * one multiply-add for each row of the tile that has a nonzero there. The weights lie in a stream in the order of use,
@@ -13,9 +13,11 @@
 #include "codegen/kernel/sparse.h"
 #include "codegen/x86/emit.h"
 
+#include <string.h>
+
 typedef void (*code)(const float *x, float *y, const float *stream, int64_t passes);
 
-enum { MOST_ROWS = 32, MOST_VECTORS = 4 };
+enum { MOST_ROWS = 32, MOST_VECTORS = 4, CHUNK_COLUMNS = 16 };
 enum { CODE_ALIGNMENT = 64 };
 
 /* Makes short displacements: [base + offset] by way of a cursor register that lies near. */
@@ -29,7 +31,8 @@ typedef struct window {
 typedef struct generator {
     deft_emitter emitter;
     deft_sparse *sparse;
-    const deft_sparse_tile *tile;
+    deft_sparse_tile *tile;
+    deft_sparse_segment *segment; /* the one that is being emitted */
     deft_vector_width width;
     int lanes;   /* of a vector register */
     int vectors; /* of a pass */
@@ -63,7 +66,7 @@ static void begin_windows(generator *g) {
 
 /* Puts a value into the stream and returns the operand that reads it. */
 static deft_operand stream_operand(generator *g, float value, deft_operand_kind kind) {
-    int32_t offset = (int32_t)((g->streamed - g->tile->weight) * (int64_t)sizeof(float));
+    int32_t offset = (int32_t)((g->streamed - g->segment->weight) * (int64_t)sizeof(float));
     g->sparse->stream[g->streamed++] = value;
     int32_t displacement = window_reach(g, &g->stream, offset);
     return (deft_operand){kind, (int)window_register(&g->stream), displacement};
@@ -111,50 +114,6 @@ static void emit_biases(generator *g) {
     }
 }
 
-/* One nonzero. `first`: of this step of the inner dimension. */
-static void emit_nonzero(generator *g, int64_t row, float weight, int64_t x_offset, bool first) {
-    deft_emitter *e = &g->emitter;
-    if (g->width == DEFT_ZMM) {
-        for (int v = 0; v < g->vectors && first; v++)
-            deft_emit_vector(e, DEFT_VMOVUPS, g->width, g->scratch + v, 0, x_operand(g, x_offset, v));
-        deft_operand operand = stream_operand(g, weight, DEFT_BROADCAST);
-        for (int v = 0; v < g->vectors; v++)
-            deft_emit_vector(e, DEFT_VFMADD231PS, g->width, sum_register(g, row, v), g->scratch + v, operand);
-        return;
-    }
-    emit_broadcast(g, g->scratch, stream_operand(g, weight, DEFT_IN_MEMORY));
-    for (int v = 0; v < g->vectors; v++)
-        deft_emit_vector(e, DEFT_VFMADD231PS, g->width, sum_register(g, row, v), g->scratch, x_operand(g, x_offset, v));
-}
-
-/* The nonzeros of the tile's rows that are in one group, step by step of the inner dimension. */
-static void emit_group(generator *g, int64_t group, int64_t begin, int64_t end) {
-    const deft_sparse_shape *shape = &g->sparse->shape;
-    const float *weights[MOST_ROWS];
-    for (int64_t row = begin; row < end; row++)
-        weights[row - begin] = deft_sparse_row(shape, row);
-    int64_t stride = shape->linear.column_stride, count = end - begin;
-    for (int64_t j = 0; j < shape->linear.k; j++) {
-        int64_t x_offset = -1;
-        for (int64_t i = 0; i < count; i++) {
-            float weight = weights[i][j * stride];
-            if (weight == 0) continue;
-            bool first = x_offset < 0;
-            if (first) x_offset = deft_sparse_x_offset(shape, group, j);
-            emit_nonzero(g, begin - g->tile->first_row + i, shape->linear.scale * weight, x_offset, first);
-        }
-    }
-}
-
-static void emit_nonzeros(generator *g) {
-    int64_t m = g->sparse->shape.linear.m, end = g->tile->first_row + g->tile->row_count;
-    for (int64_t row = g->tile->first_row; row < end;) {
-        int64_t group = row / m, next = (group + 1) * m < end ? (group + 1) * m : end;
-        emit_group(g, group, row, next);
-        row = next;
-    }
-}
-
 /* sum = op(limit, sum): of the two, maxps and minps return the second where one is NaN. */
 static void emit_limit(generator *g, deft_vector_op op, float limit) {
     if (limit == 0)
@@ -166,34 +125,111 @@ static void emit_limit(generator *g, deft_vector_op op, float limit) {
         deft_emit_vector(&g->emitter, op, g->width, i, g->scratch, deft_in_register(i));
 }
 
-static void emit_stores(generator *g) {
+/* The sums to y, or what the depth before left there from it. */
+static void emit_moves(generator *g, deft_vector_op op) {
     const deft_sparse_shape *shape = &g->sparse->shape;
     for (int64_t row = 0; row < g->tile->row_count; row++)
         for (int v = 0; v < g->vectors; v++) {
             int32_t offset = (int32_t)(row * shape->y_row * (int64_t)sizeof(float));
-            deft_emit_vector(&g->emitter, DEFT_VMOVUPS_STORE, g->width, sum_register(g, row, v), 0,
+            deft_emit_vector(&g->emitter, op, g->width, sum_register(g, row, v), 0,
                              deft_in_memory(DEFT_RSI, offset + vector_offset(g, v, shape->y_unit)));
         }
 }
 
-static void emit_tile(generator *g, deft_sparse_tile *tile) {
+/* What the nonzeros of a step share. */
+static void emit_x(generator *g, int64_t x_offset) {
+    if (g->width != DEFT_ZMM) return;
+    for (int v = 0; v < g->vectors; v++)
+        deft_emit_vector(&g->emitter, DEFT_VMOVUPS, g->width, g->scratch + v, 0, x_operand(g, x_offset, v));
+}
+
+static void emit_nonzero(generator *g, int64_t row, float weight, int64_t x_offset) {
+    bool embedded = g->width == DEFT_ZMM;
+    deft_operand operand = stream_operand(g, weight, embedded ? DEFT_BROADCAST : DEFT_IN_MEMORY);
+    if (!embedded) emit_broadcast(g, g->scratch, operand);
+    for (int v = 0; v < g->vectors; v++) {
+        int factor = embedded ? g->scratch + v : g->scratch;
+        if (!embedded) operand = x_operand(g, x_offset, v);
+        deft_emit_vector(&g->emitter, DEFT_VFMADD231PS, g->width, sum_register(g, row, v), factor, operand);
+    }
+}
+
+/* Some columns of a tile's weights, turned, so that neither reading them nor walking down a column jumps about in
+ * memory; bit i of `present` says that row i is not zero there. */
+typedef struct weight_chunk {
+    float weights[CHUNK_COLUMNS][MOST_ROWS];
+    uint32_t present[CHUNK_COLUMNS];
+} weight_chunk;
+
+static void read_chunk(const deft_sparse_shape *shape, int64_t first_row, int64_t rows, int64_t first, int64_t columns,
+                       weight_chunk *chunk) {
+    int64_t stride = shape->linear.column_stride;
+    memset(chunk->present, 0, sizeof chunk->present);
+    for (int64_t i = 0; i < rows; i++) {
+        const float *from = deft_sparse_row(shape, first_row + i) + first * stride;
+        for (int64_t j = 0; j < columns; j++) {
+            float weight = from[j * stride];
+            chunk->weights[j][i] = shape->linear.scale * weight;
+            chunk->present[j] |= (uint32_t)(weight != 0) << i;
+        }
+    }
+}
+
+/* The nonzeros of a depth in rows [begin, end), all of one group, step by step of the inner dimension. */
+static void emit_group(generator *g, int64_t depth, int64_t begin, int64_t end) {
     const deft_sparse_shape *shape = &g->sparse->shape;
+    int64_t k = shape->linear.k, depths = g->sparse->schedule.depths, group = begin / shape->linear.m;
+    int64_t first = k * depth / depths, past = k * (depth + 1) / depths, row = begin - g->tile->first_row;
+    weight_chunk chunk;
+    for (int64_t from = first; from < past; from += CHUNK_COLUMNS) {
+        int64_t columns = past - from < CHUNK_COLUMNS ? past - from : CHUNK_COLUMNS;
+        read_chunk(shape, begin, end - begin, from, columns, &chunk);
+        for (int64_t j = 0; j < columns; j++) {
+            uint32_t present = chunk.present[j];
+            if (!present) continue;
+            int64_t x_offset = deft_sparse_x_offset(shape, group, from + j);
+            emit_x(g, x_offset);
+            g->tile->nonzeros += __builtin_popcount(present);
+            for (; present; present &= present - 1) {
+                int i = __builtin_ctz(present);
+                emit_nonzero(g, row + i, chunk.weights[j][i], x_offset);
+            }
+        }
+    }
+}
+
+static void emit_nonzeros(generator *g, int64_t depth) {
+    int64_t m = g->sparse->shape.linear.m, end = g->tile->first_row + g->tile->row_count;
+    for (int64_t row = g->tile->first_row, next; row < end; row = next) {
+        next = (row / m + 1) * m;
+        if (next > end) next = end;
+        emit_group(g, depth, row, next);
+    }
+}
+
+/* The loop over passes. The first depth starts from the biases, the others from what was stored before them. */
+static void emit_segment(generator *g, int64_t depth) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    const deft_activation *activation = &shape->activation;
     deft_emitter *e = &g->emitter;
     deft_emit_align(e, CODE_ALIGNMENT);
-    tile->entry = e->count;
-    tile->weight = g->streamed;
-    g->tile = tile;
+    *g->segment = (deft_sparse_segment){e->count, g->streamed};
     begin_windows(g);
-    emit_biases(g);
-    emit_nonzeros(g);
-    if (shape->activation.low > -__builtin_inff()) emit_limit(g, DEFT_VMAXPS, shape->activation.low);
-    if (shape->activation.high < __builtin_inff()) emit_limit(g, DEFT_VMINPS, shape->activation.high);
-    emit_stores(g);
+    if (depth == 0)
+        emit_biases(g);
+    else
+        emit_moves(g, DEFT_VMOVUPS);
+    emit_nonzeros(g, depth);
+    if (depth == g->sparse->schedule.depths - 1) {
+        if (activation->low > -__builtin_inff()) emit_limit(g, DEFT_VMAXPS, activation->low);
+        if (activation->high < __builtin_inff()) emit_limit(g, DEFT_VMINPS, activation->high);
+    }
+    emit_moves(g, DEFT_VMOVUPS_STORE);
     int64_t step_bytes = g->sparse->schedule.span * (int64_t)sizeof(float);
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RDI, (int32_t)(step_bytes * shape->x_unit));
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RSI, (int32_t)(step_bytes * shape->y_unit));
     deft_emit_general_constant(e, DEFT_SUB, DEFT_RCX, 1);
-    deft_emit_jump(e, DEFT_JNZ, tile->entry);
+    deft_emit_jump(e, DEFT_JNZ, g->segment->entry);
     deft_emit_vzeroupper(e);
     deft_emit_ret(e);
 }
@@ -210,10 +246,17 @@ deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse) {
     };
     deft_emitter_init(&g.emitter, ctx);
     deft_status status;
-    int64_t most = shape->linear.nonzeros + shape->rows + 2 * sparse->tile_count; /* weights, biases, limits */
+    int64_t depths = sparse->schedule.depths,
+            most = shape->linear.nonzeros + shape->rows + 2 * sparse->tile_count; /* weights, biases, limits */
+    size_t segments = (size_t)(sparse->tile_count * depths);
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, segments, sizeof *sparse->segments, &sparse->segments));
     DEFT_TRY_OR_FAIL(deft_allocate(ctx, (size_t)most * sizeof *sparse->stream, &sparse->stream));
-    for (int64_t i = 0; i < sparse->tile_count; i++)
-        emit_tile(&g, &sparse->tiles[i]);
+    for (int64_t depth = 0; depth < depths; depth++)
+        for (int64_t tile = 0; tile < sparse->tile_count; tile++) {
+            g.tile = &sparse->tiles[tile];
+            g.segment = &sparse->segments[tile * depths + depth];
+            emit_segment(&g, depth);
+        }
     DEFT_TRY_OR_FAIL(g.emitter.status);
     DEFT_TRY_OR_FAIL(deft_code_new(ctx, g.emitter.bytes, g.emitter.count, &sparse->code));
     sparse->code_bytes = g.emitter.count;
@@ -223,10 +266,11 @@ fail:
     return status;
 }
 
-void deft_sparse_x86_engine(const deft_sparse *sparse, const deft_sparse_tile *tile, const float *x, float *y,
+void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
                             int64_t passes) {
-    char *entry = (char *)sparse->code.memory + tile->entry;
+    const deft_sparse_segment *segment = &sparse->segments[tile * sparse->schedule.depths + depth];
+    char *entry = (char *)sparse->code.memory + segment->entry;
     code run;
-    __builtin_memcpy(&run, &entry, sizeof run);
-    run(x, y, sparse->stream + tile->weight, passes);
+    memcpy(&run, &entry, sizeof run);
+    run(x, y, sparse->stream + segment->weight, passes);
 }

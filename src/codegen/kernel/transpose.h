@@ -4,13 +4,15 @@
 
 #include <deft/deft.h>
 
-/* to[j * to_stride + i] = from[i * from_stride + j] for i in [0, rows), j in [0, columns); 0 for i in [rows, filled).
- */
+/* to[j * to_stride + i] = from[i * from_stride + j] for i in [0, rows), j in [0, columns); 0 for i in [rows, filled),
+ * where rows <= filled. */
 void deft_transpose(deft_isa isa, const float *from, int64_t from_stride, int64_t rows, int64_t columns, float *to,
                     int64_t to_stride, int64_t filled);
 
-/* A full tile of 16 x 16, and one of 8 x 8. */
-void deft_transpose_tile_avx512(const float *from, int64_t from_stride, float *to, int64_t to_stride);
-void deft_transpose_tile_avx2(const float *from, int64_t from_stride, float *to, int64_t to_stride);
+/* The same for filled and columns up to 16 and 8; only full rows and columns are fast. */
+void deft_transpose_tile_avx512(const float *from, int64_t from_stride, int64_t rows, int64_t columns, float *to,
+                                int64_t to_stride, int64_t filled);
+void deft_transpose_tile_avx2(const float *from, int64_t from_stride, int64_t rows, int64_t columns, float *to,
+                              int64_t to_stride, int64_t filled);
 
 #endif
