@@ -46,7 +46,7 @@ typedef struct deft_kernel {
     /* what `bench --profile` tells */
     size_t code_bytes, weight_bytes; /* generated code; weights as the kernel reads them */
     int64_t weights, nonzeros;       /* 0 where there is no constant weight */
-    const char *detail;              /* static text such as the schedule, or "" */
+    const char *detail;              /* the schedule, say; lives as long as the kernel; or "" */
 } deft_kernel;
 
 struct deft_kernel_def {

@@ -3,47 +3,63 @@
  * is small. */
 #include "codegen/kernel/sparse.h"
 
-enum { LANES = DEFT_PANEL_LANES };
+#include <string.h>
+
+/* Vectors of the compiler, which it makes of whatever the target has. */
+typedef float quad __attribute__((vector_size(16)));
+enum { LANES = DEFT_PANEL_LANES, QUAD = 4, QUADS = LANES / QUAD };
 
 static inline float clamp(float value, deft_activation activation) {
     value = value < activation.low ? activation.low : value; /* comparisons with NaN are false: it stays */
     return value > activation.high ? activation.high : value;
 }
 
-/* Inlined with a constant count of lanes. */
-static inline void run_row(const deft_sparse *sparse, int64_t row, const float *x, float *y, int lanes) {
-    float sum[LANES], bias = deft_sparse_bias(&sparse->shape, row);
-    for (int lane = 0; lane < lanes; lane++)
-        sum[lane] = bias;
+static inline void run_row(const deft_sparse *sparse, int64_t row, const float *x, float *y) {
+    float bias = deft_sparse_bias(&sparse->shape, row);
+    quad start = {bias, bias, bias, bias}, a = start, b = start, c = start, d = start;
     for (int64_t i = sparse->row_begin[row]; i < sparse->row_begin[row + 1]; i++) {
-        float weight = sparse->stream[i];
         const float *from = x + sparse->offsets[i];
-        for (int lane = 0; lane < lanes; lane++)
-            sum[lane] += weight * from[lane];
+        quad in[QUADS];
+        memcpy(in, from, sizeof in);
+        a += sparse->stream[i] * in[0];
+        b += sparse->stream[i] * in[1];
+        c += sparse->stream[i] * in[2];
+        d += sparse->stream[i] * in[3];
     }
-    for (int lane = 0; lane < lanes; lane++)
-        y[lane] = clamp(sum[lane], sparse->shape.activation);
+    const quad sums[QUADS] = {a, b, c, d};
+    for (int lane = 0; lane < LANES; lane++)
+        y[lane] = clamp(sums[lane / QUAD][lane % QUAD], sparse->shape.activation);
 }
 
+static inline void run_row_single(const deft_sparse *sparse, int64_t row, const float *x, float *y) {
+    float sum = deft_sparse_bias(&sparse->shape, row);
+    for (int64_t i = sparse->row_begin[row]; i < sparse->row_begin[row + 1]; i++)
+        sum += sparse->stream[i] * x[sparse->offsets[i]];
+    *y = clamp(sum, sparse->shape.activation);
+}
+
+typedef void (*row_fn)(const deft_sparse *sparse, int64_t row, const float *x, float *y);
+
+/* Inlined with a constant function. */
 static inline void run_passes(const deft_sparse *sparse, int64_t index, const float *x, float *y, int64_t passes,
-                              int lanes) {
+                              row_fn run) {
     const deft_sparse_shape *shape = &sparse->shape;
     const deft_sparse_tile *tile = &sparse->tiles[index];
     int64_t span = sparse->schedule.span;
     for (int64_t pass = 0; pass < passes; pass++, x += span * shape->x_unit, y += span * shape->y_unit)
         for (int64_t i = 0; i < tile->row_count; i++)
-            run_row(sparse, tile->first_row + i, x, y + i * shape->y_row, lanes);
+            run(sparse, tile->first_row + i, x, y + i * shape->y_row);
 }
 
 static void run_wide(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y, int64_t passes) {
     (void)depth;
-    run_passes(sparse, tile, x, y, passes, LANES);
+    run_passes(sparse, tile, x, y, passes, run_row);
 }
 
 static void run_single(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
                        int64_t passes) {
     (void)depth;
-    run_passes(sparse, tile, x, y, passes, 1);
+    run_passes(sparse, tile, x, y, passes, run_row_single);
 }
 
 /* Whether a unit is one row of a small batch. */

@@ -14,6 +14,7 @@ static const double fma_gflops = 117, broadcast_ns = 0.14, loop_ns = 6, call_ns 
 static const double l1_bytes = 32768, l1_code_bytes = 24576, l2_bytes = 1048576;
 static const double x_l2_bytes_per_ns = 400, x_far_bytes_per_ns = 60, sums_l2_bytes_per_ns = 60,
                     sums_far_bytes_per_ns = 20;
+static const double row_ns = 5; /* to begin with another row of a picture, in another page */
 static const double code_l2_bytes_per_ns = 20, code_far_bytes_per_ns = 10, y_far_bytes_per_ns = 20;
 
 enum { MOST_VECTORS = 4, MOST_DEPTHS = 64, LEAST_DEPTH = 64 };
@@ -95,7 +96,8 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
     if (y_block_bytes > l1_bytes)
         y_ns +=
             2 * (depths - 1) * y_bytes / (y_block_bytes > l2_bytes / 2 ? sums_far_bytes_per_ns : sums_l2_bytes_per_ns);
-    return blocks * depths * tiles * tile_ns + y_ns;
+    double rows_ns = shape->linear.conv ? row_ns * (inputs + (double)shape->rows) : 0;
+    return blocks * (depths * tiles * tile_ns + rows_ns) + y_ns;
 }
 
 /* Time of packing and copying out one image: by 16 x 16 transposition 0.06 ns an element, by 8 x 8 0.1; pictures 0.08
