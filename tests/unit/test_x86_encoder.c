@@ -9,6 +9,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
@@ -393,12 +396,43 @@ static void test_code_runs_and_is_not_writable(void **state) {
     fixture_done(&f);
 }
 
+/* In a process that may not gain executable memory; Linux 6.3 and later can say so. */
+static int try_where_refused(void) {
+    enum { SET_MEMORY_DENY_WRITE_EXECUTE = 65, REFUSE_EXECUTE_GAIN = 1, CANNOT_ASK = 2 };
+    if (prctl(SET_MEMORY_DENY_WRITE_EXECUTE, REFUSE_EXECUTE_GAIN, 0, 0, 0) != 0) return CANNOT_ASK;
+    if (deft_code_allowed()) return 1;
+    deft_context *ctx = NULL;
+    if (deft_context_new(&(deft_context_options){.cache_directory = ""}, &ctx) != DEFT_OK) return 1;
+    deft_code code = {0};
+    const uint8_t ret = 0xC3;
+    bool right = deft_code_new(ctx, &ret, 1, &code) == DEFT_DEVICE && !code.memory &&
+                 strstr(deft_context_message(ctx), "refuses executable memory");
+    deft_context_free(ctx);
+    return right ? 0 : 1;
+}
+
+static void test_refused_memory(void **state) {
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) _exit(try_where_refused());
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 2) {
+        print_message("skip: this kernel cannot refuse executable memory\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vector_registers),        cmocka_unit_test(test_vector_memory),
         cmocka_unit_test(test_planted_errors_are_seen), cmocka_unit_test(test_general_registers),
         cmocka_unit_test(test_general_memory),          cmocka_unit_test(test_jumps),
         cmocka_unit_test(test_emitter_without_memory),  cmocka_unit_test(test_code_runs_and_is_not_writable),
+        cmocka_unit_test(test_refused_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
