@@ -1,4 +1,5 @@
-/* Loads a model whose input is f32, fills it with a constant, runs it, and prints the largest element of the first output.
+/* Loads a model whose input is f32, fills it with a constant, runs it, and prints the largest element of the first
+ * output.
  *
  *   cc 00_run.c $(pkg-config --cflags --libs deft) -o run && ./run model.onnx
  */
@@ -17,14 +18,17 @@ static deft_status run(deft_context *context, const char *path) {
     if (status == DEFT_OK) status = deft_session_input(session, deft_session_input_name(session, 0), &input);
     if (status != DEFT_OK) goto done;
 
-    for (int i = 0; i < input.rank; i++) input_count *= input.dims[i];
-    for (int64_t i = 0; i < input_count; i++) ((float *)input.data)[i] = 0.5f;
+    for (int i = 0; i < input.rank; i++)
+        input_count *= input.dims[i];
+    for (int64_t i = 0; i < input_count; i++)
+        ((float *)input.data)[i] = 0.5f;
 
     status = deft_session_run(session);
     if (status == DEFT_OK) status = deft_session_output(session, deft_session_output_name(session, 0), &output);
     if (status != DEFT_OK) goto done;
 
-    for (int i = 0; i < output.rank; i++) output_count *= output.dims[i];
+    for (int i = 0; i < output.rank; i++)
+        output_count *= output.dims[i];
     const float *values = output.data;
     for (int64_t i = 1; i < output_count; i++)
         if (values[i] > values[top]) top = i;
