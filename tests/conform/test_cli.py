@@ -15,7 +15,7 @@ import zipfile
 
 DEFT = os.path.join(os.environ["DEFT_BUILD"], "deft")
 SOURCE = os.environ["DEFT_SOURCE"]
-COMMANDS = ["new", "train", "optimize", "run", "bench", "info", "export"]
+COMMANDS = ["new", "train", "optimize", "run", "bench", "info", "export", "conform"]
 
 
 def deft(*args, status=0, stdout=subprocess.PIPE):
@@ -254,6 +254,75 @@ def test_export_is_the_same_model():
 
 
 # ---- training ----
+
+
+def protobuf(*fields):
+    """Fields as (number, value): an int as a varint, bytes or str with their length."""
+    def varint(value):
+        out = bytearray()
+        while value > 127:
+            out.append(value & 127 | 128)
+            value >>= 7
+        return bytes(out + bytes([value]))
+    message = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            message += varint(number << 3) + varint(value)
+        else:
+            value = value.encode() if isinstance(value, str) else value
+            message += varint(number << 3 | 2) + varint(len(value)) + value
+    return message
+
+
+def write_case(folder, expected, op="Relu"):
+    """A test of y = op(x), x = [-1, 2], in ONNX's layout."""
+    def tensor(*values):
+        return protobuf((1, len(values)), (2, 1), (9, struct.pack(f"{len(values)}f", *values)))
+    def declared(name):
+        return protobuf((1, name), (2, protobuf((1, protobuf((1, 1), (2, protobuf((1, protobuf((1, 2))))))))))
+    node = protobuf((1, "x"), (2, "y"), (4, op))
+    graph = protobuf((1, node), (2, "g"), (11, declared("x")), (12, declared("y")))
+    os.makedirs(f"{folder}/test_data_set_0")
+    with open(f"{folder}/model.onnx", "wb") as file:
+        file.write(protobuf((1, 8), (7, graph), (8, protobuf((2, 13)))))
+    with open(f"{folder}/test_data_set_0/input_0.pb", "wb") as file:
+        file.write(tensor(-1, 2))
+    with open(f"{folder}/test_data_set_0/output_0.pb", "wb") as file:
+        file.write(tensor(*expected))
+
+
+def test_conform():
+    write_case("cases/good", [0, 2.001])
+    write_case("cases/wrong", [0, 2.01])
+    write_case("cases/missing", [0, 2], op="Xyzzy")
+    write_case("cases/longer", [0, 2, 0])
+    os.mkdir("cases/other")
+    done = deft("conform", "cases", status=1)
+    lines = done.out.splitlines()
+    assert lines[-1] == "1 passed, 2 failed, 1 skipped", lines
+    assert [line.split(":")[0].split() for line in lines[:-1]] == [["failed", "longer"], ["failed", "wrong"]], lines
+    assert "element 1 is 2; expected 2.00999999" in lines[1] and "f32 2; expected f32 3" in lines[0], lines
+    assert "2 of 4 cases failed" in done.error
+    assert deft("conform", "cases/good/").out == "1 passed, 0 failed, 0 skipped\n"
+    assert "Xyzzy" in deft("conform", "--verbose", "cases/missing", "cases/good").out
+    rows = [json.loads(line) for line in deft("conform", "--json", "cases", status=1).out.splitlines()]
+    assert [row.get("verdict") for row in rows] == ["passed", "failed", "skipped", "failed", None]
+    assert rows[-1] == {"passed": 1, "failed": 2, "skipped": 1}
+
+
+def test_conform_refuses():
+    write_case("case", [0, 2])
+    os.mkdir("empty")
+    refused("conform", "empty", status=2, names="empty")
+    refused("conform", "case/model.onnx", status=2, names="case/model.onnx")
+    refused("conform", "absent", status=3, names="absent")
+    with open("case/test_data_set_0/input_0.pb", "wb") as file:
+        file.write(b"\xff" * 100)
+    assert "input_0.pb" in deft("conform", "case", status=1).out
+    os.remove("case/test_data_set_0/input_0.pb")
+    assert "'x' is not given" in deft("conform", "case", status=1).out
+    os.rename("case/test_data_set_0", "case/data")
+    assert "test_data_set_0" in deft("conform", "case", status=1).out
 
 
 def test_data_that_is_refused():

@@ -17,10 +17,10 @@ static int64_t pick_size(deft_rng *rng) {
 
 /* What a loader lets through: any type and rank, sizes that memory could hold. */
 static void make_tensor(deft_rng *rng, deft_tensor *tensor) {
-    static const deft_dtype types[] = {DEFT_F32, DEFT_F32, DEFT_F32, DEFT_F32,  DEFT_F32, DEFT_F64,
-                                       DEFT_I64, DEFT_I32, DEFT_U8,  DEFT_BOOL, DEFT_F16};
+    static const deft_dtype types[] = {DEFT_F32, DEFT_F32, DEFT_F32,  DEFT_F32, DEFT_F32, DEFT_F64, DEFT_I64,
+                                       DEFT_I32, DEFT_U8,  DEFT_BOOL, DEFT_F16, DEFT_I8,  DEFT_U64, DEFT_BF16};
     do {
-        *tensor = (deft_tensor){.dtype = types[pick(rng, 0, 10)], .rank = (int)pick(rng, 0, 5)};
+        *tensor = (deft_tensor){.dtype = types[pick(rng, 0, 13)], .rank = (int)pick(rng, 0, 5)};
         for (int i = 0; i < tensor->rank; i++)
             tensor->dims[i] = pick_size(rng);
     } while (!deft_shape_valid(tensor->dtype, tensor->rank, tensor->dims));
@@ -29,6 +29,12 @@ static void make_tensor(deft_rng *rng, deft_tensor *tensor) {
 static void fill(deft_rng *rng, deft_tensor *tensor) {
     for (int64_t i = 0; i < deft_tensor_count(tensor); i++) {
         if (tensor->dtype == DEFT_I64) ((int64_t *)tensor->data)[i] = pick_size(rng);
+        if (tensor->dtype == DEFT_I32) ((int32_t *)tensor->data)[i] = (int32_t)pick_size(rng);
+        if (tensor->dtype == DEFT_U64) ((int64_t *)tensor->data)[i] = pick_size(rng);
+        if (tensor->dtype == DEFT_U8 || tensor->dtype == DEFT_I8)
+            ((uint8_t *)tensor->data)[i] = (uint8_t)pick(rng, 0, 9);
+        if (tensor->dtype == DEFT_F16 || tensor->dtype == DEFT_BF16)
+            ((uint16_t *)tensor->data)[i] = (uint16_t)pick(rng, 0, UINT16_MAX);
         if (tensor->dtype == DEFT_F32) ((float *)tensor->data)[i] = deft_rng_normal(rng);
         if (tensor->dtype == DEFT_F64) ((double *)tensor->data)[i] = (double)deft_rng_normal(rng);
         if (tensor->dtype == DEFT_BOOL) ((uint8_t *)tensor->data)[i] = (uint8_t)pick(rng, 0, 1);
@@ -36,11 +42,15 @@ static void fill(deft_rng *rng, deft_tensor *tensor) {
 }
 
 static void make_attr(deft_rng *rng, deft_attr *attr, int64_t *values) {
-    static const char *const names[] = {"axis",      "axes",    "perm",  "kernel_shape", "strides",   "dilations",
-                                        "pads",      "group",   "alpha", "auto_pad",     "ceil_mode", "transA",
-                                        "allowzero", "epsilon", "min",   "value_ints",   "transB"};
+    static const char *const names[] = {
+        "to",           "fmod",           "keepdims",  "mode",      "k",          "largest",     "exclusive",
+        "reverse",      "starts",         "ends",      "split",     "batch_dims", "hidden_size", "size",
+        "blocksize",    "output_padding", "direction", "reduction", "axis",       "axes",        "perm",
+        "kernel_shape", "strides",        "dilations", "pads",      "group",      "alpha",       "auto_pad",
+        "ceil_mode",    "transA",         "allowzero", "epsilon",   "min",        "value_ints",  "transB"};
+    enum { NAMES = sizeof names / sizeof *names };
     static const char *const texts[] = {"", "SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "valid"};
-    *attr = (deft_attr){.name = names[pick(rng, 0, 16)],
+    *attr = (deft_attr){.name = names[pick(rng, 0, NAMES - 1)],
                         .type = (deft_attr_type)(pick(rng, 0, 1) ? DEFT_ATTR_INTS : pick(rng, 0, 2)),
                         .i = pick_size(rng),
                         .f = deft_rng_normal(rng),
@@ -107,11 +117,20 @@ static int try_node(deft_context *ctx, deft_rng *rng, deft_op op, const op_case 
     return ran;
 }
 
+#define OF(DTYPE, ...)                                                                                                 \
+    { .dtype = DTYPE, DIMS(__VA_ARGS__) }
 #define REAL(...)                                                                                                      \
     { .dtype = DEFT_F32, DIMS(__VA_ARGS__) }
 
 /* Shapes that fit, for operators whose inputs depend on each other so much that chance does not find them. */
 static const op_case fitting[DEFT_OP_COUNT] = {
+    [DEFT_OP_BIT_SHIFT] = {.attrs = {STRING("direction", "LEFT")}, .in = {OF(DEFT_U8, 2, 3), OF(DEFT_U8, 3)}},
+    [DEFT_OP_AND] = {.in = {OF(DEFT_BOOL, 2, 3), OF(DEFT_BOOL, 3)}},
+    [DEFT_OP_OR] = {.in = {OF(DEFT_BOOL, 2, 3), OF(DEFT_BOOL, 3)}},
+    [DEFT_OP_XOR] = {.in = {OF(DEFT_BOOL, 2, 3), OF(DEFT_BOOL, 3)}},
+    [DEFT_OP_WHERE] = {.in = {OF(DEFT_BOOL, 2, 3), REAL(3), REAL(2, 1)}},
+    [DEFT_OP_CAST] = {.attrs = {INT("to", DEFT_I8)}, .in = {REAL(2, 3)}},
+    [DEFT_OP_MOD] = {.attrs = {INT("fmod", 1)}, .in = {REAL(2, 3), REAL(3)}},
     [DEFT_OP_GEMM] = {.in = {REAL(2, 2), REAL(2, 2), REAL(2)}},
     [DEFT_OP_MATMUL] = {.in = {REAL(3, 2, 2), REAL(2, 2)}},
     [DEFT_OP_CONV] = {.in = {REAL(1, 2, 5, 4), REAL(2, 2, 2, 1), REAL(2)}},

@@ -71,8 +71,8 @@ static void test_refusals(void **state) {
             CASE(.op = DEFT_OP_ADD, .in = {{DIMS(2, 3), UNKNOWN(DEFT_F32)}, {DIMS(2), UNKNOWN(DEFT_F32)}}));
     REFUSED(DEFT_INVALID, "f32 and i64",
             CASE(.op = DEFT_OP_ADD, .in = {{DIMS(2), UNKNOWN(DEFT_F32)}, {DIMS(2), UNKNOWN(DEFT_I64)}}));
-    REFUSED(DEFT_UNSUPPORTED, "u8",
-            CASE(.op = DEFT_OP_ADD, .in = {{DIMS(2), UNKNOWN(DEFT_U8)}, {DIMS(2), UNKNOWN(DEFT_U8)}}));
+    REFUSED(DEFT_UNSUPPORTED, "bool",
+            CASE(.op = DEFT_OP_ADD, .in = {{DIMS(2), UNKNOWN(DEFT_BOOL)}, {DIMS(2), UNKNOWN(DEFT_BOOL)}}));
     int64_t big = (int64_t)1 << 40;
     REFUSED(DEFT_INVALID, "memory",
             CASE(.op = DEFT_OP_ADD, .in = {{DIMS(big, 1), UNKNOWN(DEFT_F32)}, {DIMS(1, big), UNKNOWN(DEFT_F32)}}));

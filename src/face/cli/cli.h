@@ -13,7 +13,8 @@ typedef struct deft_cli {
     int threads;
     deft_isa isa;
     uint64_t seed;
-    const char *operand; /* the argument that is no option */
+    const char *operand;   /* the argument that is no option, or the first of them */
+    char *const *operands; /* all of them, where the command takes several; ends in NULL */
     deft_context *ctx;
     FILE *out; /* where what is asked for is printed: stdout, but see deft_output_claim */
     deft_console console;
@@ -23,6 +24,7 @@ typedef struct deft_command {
     const char *name;
     const char *summary;
     const char *operand; /* what the help calls the argument that is no option */
+    bool many_operands;  /* it takes one or more of them */
     const char *notes;   /* lines under the options, or NULL; examples */
     const deft_option *options;
     int option_count;

@@ -71,7 +71,7 @@ static void print_overview(FILE *file) {
 }
 
 static void print_command_help(FILE *file, const deft_command *command) {
-    fprintf(file, "usage: deft %s %s", command->name, command->operand);
+    fprintf(file, "usage: deft %s %s%s", command->name, command->operand, command->many_operands ? "..." : "");
     for (int i = 0; i < command->option_count; i++) {
         const deft_option *option = &command->options[i];
         if (!option->required) continue;
@@ -144,12 +144,15 @@ static int run_command(const deft_command *command, int argc, char **argv) {
     bool help = false;
     deft_option_set sets[DEFT_OPTION_SETS] = {{command->options, command->option_count, options},
                                               {global_options, GLOBAL_OPTIONS, &cli}};
+    deft_operands operands = {.name = command->operand, .many = command->many_operands};
     int result = EXIT_USAGE;
-    if (deft_options_parse(argc, argv, sets, command->operand, &cli.operand, &help)) {
+    if (deft_options_parse(argc, argv, sets, &operands, &help)) {
         if (help) {
             print_command_help(stdout, command);
             result = EXIT_SUCCESS;
         } else {
+            cli.operands = operands.items;
+            cli.operand = operands.items[0];
             deft_console_init(&cli.console, cli.quiet);
             deft_console_catch_signals();
             result = exit_status(run_in_context(&cli, command, options));

@@ -167,14 +167,14 @@ static void explain_refusal(const option_parse *parse, int result, char **argv) 
         explain_unknown(parse, optopt && optopt < HELP ? (char[]){'-', (char)optopt, '\0'} : argv[optind - 1]);
 }
 
-static bool check_rest(const option_parse *parse, int argc, char **argv, const char *operand_name,
-                       const char **operand) {
-    *operand = optind < argc ? argv[optind] : NULL;
-    if (operand_name && !*operand) {
-        fprintf(stderr, "deft: %s: %s is missing; see 'deft help %s'\n", parse->command, operand_name, parse->command);
+static bool check_rest(const option_parse *parse, int argc, char **argv, deft_operands *operands) {
+    operands->items = argv + optind;
+    if (optind == argc) {
+        fprintf(stderr, "deft: %s: %s is missing; see 'deft help %s'\n", parse->command, operands->name,
+                parse->command);
         return false;
     }
-    if (optind + 1 < argc) {
+    if (optind + 1 < argc && !operands->many) {
         fprintf(stderr, "deft: %s: one argument too many: '%s'; see 'deft help %s'\n", parse->command, argv[optind + 1],
                 parse->command);
         return false;
@@ -188,8 +188,8 @@ static bool check_rest(const option_parse *parse, int argc, char **argv, const c
     return true;
 }
 
-bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_OPTION_SETS], const char *operand_name,
-                        const char **operand, bool *help) {
+bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_OPTION_SETS], deft_operands *operands,
+                        bool *help) {
     option_parse parse = {.command = argv[0], .sets = sets};
     struct option longs[MAX_OPTIONS + 2];
     char shorts[2 * MAX_OPTIONS + 3];
@@ -213,7 +213,7 @@ bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_O
         }
         parse.given[index] = true;
     }
-    return check_rest(&parse, argc, argv, operand_name, operand);
+    return check_rest(&parse, argc, argv, operands);
 }
 
 void deft_options_print(FILE *file, const deft_option_set *set) {

@@ -44,11 +44,17 @@ typedef struct deft_option_set {
 
 #define DEFT_OPTION_SETS 2
 
-/* Parses argv[1..]; argv[0] is the command's name. Options may stand anywhere; `*operand` is the argument that is no
- * option, called `operand_name` in messages, or NULL where there is none and `operand_name` is not required (NULL).
+/* The arguments that are no options. */
+typedef struct deft_operands {
+    const char *name;   /* what messages call one */
+    bool many;          /* else there is one */
+    char *const *items; /* set by the parser; ends in NULL */
+} deft_operands;
+
+/* Parses argv[1..]; argv[0] is the command's name. Options may stand anywhere; there is at least one operand.
  * Every fault is one line on stderr; false then. `*help` is set, and nothing more is checked, where --help is given. */
 DEFT_MUST_CHECK bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_OPTION_SETS],
-                                        const char *operand_name, const char **operand, bool *help);
+                                        deft_operands *operands, bool *help);
 /* The lines of the help for a set, aligned. */
 void deft_options_print(FILE *file, const deft_option_set *set);
 

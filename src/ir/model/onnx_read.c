@@ -22,6 +22,8 @@ typedef struct reader {
     const Onnx__ModelProto *model;
     const Onnx__GraphProto *proto;
     deft_graph *graph;
+    const deft_onnx_given *given; /* by input that is no initializer */
+    int given_count, read_count;
 } reader;
 
 /* protobuf-c gives absent strings as NULL or "". */
@@ -44,6 +46,10 @@ static deft_status read_opset(reader *r) {
     int64_t version = 0;
     for (size_t i = 0; i < r->model->n_opset_import; i++)
         if (is_onnx_domain(r->model->opset_import[i]->domain)) version = r->model->opset_import[i]->version;
+    if (version == 0 && r->model->n_opset_import)
+        return deft_fail(r->ctx, DEFT_UNSUPPORTED,
+                         "the model imports operators of the domain '%.64s', and none of ONNX's own",
+                         text_of(r->model->opset_import[0]->domain));
     if (version == 0) return deft_fail(r->ctx, DEFT_INVALID, "the model does not import ONNX's operator set");
     if (version < FIRST_OPSET || version > LAST_OPSET)
         return deft_fail(r->ctx, DEFT_UNSUPPORTED, "the model uses operator set %lld; Deft reads %d to %d",
@@ -118,6 +124,23 @@ static deft_status read_type(reader *r, const char *what, const Onnx__ValueInfoP
     return DEFT_OK;
 }
 
+/* An input whose value is given and fixed is a constant from here on. */
+static deft_status add_input(reader *r, const char *name, const deft_tensor *desc, const char *const *dim_names) {
+    const deft_onnx_given *given = r->read_count < r->given_count ? &r->given[r->read_count] : NULL;
+    int value;
+    r->read_count++;
+    if (!given || !given->value || !given->fixed)
+        return deft_graph_add_input(r->graph, name, desc->dtype, desc->rank, desc->dims, dim_names, &value);
+    bool same_type = given->value->dtype == desc->dtype ||
+                     (desc->dtype == DEFT_BF16 && given->value->dtype == DEFT_U16); /* as NumPy stores it */
+    if (!same_type)
+        return deft_fail(r->ctx, DEFT_INVALID, "input '%.64s' is declared as %s, but given as %s", name,
+                         deft_dtype_name(desc->dtype), deft_dtype_name(given->value->dtype));
+    deft_tensor constant = *given->value;
+    constant.dtype = desc->dtype;
+    return deft_graph_add_constant(r->graph, name, &constant, &value);
+}
+
 /* Older models list their initializers among the inputs. */
 static deft_status read_inputs(reader *r) {
     for (size_t i = 0; i < r->proto->n_input; i++) {
@@ -128,8 +151,11 @@ static deft_status read_inputs(reader *r) {
         if (value != DEFT_NO_VALUE && !r->graph->values[value].input) continue;
         deft_tensor desc;
         DEFT_TRY(read_type(r, "input", info, &desc, dim_names));
-        DEFT_TRY(deft_graph_add_input(r->graph, name, desc.dtype, desc.rank, desc.dims, dim_names, &value));
+        DEFT_TRY(add_input(r, name, &desc, dim_names));
     }
+    if (r->given_count > r->read_count)
+        return deft_fail(r->ctx, DEFT_INVALID, "the model has %d inputs, but %d are given", r->read_count,
+                         r->given_count);
     return DEFT_OK;
 }
 
@@ -417,10 +443,29 @@ static deft_status check_output(reader *r, const Onnx__ValueInfoProto *info, def
     return DEFT_OK;
 }
 
+/* The shapes of the given inputs that are inputs still. */
+static deft_status list_bindings(reader *r, deft_binding **bindings, int *count) {
+    *count = 0;
+    DEFT_TRY(deft_arena_array(&r->scratch, (size_t)r->graph->input_count, sizeof **bindings, bindings));
+    for (int i = 0, input = 0; i < r->given_count && input < r->graph->input_count; i++) {
+        if (r->given[i].value && r->given[i].fixed) continue;
+        const char *name = r->graph->values[r->graph->inputs[input++]].name;
+        if (!r->given[i].value) continue;
+        deft_binding *binding = &(*bindings)[(*count)++];
+        *binding = (deft_binding){.input = name, .rank = r->given[i].value->rank};
+        memcpy(binding->dims, r->given[i].value->dims, sizeof binding->dims);
+    }
+    return DEFT_OK;
+}
+
 static deft_status check_shapes(reader *r) {
     bool symbolic = has_symbolic_dims(r->graph);
-    deft_status status = deft_graph_infer(r->graph, 1, NULL, 0);
-    if (status != DEFT_OK && symbolic) return deft_fail_in(r->ctx, status, "with the inputs' symbolic dimensions at 1");
+    deft_binding *bindings;
+    int binding_count;
+    DEFT_TRY(list_bindings(r, &bindings, &binding_count));
+    deft_status status = deft_graph_infer(r->graph, 1, bindings, binding_count);
+    if (status != DEFT_OK && symbolic && r->given_count == 0)
+        return deft_fail_in(r->ctx, status, "with the inputs' symbolic dimensions at 1");
     DEFT_TRY(status);
     for (size_t i = 0; i < r->proto->n_output; i++) {
         deft_value *value = &r->graph->values[r->graph->outputs[i]];
@@ -443,8 +488,9 @@ static deft_status read_model(reader *r, const void *data, size_t bytes) {
     return check_shapes(r);
 }
 
-deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph) {
-    reader r = {.ctx = ctx};
+deft_status deft_onnx_parse_given(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_given *given,
+                                  int given_count, deft_graph **graph) {
+    reader r = {.ctx = ctx, .given = given, .given_count = given_count};
     deft_arena_init(&r.scratch, ctx);
     deft_status status = read_model(&r, data, bytes);
     deft_arena_done(&r.scratch);
@@ -453,4 +499,8 @@ deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, d
     else
         deft_graph_free(r.graph);
     return status;
+}
+
+deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph) {
+    return deft_onnx_parse_given(ctx, data, bytes, NULL, 0, graph);
 }

@@ -1,6 +1,12 @@
 #include "ir/model/onnx_tensor.h"
 
+#include "base/core/file.h"
+#include "ir/model/onnx.h"
+#include "ir/model/onnx_wire.h"
+
 #include <string.h>
+
+enum { FILE_MAX_BYTES = 1 << 30 };
 
 static deft_status check_stored_here(deft_context *ctx, const Onnx__TensorProto *proto, const char *name) {
     if (proto->n_external_data || proto->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
@@ -144,4 +150,15 @@ void deft_onnx_tensor_write(const deft_tensor *tensor, const char *name, Onnx__T
     proto->has_raw_data = 1;
     proto->raw_data.len = deft_tensor_bytes(tensor);
     proto->raw_data.data = tensor->data;
+}
+
+deft_status deft_onnx_tensor_load(deft_arena *arena, const char *path, deft_tensor *tensor) {
+    const Onnx__TensorProto *proto;
+    void *data;
+    size_t bytes;
+    DEFT_TRY(deft_file_read(arena->ctx, path, FILE_MAX_BYTES, &data, &bytes));
+    deft_status status = deft_wire_unpack(arena, &onnx__tensor_proto__descriptor, data, bytes, &proto);
+    deft_release(arena->ctx, data);
+    if (status == DEFT_OK) status = deft_onnx_tensor_read(arena, proto, proto->name ? proto->name : "", tensor);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(arena->ctx, status, "%s", path);
 }

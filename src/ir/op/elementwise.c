@@ -1,73 +1,172 @@
-/* Add, Sub, Mul, Div with broadcasting: f32 and f64, and i32 and i64 for the arithmetic of shapes. */
+/* Arithmetic of two numbers with broadcasting: Add, Sub, Mul, Div, Pow, Mod, PRelu, BitShift. Reals are computed in
+ * their own type, halves and powers of mixed types in f64, integers as 64 bits whose low ones are kept: overflow wraps.
+ */
+#include "ir/op/element.h"
 #include "ir/op/emit.h"
 #include "ir/op/nest.h"
 #include "ir/op/rule.h"
 
+#include <math.h>
+#include <string.h>
+
+static deft_status fail_broadcast(const deft_op_call *call, const deft_tensor *a, const deft_tensor *b) {
+    char a_text[DEFT_SHAPE_TEXT_BYTES], b_text[DEFT_SHAPE_TEXT_BYTES];
+    return deft_rule_fail(call, DEFT_INVALID,
+                          "shapes %s and %s do not broadcast: aligned at the right, each pair of dimensions must be "
+                          "equal or have a 1",
+                          deft_shape_text(a, a_text, sizeof a_text), deft_shape_text(b, b_text, sizeof b_text));
+}
+
 deft_status deft_shape_broadcast(const deft_op_call *call) {
     const deft_tensor *a = call->in[0], *b = call->in[1];
     deft_tensor out = {.dtype = a->dtype};
-    char a_text[DEFT_SHAPE_TEXT_BYTES], b_text[DEFT_SHAPE_TEXT_BYTES];
-    if (a->dtype != b->dtype)
-        return deft_rule_fail(call, DEFT_INVALID, "both inputs must be of one type, got %s and %s",
-                              deft_dtype_name(a->dtype), deft_dtype_name(b->dtype));
-    if (a->dtype != DEFT_F32 && a->dtype != DEFT_F64 && a->dtype != DEFT_I32 && a->dtype != DEFT_I64)
-        return deft_rule_fail(call, DEFT_UNSUPPORTED, "the inputs are %s; only f32, f64, i32 and i64 are supported",
-                              deft_dtype_name(a->dtype));
-    if (!deft_broadcast(a, b, &out))
-        return deft_rule_fail(
-            call, DEFT_INVALID,
-            "shapes %s and %s do not broadcast: aligned at the right, each pair of dimensions must be "
-            "equal or have a 1",
-            deft_shape_text(a, a_text, sizeof a_text), deft_shape_text(b, b_text, sizeof b_text));
+    DEFT_TRY(deft_rule_require_types(call, 0, 1, DEFT_TYPES_NUMBER));
+    if (!deft_broadcast(a, b, &out)) return fail_broadcast(call, a, b);
     return deft_rule_set_out_like(call, 0, &out);
+}
+
+/* Pow: the exponent may be of another type. */
+deft_status deft_shape_pow(const deft_op_call *call) {
+    const deft_tensor *a = call->in[0], *b = call->in[1];
+    deft_tensor out = {.dtype = a->dtype};
+    DEFT_TRY(deft_rule_require_types(call, 0, 0, DEFT_TYPES_NUMBER));
+    DEFT_TRY(deft_rule_require_types(call, 1, 1, DEFT_TYPES_NUMBER));
+    if (!deft_broadcast(a, b, &out)) return fail_broadcast(call, a, b);
+    return deft_rule_set_out_like(call, 0, &out);
+}
+
+/* Integers in Python's way, or C's with fmod; floats in C's way alone. */
+deft_status deft_shape_mod(const deft_op_call *call) {
+    if (deft_dtype_is_float(call->in[0]->dtype) && deft_attr_int(call->attrs, "fmod", 0) == 0)
+        return deft_rule_fail(call, DEFT_INVALID, "of floats needs the attribute fmod = 1");
+    return deft_shape_broadcast(call);
+}
+
+static bool shifts_right(const deft_op_call *call) {
+    return strcmp(deft_attr_string(call->attrs, "direction", ""), "RIGHT") == 0;
+}
+
+deft_status deft_shape_bit_shift(const deft_op_call *call) {
+    DEFT_TRY(deft_rule_require_types(call, 0, 1, DEFT_TYPES_UNSIGNED));
+    if (!shifts_right(call) && strcmp(deft_attr_string(call->attrs, "direction", ""), "LEFT") != 0)
+        return deft_rule_fail(call, DEFT_INVALID, "the attribute direction must be LEFT or RIGHT");
+    return deft_shape_broadcast(call);
+}
+
+/* The slope as it broadcasts: before opset 7, a vector of one for each channel. */
+static deft_tensor prelu_slope(const deft_op_call *call) {
+    deft_tensor slope = *call->in[1];
+    int rank = call->in[0]->rank;
+    if (call->opset >= 7 || slope.rank != 1 || rank < 3 || slope.dims[0] == 1) return slope;
+    slope.rank = rank - 1;
+    for (int i = 1; i < slope.rank; i++)
+        slope.dims[i] = 1;
+    return slope;
+}
+
+deft_status deft_shape_prelu(const deft_op_call *call) {
+    deft_tensor slope, out = {.rank = 0};
+    DEFT_TRY(deft_rule_require_types(call, 0, 1, DEFT_TYPES_NUMBER));
+    slope = prelu_slope(call);
+    if (!deft_broadcast(call->in[0], &slope, &out) || !deft_shape_equal(&out, call->in[0]))
+        return fail_broadcast(call, call->in[0], &slope);
+    return deft_rule_set_out_like(call, 0, call->in[0]);
 }
 
 static void init_nest(const deft_op_call *call, deft_nest *nest) {
     const deft_tensor *out = call->out[0];
+    deft_tensor right = call->op == DEFT_OP_PRELU ? prelu_slope(call) : *call->in[1];
     int64_t a[DEFT_MAX_RANK], b[DEFT_MAX_RANK];
     deft_broadcast_strides(call->in[0], out, a);
-    deft_broadcast_strides(call->in[1], out, b);
+    deft_broadcast_strides(&right, out, b);
     deft_nest_init(nest, out->rank, out->dims, a, b);
 }
 
 #define BODY "ir/op/elementwise_body.h"
 #include "ir/op/each_real.h"
 
-static int64_t load_integer(const deft_tensor *tensor, int64_t i) {
-    return tensor->dtype == DEFT_I64 ? ((const int64_t *)tensor->data)[i] : ((const int32_t *)tensor->data)[i];
+/* a modulo b as Python has it, with the sign of b; as C has it, with the sign of a, where `fmod` is set. */
+static int64_t modulo(int64_t a, int64_t b, bool fmod) {
+    if (b == -1) return 0;
+    int64_t rest = a % b;
+    return !fmod && rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
 }
 
-/* Overflow wraps; the smallest number divided by -1 is itself. b is not 0 in a division. */
-static int64_t apply_integer(deft_op op, int64_t a, int64_t b) {
+static uint64_t power(uint64_t base, uint64_t exponent) {
+    uint64_t result = 1;
+    for (; exponent; exponent >>= 1, base *= base)
+        if (exponent & 1) result *= base;
+    return result;
+}
+
+/* What integers of one type become. */
+typedef struct integer_rule {
+    deft_op op;
+    bool is_unsigned, fmod, right;
+    int bits;
+} integer_rule;
+
+/* b is not 0 in a division. The smallest number divided by -1 is itself. A negative power is 0, but of 1 and -1. */
+static int64_t apply_integer(const integer_rule *rule, int64_t a, int64_t b) {
     uint64_t x = (uint64_t)a, y = (uint64_t)b;
-    switch (op) {
+    switch (rule->op) {
     case DEFT_OP_ADD:
         return (int64_t)(x + y);
     case DEFT_OP_SUB:
         return (int64_t)(x - y);
     case DEFT_OP_MUL:
         return (int64_t)(x * y);
-    default:
+    case DEFT_OP_DIV:
+        if (rule->is_unsigned) return (int64_t)(x / y);
         return b == -1 ? (int64_t)(0 - x) : a / b;
+    case DEFT_OP_MOD:
+        return rule->is_unsigned ? (int64_t)(x % y) : modulo(a, b, rule->fmod);
+    case DEFT_OP_POW:
+        if (b >= 0 || rule->is_unsigned) return (int64_t)power(x, y);
+        return a == 1 || (a == -1 && b % 2 == 0) ? 1 : a == -1 ? -1 : 0;
+    case DEFT_OP_PRELU:
+        return a < 0 && !rule->is_unsigned ? (int64_t)(x * y) : a;
+    default:
+        if (y >= (uint64_t)rule->bits) return 0;
+        return (int64_t)(rule->right ? x >> y : x << y);
     }
 }
 
 static deft_status arithmetic_integer(const deft_op_call *call) {
+    deft_dtype dtype = call->in[0]->dtype;
+    integer_rule rule = {.op = call->op,
+                         .is_unsigned = deft_rule_types(dtype) == DEFT_TYPES_UNSIGNED,
+                         .fmod = deft_attr_int(call->attrs, "fmod", 0) != 0,
+                         .right = shifts_right(call),
+                         .bits = 8 * (int)deft_dtype_bytes(dtype)};
+    bool divides = call->op == DEFT_OP_DIV || call->op == DEFT_OP_MOD;
     deft_nest nest;
     init_nest(call, &nest);
     int last = nest.rank - 1;
     for (int64_t done = 0; done < nest.count;) {
         deft_nest_row row = deft_nest_row_at(&nest, done, nest.count);
         for (int64_t i = 0; i < row.length; i++) {
-            int64_t a = load_integer(call->in[0], row.offset[0] + i * nest.strides[0][last]);
-            int64_t b = load_integer(call->in[1], row.offset[1] + i * nest.strides[1][last]);
-            if (call->op == DEFT_OP_DIV && b == 0)
-                return deft_rule_fail(call, DEFT_INVALID, "division of an integer by 0");
-            int64_t y = apply_integer(call->op, a, b);
-            if (call->out[0]->dtype == DEFT_I64)
-                ((int64_t *)call->out[0]->data)[row.begin + i] = y;
-            else
-                ((int32_t *)call->out[0]->data)[row.begin + i] = (int32_t)y;
+            int64_t a = deft_element_integer(call->in[0], row.offset[0] + i * nest.strides[0][last]);
+            int64_t b = deft_element_integer(call->in[1], row.offset[1] + i * nest.strides[1][last]);
+            if (divides && b == 0) return deft_rule_fail(call, DEFT_INVALID, "division of an integer by 0");
+            deft_element_set_integer(call->out[0], row.begin + i, apply_integer(&rule, a, b));
+        }
+        done += row.length;
+    }
+    return DEFT_OK;
+}
+
+/* Halves, and powers of mixed types. */
+static deft_status arithmetic_mixed(const deft_op_call *call) {
+    deft_nest nest;
+    init_nest(call, &nest);
+    int last = nest.rank - 1;
+    for (int64_t done = 0; done < nest.count;) {
+        deft_nest_row row = deft_nest_row_at(&nest, done, nest.count);
+        for (int64_t i = 0; i < row.length; i++) {
+            double a = deft_element_real(call->in[0], row.offset[0] + i * nest.strides[0][last]);
+            double b = deft_element_real(call->in[1], row.offset[1] + i * nest.strides[1][last]);
+            deft_element_set_real(call->out[0], row.begin + i, apply_f64(call->op, a, b));
         }
         done += row.length;
     }
@@ -75,8 +174,9 @@ static deft_status arithmetic_integer(const deft_op_call *call) {
 }
 
 deft_status deft_forward_arithmetic(const deft_op_call *call) {
-    deft_dtype dtype = call->in[0]->dtype;
-    if (dtype == DEFT_I32 || dtype == DEFT_I64) return arithmetic_integer(call);
+    int types = deft_rule_types(call->in[0]->dtype);
+    if (types == DEFT_TYPES_HALF || call->in[0]->dtype != call->in[1]->dtype) return arithmetic_mixed(call);
+    if (types & DEFT_TYPES_INTEGER) return arithmetic_integer(call);
     return deft_rule_by_real(call, arithmetic_f32, arithmetic_f64);
 }
 

@@ -1,4 +1,4 @@
-/* Add, Sub, Mul, Div of one floating type: see each_real.h. */
+/* Arithmetic of two numbers of one floating type: see each_real.h. */
 
 static inline REAL TYPED(apply)(deft_op op, REAL a, REAL b) {
     switch (op) {
@@ -8,8 +8,14 @@ static inline REAL TYPED(apply)(deft_op op, REAL a, REAL b) {
         return a - b;
     case DEFT_OP_MUL:
         return a * b;
-    default:
+    case DEFT_OP_DIV:
         return a / b;
+    case DEFT_OP_POW:
+        return pow(a, b);
+    case DEFT_OP_MOD:
+        return fmod(a, b);
+    default: /* PRelu */
+        return a < 0 ? a * b : a;
     }
 }
 
@@ -51,8 +57,17 @@ static void TYPED(apply_range)(const deft_op_call *call, const deft_nest *nest, 
         case DEFT_OP_MUL:
             TYPED(apply_row)(DEFT_OP_MUL, a, a_stride, b, b_stride, y, row.length);
             break;
-        default:
+        case DEFT_OP_DIV:
             TYPED(apply_row)(DEFT_OP_DIV, a, a_stride, b, b_stride, y, row.length);
+            break;
+        case DEFT_OP_POW:
+            TYPED(apply_row)(DEFT_OP_POW, a, a_stride, b, b_stride, y, row.length);
+            break;
+        case DEFT_OP_MOD:
+            TYPED(apply_row)(DEFT_OP_MOD, a, a_stride, b, b_stride, y, row.length);
+            break;
+        default:
+            TYPED(apply_row)(DEFT_OP_PRELU, a, a_stride, b, b_stride, y, row.length);
         }
         begin += row.length;
     }

@@ -1,24 +1,34 @@
 #include "ir/op/nest.h"
 
-static bool can_merge(const deft_nest *nest, int64_t dim, int64_t a, int64_t b) {
-    int last = nest->rank - 1;
-    return nest->strides[0][last] == a * dim && nest->strides[1][last] == b * dim;
+#include <string.h>
+
+static bool can_merge(const deft_nest *nest, int64_t dim, int next, int count, const int64_t strides[][DEFT_MAX_RANK]) {
+    for (int i = 0; i < count; i++)
+        if (nest->strides[i][nest->rank - 1] != strides[i][next] * dim) return false;
+    return true;
 }
 
-void deft_nest_init(deft_nest *nest, int rank, const int64_t *dims, const int64_t *a, const int64_t *b) {
+void deft_nest_init_many(deft_nest *nest, int rank, const int64_t *dims, int count,
+                         const int64_t strides[][DEFT_MAX_RANK]) {
     *nest = (deft_nest){.rank = 0, .count = 1};
     for (int i = 0; i < rank; i++) {
-        int64_t stride_b = b ? b[i] : 0;
         nest->count *= dims[i];
         if (dims[i] == 1) continue;
-        if (nest->rank > 0 && can_merge(nest, dims[i], a[i], stride_b))
+        if (nest->rank > 0 && can_merge(nest, dims[i], i, count, strides))
             nest->dims[nest->rank - 1] *= dims[i];
         else
             nest->dims[nest->rank++] = dims[i];
-        nest->strides[0][nest->rank - 1] = a[i];
-        nest->strides[1][nest->rank - 1] = stride_b;
+        for (int j = 0; j < count; j++)
+            nest->strides[j][nest->rank - 1] = strides[j][i];
     }
     if (nest->rank == 0) nest->dims[nest->rank++] = 1;
+}
+
+void deft_nest_init(deft_nest *nest, int rank, const int64_t *dims, const int64_t *a, const int64_t *b) {
+    int64_t strides[2][DEFT_MAX_RANK];
+    memcpy(strides[0], a, sizeof *a * (size_t)rank);
+    if (b) memcpy(strides[1], b, sizeof *b * (size_t)rank);
+    deft_nest_init_many(nest, rank, dims, b ? 2 : 1, (const int64_t(*)[DEFT_MAX_RANK])strides);
 }
 
 deft_nest_row deft_nest_row_at(const deft_nest *nest, int64_t begin, int64_t end) {
@@ -28,8 +38,8 @@ deft_nest_row deft_nest_row_at(const deft_nest *nest, int64_t begin, int64_t end
     for (int i = nest->rank - 1; i >= 0; i--) {
         int64_t index = rest % nest->dims[i];
         rest /= nest->dims[i];
-        row.offset[0] += index * nest->strides[0][i];
-        row.offset[1] += index * nest->strides[1][i];
+        for (int j = 0; j < DEFT_NEST_OPERANDS; j++)
+            row.offset[j] += index * nest->strides[j][i];
     }
     return row;
 }

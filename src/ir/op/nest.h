@@ -1,10 +1,10 @@
-/* Loop nests: walks a row-major space of elements while up to two operands follow with strides of their own. */
+/* Loop nests: walks a row-major space of elements while up to three operands follow with strides of their own. */
 #ifndef DEFT_IR_OP_NEST_H
 #define DEFT_IR_OP_NEST_H
 
 #include "base/tensor/tensor.h"
 
-enum { DEFT_NEST_OPERANDS = 2 };
+enum { DEFT_NEST_OPERANDS = 3 };
 
 /* Dimensions of size 1 are dropped, and neighbours that every operand walks evenly are merged: rows get long. */
 typedef struct deft_nest {
@@ -16,6 +16,10 @@ typedef struct deft_nest {
 
 /* a, b: strides[rank] of the operands; b may be NULL. */
 void deft_nest_init(deft_nest *nest, int rank, const int64_t *dims, const int64_t *a, const int64_t *b);
+
+/* The same for `count` operands. */
+void deft_nest_init_many(deft_nest *nest, int rank, const int64_t *dims, int count,
+                         const int64_t strides[][DEFT_MAX_RANK]);
 
 /* A piece of one row. */
 typedef struct deft_nest_row {

@@ -99,23 +99,6 @@ deft_status deft_shape_flatten(const deft_op_call *call) {
     return deft_rule_set_out(call, 0, x->dtype, 2, dims);
 }
 
-/* Input `index`, a vector of known i64; *count is its length. Error: DEFT_UNSUPPORTED where its value is not known. */
-static deft_status read_vector(const deft_op_call *call, int index, const char *what, const int64_t **values,
-                               int *count) {
-    const deft_tensor *in = call->in[index];
-    if (in->dtype != DEFT_I64 || in->rank > 1 || deft_tensor_count(in) > DEFT_MAX_RANK) {
-        char text[DEFT_SHAPE_TEXT_BYTES];
-        return deft_rule_fail(call, DEFT_INVALID, "%s must be a vector of at most %d i64, got %s %s", what,
-                              DEFT_MAX_RANK, deft_dtype_name(in->dtype), deft_shape_text(in, text, sizeof text));
-    }
-    if (!in->data && deft_tensor_count(in) > 0)
-        return deft_rule_fail(call, DEFT_UNSUPPORTED,
-                              "%s is computed from the inputs of the model; it must be constant", what);
-    *values = in->data;
-    *count = (int)deft_tensor_count(in);
-    return DEFT_OK;
-}
-
 static deft_status fail_reshape(const deft_op_call *call, const deft_tensor *wanted) {
     char from[DEFT_SHAPE_TEXT_BYTES], to[DEFT_SHAPE_TEXT_BYTES];
     return deft_rule_fail(call, DEFT_INVALID, "shape %s cannot become %s: the number of elements differs",
@@ -125,12 +108,12 @@ static deft_status fail_reshape(const deft_op_call *call, const deft_tensor *wan
 /* A 0 copies the input's dimension, unless allowzero (opset 14); one -1 takes what is left. */
 deft_status deft_shape_reshape(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
-    const int64_t *wanted;
+    int64_t wanted[DEFT_MAX_RANK];
     deft_tensor out = {.dtype = x->dtype};
     bool allow_zero = deft_attr_int(call->attrs, "allowzero", 0) != 0;
     int open = -1;
     int64_t known = 1;
-    DEFT_TRY(read_vector(call, 1, "the shape", &wanted, &out.rank));
+    DEFT_TRY(deft_rule_read_integers(call, 1, "the shape", wanted, DEFT_MAX_RANK, &out.rank));
     for (int i = 0; i < out.rank; i++) {
         out.dims[i] = wanted[i];
         if (wanted[i] == 0 && !allow_zero) {
@@ -167,35 +150,11 @@ deft_status deft_shape_reshape_like(const deft_op_call *call) {
 
 /* ---- Squeeze, Unsqueeze ---- */
 
-/* The axes, as flags over `rank` dimensions: from input 1 (opset 13) or from the attribute. *given: whether there are
- * any. */
-static deft_status read_axes(const deft_op_call *call, int rank, bool *flags, bool *given) {
-    int64_t attribute[DEFT_MAX_RANK];
-    const int64_t *axes = attribute;
-    int count;
-    *given = true;
-    if (call->in_count > 1 && call->in[1]) {
-        DEFT_TRY(read_vector(call, 1, "axes", &axes, &count));
-    } else {
-        count = deft_attr_ints(call->attrs, "axes", attribute, DEFT_MAX_RANK);
-        *given = deft_attr_find(call->attrs, "axes") != NULL;
-    }
-    if (count > rank)
-        return deft_rule_fail(call, DEFT_INVALID, "%d axes are given, but there are %d dimensions", count, rank);
-    for (int i = 0; i < count; i++) {
-        int axis;
-        DEFT_TRY(deft_rule_axis(call, axes[i], rank, &axis));
-        if (flags[axis]) return deft_rule_fail(call, DEFT_INVALID, "axis %d is given twice", axis);
-        flags[axis] = true;
-    }
-    return DEFT_OK;
-}
-
 deft_status deft_shape_squeeze(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
     deft_tensor out = {.dtype = x->dtype};
     bool flags[DEFT_MAX_RANK] = {false}, given;
-    DEFT_TRY(read_axes(call, x->rank, flags, &given));
+    DEFT_TRY(deft_rule_read_axes(call, 1, x->rank, flags, &given));
     for (int i = 0; i < x->rank; i++) {
         bool squeezed = given ? flags[i] : x->dims[i] == 1;
         if (squeezed && x->dims[i] != 1)
@@ -217,7 +176,7 @@ deft_status deft_shape_unsqueeze(const deft_op_call *call) {
         return deft_rule_fail(call, DEFT_UNSUPPORTED, "the output would have more than %d dimensions", DEFT_MAX_RANK);
     bool flags[DEFT_MAX_RANK] = {false}, given;
     deft_tensor out = {.dtype = x->dtype, .rank = x->rank + (int)count};
-    DEFT_TRY(read_axes(call, out.rank, flags, &given));
+    DEFT_TRY(deft_rule_read_axes(call, 1, out.rank, flags, &given));
     for (int i = 0, next = 0; i < out.rank; i++)
         out.dims[i] = flags[i] ? 1 : x->dims[next++];
     return deft_rule_set_out_like(call, 0, &out);

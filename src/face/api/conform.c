@@ -1,0 +1,242 @@
+#include "face/api/conform.h"
+
+#include "base/core/file.h"
+#include "base/number/half.h"
+#include "exec/run/executor.h"
+#include "ir/model/onnx.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const double RELATIVE = 1e-3, ABSOLUTE = 1e-7;
+enum { MAX_TENSORS = 256, MODEL_MAX_BYTES = INT_MAX };
+
+/* A data set of a case, read. */
+typedef struct data_set {
+    deft_context *ctx;
+    deft_arena arena;
+    deft_tensor inputs[MAX_TENSORS], outputs[MAX_TENSORS];
+    int input_count, output_count;
+} data_set;
+
+/* What a case brings to every data set. */
+typedef struct test_case {
+    deft_context *ctx;
+    const char *folder;
+    void *model;
+    size_t model_bytes;
+    deft_conform_result *result;
+} test_case;
+
+/* ---- files --------------------------------------------------------------------------------------------------- */
+
+static bool join(char out[PATH_MAX], const char *folder, const char *name) {
+    return snprintf(out, PATH_MAX, "%s/%s", folder, name) < PATH_MAX;
+}
+
+bool deft_conform_is_case(const char *folder) {
+    char path[PATH_MAX];
+    return join(path, folder, "model.onnx") && access(path, F_OK) == 0;
+}
+
+/* What.0.pb, what.1.pb and so on, until one is missing. */
+static deft_status read_tensors(data_set *set, const char *folder, const char *what, deft_tensor *tensors, int *count) {
+    char name[64], path[PATH_MAX];
+    for (*count = 0;; (*count)++) {
+        snprintf(name, sizeof name, "%s_%d.pb", what, *count);
+        if (!join(path, folder, name) || access(path, F_OK) != 0) return DEFT_OK;
+        if (*count == MAX_TENSORS)
+            return deft_fail(set->ctx, DEFT_UNSUPPORTED, "%s: more than %d tensors", folder, MAX_TENSORS);
+        DEFT_TRY(deft_onnx_tensor_load(&set->arena, path, &tensors[*count]));
+    }
+}
+
+/* ---- comparison ---------------------------------------------------------------------------------------------- */
+
+static bool is_float(deft_dtype dtype) {
+    return dtype == DEFT_F32 || dtype == DEFT_F64 || dtype == DEFT_F16 || dtype == DEFT_BF16;
+}
+
+static double real_at(const deft_tensor *tensor, int64_t i) {
+    switch (tensor->dtype) {
+    case DEFT_F32:
+        return (double)((const float *)tensor->data)[i];
+    case DEFT_F64:
+        return ((const double *)tensor->data)[i];
+    case DEFT_F16:
+        return (double)deft_f16_decode(((const uint16_t *)tensor->data)[i]);
+    default:
+        return (double)deft_bf16_decode(((const uint16_t *)tensor->data)[i]);
+    }
+}
+
+static bool close_enough(double got, double expected) {
+    if (isnan(got) || isnan(expected)) return isnan(got) && isnan(expected);
+    return got == expected || fabs(got - expected) <= ABSOLUTE + RELATIVE * fabs(expected);
+}
+
+/* NumPy has no bf16: ONNX stores its bits as u16. */
+static bool same_type(deft_dtype declared, deft_dtype stored) {
+    return declared == stored || (declared == DEFT_BF16 && stored == DEFT_U16);
+}
+
+/* Fails with what differs first. */
+static deft_status compare(deft_context *ctx, const char *name, const deft_tensor *got, const deft_tensor *stored) {
+    deft_tensor viewed = *stored;
+    const deft_tensor *expected = &viewed;
+    if (same_type(got->dtype, stored->dtype)) viewed.dtype = got->dtype;
+    char got_text[DEFT_SHAPE_TEXT_BYTES], expected_text[DEFT_SHAPE_TEXT_BYTES];
+    if (got->dtype != expected->dtype || !deft_shape_equal(got, expected))
+        return deft_fail(ctx, DEFT_NO, "output '%.64s' is %s %s; expected %s %s", name, deft_dtype_name(got->dtype),
+                         deft_shape_text(got, got_text, sizeof got_text), deft_dtype_name(expected->dtype),
+                         deft_shape_text(expected, expected_text, sizeof expected_text));
+    int64_t count = deft_tensor_count(got);
+    if (is_float(got->dtype)) {
+        for (int64_t i = 0; i < count; i++)
+            if (!close_enough(real_at(got, i), real_at(expected, i)))
+                return deft_fail(ctx, DEFT_NO, "output '%.64s': element %lld is %.9g; expected %.9g", name,
+                                 (long long)i, real_at(got, i), real_at(expected, i));
+        return DEFT_OK;
+    }
+    size_t bytes = deft_dtype_bytes(got->dtype);
+    for (int64_t i = 0; i < count; i++)
+        if (memcmp((const char *)got->data + (size_t)i * bytes, (const char *)expected->data + (size_t)i * bytes,
+                   bytes) != 0)
+            return deft_fail(ctx, DEFT_NO, "output '%.64s': element %lld differs", name, (long long)i);
+    return DEFT_OK;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------- */
+
+static bool is_fixed(const deft_tensor *tensor, deft_conform_plan plan) {
+    return plan == DEFT_CONFORM_FOR_VALUES || (plan == DEFT_CONFORM_FOR_VECTORS && tensor->rank <= 1);
+}
+
+static deft_status parse(const test_case *test, const data_set *set, deft_conform_plan plan, deft_graph **graph) {
+    deft_onnx_given given[MAX_TENSORS];
+    for (int i = 0; i < set->input_count; i++)
+        given[i] = (deft_onnx_given){&set->inputs[i], is_fixed(&set->inputs[i], plan)};
+    return deft_onnx_parse_given(test->ctx, test->model, test->model_bytes, given, set->input_count, graph);
+}
+
+/* Copies the inputs that are inputs still; they have the shapes that the graph was bound to. */
+static deft_status fill_inputs(const data_set *set, deft_conform_plan plan, const deft_graph *graph,
+                               deft_executor *executor) {
+    int input = 0;
+    for (int i = 0; i < set->input_count; i++) {
+        if (is_fixed(&set->inputs[i], plan)) continue;
+        int value = graph->inputs[input++];
+        deft_tensor *tensor = deft_executor_tensor(executor, value);
+        if (!same_type(tensor->dtype, set->inputs[i].dtype))
+            return deft_fail(set->ctx, DEFT_INVALID, "input '%.64s' is declared as %s, but given as %s",
+                             graph->values[value].name, deft_dtype_name(tensor->dtype),
+                             deft_dtype_name(set->inputs[i].dtype));
+        size_t bytes = deft_tensor_bytes(tensor);
+        if (bytes) memcpy(tensor->data, set->inputs[i].data, bytes);
+    }
+    if (input == graph->input_count) return DEFT_OK;
+    return deft_fail(set->ctx, DEFT_INVALID, "input '%.64s' is not given", graph->values[graph->inputs[input]].name);
+}
+
+static deft_status compare_outputs(const data_set *set, const deft_graph *graph, deft_executor *executor) {
+    if (set->output_count > graph->output_count)
+        return deft_fail(set->ctx, DEFT_INVALID, "%d outputs are expected of a model that has %d", set->output_count,
+                         graph->output_count);
+    for (int i = 0; i < set->output_count; i++) {
+        int value = graph->outputs[i];
+        DEFT_TRY(compare(set->ctx, graph->values[value].name, deft_executor_tensor(executor, value), &set->outputs[i]));
+    }
+    return DEFT_OK;
+}
+
+static deft_status run_planned(const test_case *test, const data_set *set, deft_conform_plan plan) {
+    deft_graph *graph;
+    deft_plan *planned = NULL;
+    deft_executor *executor = NULL;
+    deft_status status;
+    deft_binding bindings[MAX_TENSORS];
+    int binding_count = 0;
+    DEFT_TRY(parse(test, set, plan, &graph));
+    for (int i = 0; i < graph->input_count; i++) {
+        const deft_value *value = &graph->values[graph->inputs[i]];
+        bindings[binding_count] = (deft_binding){.input = value->name, .rank = value->desc.rank};
+        memcpy(bindings[binding_count++].dims, value->desc.dims, sizeof value->desc.dims);
+    }
+    deft_plan_options options = {.bindings = bindings, .binding_count = binding_count};
+    DEFT_TRY_OR_FAIL(deft_plan_new(test->ctx, graph, &options, &planned));
+    DEFT_TRY_OR_FAIL(deft_executor_new(planned, &executor));
+    DEFT_TRY_OR_FAIL(fill_inputs(set, plan, planned->graph, executor));
+    DEFT_TRY_OR_FAIL(deft_executor_run(executor));
+    status = compare_outputs(set, planned->graph, executor);
+fail:
+    deft_executor_free(executor);
+    deft_plan_free(planned);
+    deft_graph_free(graph);
+    return status;
+}
+
+/* With as few inputs fixed as it takes. */
+static deft_status run_data_set(const test_case *test, const data_set *set) {
+    deft_status status = DEFT_UNSUPPORTED;
+    for (int plan = DEFT_CONFORM_FOR_SHAPES; plan <= DEFT_CONFORM_FOR_VALUES && status == DEFT_UNSUPPORTED; plan++) {
+        status = run_planned(test, set, (deft_conform_plan)plan);
+        test->result->plan = (deft_conform_plan)plan;
+    }
+    return status;
+}
+
+/* Tensors that cannot be read do not matter to a model that cannot be read either: its reason is the better one. */
+static deft_status read_and_run(const test_case *test, data_set *set, const char *folder) {
+    deft_status status = read_tensors(set, folder, "input", set->inputs, &set->input_count);
+    if (status == DEFT_OK) status = read_tensors(set, folder, "output", set->outputs, &set->output_count);
+    if (status == DEFT_OK) return run_data_set(test, set);
+    deft_graph *graph;
+    char reason[sizeof test->ctx->message];
+    memcpy(reason, test->ctx->message, sizeof reason);
+    deft_status parsed = deft_onnx_parse(test->ctx, test->model, test->model_bytes, &graph);
+    if (parsed == DEFT_UNSUPPORTED) return parsed;
+    if (parsed == DEFT_OK) deft_graph_free(graph);
+    return deft_fail(test->ctx, status, "%s", reason);
+}
+
+static deft_status run_folder(const test_case *test, const char *folder) {
+    data_set *set;
+    DEFT_TRY(deft_allocate_zeroed(test->ctx, 1, sizeof *set, &set));
+    set->ctx = test->ctx;
+    deft_arena_init(&set->arena, test->ctx);
+    deft_status status = read_and_run(test, set, folder);
+    deft_arena_done(&set->arena);
+    deft_release(test->ctx, set);
+    return status;
+}
+
+static deft_status run_data_sets(const test_case *test) {
+    char name[64], path[PATH_MAX];
+    for (int i = 0;; i++) {
+        snprintf(name, sizeof name, "test_data_set_%d", i);
+        bool exists = join(path, test->folder, name) && access(path, F_OK) == 0;
+        if (!exists && i == 0) return deft_fail(test->ctx, DEFT_INVALID, "there is no test_data_set_0");
+        if (!exists) return DEFT_OK;
+        DEFT_TRY(run_folder(test, path));
+    }
+}
+
+deft_status deft_conform_run(deft_context *ctx, const char *folder, deft_conform_result *result) {
+    char path[PATH_MAX];
+    test_case test = {.ctx = ctx, .folder = folder, .result = result};
+    *result = (deft_conform_result){.verdict = DEFT_PASSED};
+    if (!join(path, folder, "model.onnx"))
+        return deft_fail(ctx, DEFT_INVALID, "%.64s...: the name is too long", folder);
+    DEFT_TRY(deft_file_read(ctx, path, MODEL_MAX_BYTES, &test.model, &test.model_bytes));
+    deft_status status = run_data_sets(&test);
+    deft_release(ctx, test.model);
+    if (status == DEFT_IO || status == DEFT_MEMORY || status == DEFT_CANCELLED || status == DEFT_BUG)
+        return deft_fail_in(ctx, status, "%s", folder);
+    if (status == DEFT_OK) return DEFT_OK;
+    result->verdict = status == DEFT_UNSUPPORTED ? DEFT_SKIPPED : DEFT_FAILED;
+    snprintf(result->reason, sizeof result->reason, "%.*s", (int)sizeof result->reason - 1, ctx->message);
+    return DEFT_OK;
+}

@@ -1,0 +1,35 @@
+/* Conformance: a model in ONNX's test layout, run and compared with the outputs that belong to it.
+ *
+ *   FOLDER/model.onnx
+ *   FOLDER/test_data_set_0/input_0.pb ... output_0.pb ...    TensorProto files, in the order of the model's */
+#ifndef DEFT_FACE_API_CONFORM_H
+#define DEFT_FACE_API_CONFORM_H
+
+#include "base/core/context.h"
+
+typedef enum deft_verdict { DEFT_PASSED, DEFT_FAILED, DEFT_SKIPPED } deft_verdict;
+
+/* Which inputs were made constants, so that the shapes of the graph, which Deft knows ahead of a run, may depend on
+ * their values. */
+typedef enum deft_conform_plan {
+    DEFT_CONFORM_FOR_SHAPES,  /* none: the usual way */
+    DEFT_CONFORM_FOR_VECTORS, /* those with at most one dimension: shapes, axes, bounds */
+    DEFT_CONFORM_FOR_VALUES   /* all of them */
+} deft_conform_plan;
+
+typedef struct deft_conform_result {
+    deft_verdict verdict;
+    deft_conform_plan plan; /* of the last data set */
+    char reason[512];       /* why it failed or was skipped; else empty */
+} deft_conform_result;
+
+/* Runs every data set of a test folder. Outputs must have the type and shape of the expected ones; integers and bools
+ * be equal; floats be within 1e-7 + 1e-3 |expected| (NaN equals NaN): the tolerances of ONNX's own runner. Skipped is
+ * what Deft refuses with DEFT_UNSUPPORTED; every other refusal of the model or its data is a failure.
+ * Errors: DEFT_INVALID (no model.onnx or no data set there), DEFT_IO, DEFT_MEMORY, DEFT_CANCELLED. */
+DEFT_MUST_CHECK deft_status deft_conform_run(deft_context *ctx, const char *folder, deft_conform_result *result);
+
+/* True where `folder` holds a model.onnx. */
+bool deft_conform_is_case(const char *folder);
+
+#endif

@@ -1,0 +1,34 @@
+/* Cast and CastLike. A float becomes an integer towards 0; narrower integers keep the low bits. */
+#include "ir/op/element.h"
+#include "ir/op/rule.h"
+
+static deft_status set_type(const deft_op_call *call, deft_dtype dtype) {
+    if (deft_dtype_bytes(dtype) == 0)
+        return deft_rule_fail(call, DEFT_UNSUPPORTED, "to ONNX's data type %d, which Deft does not have", (int)dtype);
+    return deft_rule_set_out(call, 0, dtype, call->in[0]->rank, call->in[0]->dims);
+}
+
+deft_status deft_shape_cast(const deft_op_call *call) {
+    int64_t to = deft_attr_int(call->attrs, "to", 0);
+    return set_type(call, to > 0 && to < 64 ? (deft_dtype)to : (deft_dtype)0);
+}
+
+deft_status deft_shape_cast_like(const deft_op_call *call) {
+    return set_type(call, call->in[1]->dtype);
+}
+
+deft_status deft_forward_cast(const deft_op_call *call) {
+    const deft_tensor *x = call->in[0];
+    int64_t count = deft_tensor_count(x);
+    if (x->dtype == call->out[0]->dtype) return deft_forward_copy(call);
+    bool reals = deft_dtype_is_float(x->dtype) || deft_dtype_is_float(call->out[0]->dtype);
+    int threads = deft_rule_threads(call, count);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < count; i++) {
+        if (reals)
+            deft_element_set_real(call->out[0], i, deft_element_real(x, i));
+        else
+            deft_element_set_integer(call->out[0], i, deft_element_integer(x, i));
+    }
+    return DEFT_OK;
+}
