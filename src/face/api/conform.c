@@ -227,7 +227,7 @@ static deft_status run_data_sets(const test_case *test) {
 deft_status deft_conform_run(deft_context *ctx, const char *folder, deft_conform_result *result) {
     char path[PATH_MAX];
     test_case test = {.ctx = ctx, .folder = folder, .result = result};
-    *result = (deft_conform_result){.verdict = DEFT_PASSED};
+    *result = (deft_conform_result){.verdict = DEFT_CONFORM_PASSED};
     if (!join(path, folder, "model.onnx"))
         return deft_fail(ctx, DEFT_INVALID, "%.64s...: the name is too long", folder);
     DEFT_TRY(deft_file_read(ctx, path, MODEL_MAX_BYTES, &test.model, &test.model_bytes));
@@ -236,7 +236,7 @@ deft_status deft_conform_run(deft_context *ctx, const char *folder, deft_conform
     if (status == DEFT_IO || status == DEFT_MEMORY || status == DEFT_CANCELLED || status == DEFT_BUG)
         return deft_fail_in(ctx, status, "%s", folder);
     if (status == DEFT_OK) return DEFT_OK;
-    result->verdict = status == DEFT_UNSUPPORTED ? DEFT_SKIPPED : DEFT_FAILED;
+    result->verdict = status == DEFT_UNSUPPORTED ? DEFT_CONFORM_SKIPPED : DEFT_CONFORM_FAILED;
     snprintf(result->reason, sizeof result->reason, "%.*s", (int)sizeof result->reason - 1, ctx->message);
     return DEFT_OK;
 }

@@ -7,7 +7,11 @@
 
 #include "base/core/context.h"
 
-typedef enum deft_verdict { DEFT_PASSED, DEFT_FAILED, DEFT_SKIPPED } deft_verdict;
+typedef enum deft_conform_verdict {
+    DEFT_CONFORM_PASSED,
+    DEFT_CONFORM_FAILED,
+    DEFT_CONFORM_SKIPPED
+} deft_conform_verdict;
 
 /* Which inputs were made constants, so that the shapes of the graph, which Deft knows ahead of a run, may depend on
  * their values. */
@@ -18,7 +22,7 @@ typedef enum deft_conform_plan {
 } deft_conform_plan;
 
 typedef struct deft_conform_result {
-    deft_verdict verdict;
+    deft_conform_verdict verdict;
     deft_conform_plan plan; /* of the last data set */
     char reason[512];       /* why it failed or was skipped; else empty */
 } deft_conform_result;

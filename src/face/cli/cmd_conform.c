@@ -41,10 +41,10 @@ static deft_status run_case(deft_cli *cli, const conform_options *wanted, const 
                             tally *counts) {
     deft_conform_result result;
     DEFT_TRY(deft_conform_run(cli->ctx, folder, &result));
-    counts->passed += result.verdict == DEFT_PASSED;
-    counts->failed += result.verdict == DEFT_FAILED;
-    counts->skipped += result.verdict == DEFT_SKIPPED;
-    if (!wanted->verbose && !cli->json && result.verdict != DEFT_FAILED) return DEFT_OK;
+    counts->passed += result.verdict == DEFT_CONFORM_PASSED;
+    counts->failed += result.verdict == DEFT_CONFORM_FAILED;
+    counts->skipped += result.verdict == DEFT_CONFORM_SKIPPED;
+    if (!wanted->verbose && !cli->json && result.verdict != DEFT_CONFORM_FAILED) return DEFT_OK;
     return print_case(cli, name, &result);
 }
 
