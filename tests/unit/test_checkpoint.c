@@ -238,6 +238,10 @@ static void change_decay(trained *t, deft_train_options *options) {
     (void)t;
     options->weight_decay = 0;
 }
+static void change_norm(trained *t, deft_train_options *options) {
+    (void)t;
+    options->max_gradient_norm = 1;
+}
 static void change_zeros(trained *t, deft_train_options *options) {
     (void)t;
     options->keep_zeros = false;
@@ -268,9 +272,9 @@ static void change_weight(trained *t, deft_train_options *options) {
 
 static void test_other_runs(void **state) {
     (void)state;
-    static const change changes[] = {change_epochs, change_batch,   change_rate,  change_decay,
-                                     change_zeros,  change_teacher, change_seed,  change_data,
-                                     change_count,  change_node,    change_weight};
+    static const change changes[] = {change_epochs, change_batch, change_rate,    change_decay,
+                                     change_norm,   change_zeros, change_teacher, change_seed,
+                                     change_data,   change_count, change_node,    change_weight};
     trained t;
     char *content;
     size_t bytes;
@@ -290,6 +294,29 @@ static void test_other_runs(void **state) {
     deft_release(t.ctx, content);
     remove(path);
     tear_down(&t);
+}
+
+/* A run that never finished an epoch, as when its learning rate was too high, leaves nothing that another could lose.
+ */
+static void test_nothing_is_lost_of_a_run_that_only_began(void **state) {
+    (void)state;
+    trained began, other, whole;
+    set_up(&began);
+    set_up(&other);
+    set_up(&whole);
+    remove(path);
+    assert_int_equal(train_until(&began, 0, path), DEFT_CANCELLED);
+    assert_int_equal(access(path, F_OK), 0);
+    deft_train_options options = options_with(path);
+    options.learning_rate = 0.01f;
+    assert_int_equal(deft_train(other.ctx, other.graph, other.data, &options), DEFT_OK);
+    options.checkpoint = NULL;
+    assert_int_equal(deft_train(whole.ctx, whole.graph, whole.data, &options), DEFT_OK);
+    assert_true(same_constants(other.graph, whole.graph));
+    remove(path);
+    tear_down(&whole);
+    tear_down(&other);
+    tear_down(&began);
 }
 
 /* What cannot be written is told before the first epoch, not after it. */
@@ -330,6 +357,7 @@ int main(void) {
         cmocka_unit_test(test_damaged_files),
         cmocka_unit_test(test_foreign_files),
         cmocka_unit_test(test_other_runs),
+        cmocka_unit_test(test_nothing_is_lost_of_a_run_that_only_began),
         cmocka_unit_test(test_unwritable),
         cmocka_unit_test(test_out_of_memory),
     };

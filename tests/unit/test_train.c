@@ -140,7 +140,7 @@ static void outputs_by_hand(const by_hand *h, const deft_dataset *data, int row,
 
 /* One step on all rows; returns the loss before it. */
 static double step_by_hand(by_hand *h, const deft_dataset *data, double targets[ROWS][CLASSES], double rate,
-                           double momentum, double decay) {
+                           double momentum, double decay, double max_norm) {
     double g[FEATURES + 1][CLASSES] = {{0}}, loss = 0;
     for (int row = 0; row < ROWS; row++) {
         double y[CLASSES], p[CLASSES];
@@ -152,10 +152,15 @@ static double step_by_hand(by_hand *h, const deft_dataset *data, double targets[
                 g[j][c] += feature(data, row, j) * (p[c] - targets[row][c]) / ROWS;
         }
     }
+    double squares = 0;
+    for (int j = 0; j <= FEATURES; j++)
+        for (int c = 0; c < CLASSES; c++)
+            squares += h->kept[j][c] ? g[j][c] * g[j][c] : 0;
+    double scale = fmin(1, max_norm / sqrt(squares));
     for (int j = 0; j <= FEATURES; j++)
         for (int c = 0; c < CLASSES; c++) {
             if (!h->kept[j][c]) continue;
-            h->v[j][c] = momentum * h->v[j][c] + g[j][c] + (j < FEATURES ? decay * h->w[j][c] : 0);
+            h->v[j][c] = momentum * h->v[j][c] + scale * g[j][c] + (j < FEATURES ? decay * h->w[j][c] : 0);
             h->w[j][c] -= rate * h->v[j][c];
         }
     return loss;
@@ -179,10 +184,11 @@ static void check_by_hand(const deft_train_options *given, double targets[ROWS][
     options.user = &log;
     by_hand h = start_by_hand(graph, options.keep_zeros);
     double momentum = options.momentum < 0 ? 0 : 0.9;
+    double max_norm = options.max_gradient_norm > 0 ? (double)options.max_gradient_norm : 1e9;
     assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
     for (int epoch = 0; epoch < options.epochs; epoch++) {
         double rate = (double)options.learning_rate * pow(0.5, epoch / 2);
-        double loss = step_by_hand(&h, data, targets, rate, momentum, (double)options.weight_decay);
+        double loss = step_by_hand(&h, data, targets, rate, momentum, (double)options.weight_decay, max_norm);
         assert_true(fabs(log.epochs[epoch].loss - loss) < 1e-5);
     }
     assert_true(distance(&h, graph) < 1e-5);
@@ -198,9 +204,10 @@ static void one_hot(const deft_dataset *data, double share, double targets[ROWS]
 static void test_steps_by_hand(void **state) {
     (void)state;
     static const struct {
-        float momentum, decay;
+        float momentum, decay, max_norm;
         bool keep_zeros;
-    } cases[] = {{-1, 0, false}, {0, 0, false}, {0.9f, 0.1f, false}, {0.9f, 0.1f, true}};
+    } cases[] = {{-1, 0, 0, false},         {0, 0, -1, false},        {0.9f, 0.1f, 0, false},
+                 {0.9f, 0.1f, 0.1f, false}, {0.9f, 0.1f, 0.1f, true}, {0.9f, 0.1f, 0, true}};
     deft_context *ctx = test_context();
     deft_dataset *data = make_samples(ctx, 1, six, CLASSES, COUNTS(ROWS, 4, 4));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -214,6 +221,7 @@ static void test_steps_by_hand(void **state) {
                                       .weight_decay = cases[i].decay,
                                       .step_factor = 0.5f,
                                       .step_epochs = 2,
+                                      .max_gradient_norm = cases[i].max_norm,
                                       .keep_zeros = cases[i].keep_zeros};
         check_by_hand(&options, targets, ctx, data, graph);
         deft_graph_free(graph);

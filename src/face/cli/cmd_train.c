@@ -15,7 +15,7 @@ typedef struct train_options {
     bool keep_zeros;
 } train_options;
 
-static const train_options defaults = {.epochs = 10, .batch = 64, .learning_rate = 0.1, .momentum = 0.9};
+static const train_options defaults = {.epochs = 10, .batch = 64, .learning_rate = 0.05, .momentum = 0.9};
 
 static const deft_option options[] = {
     {"data", 0, DEFT_OPTION_TEXT, offsetof(train_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
@@ -25,7 +25,7 @@ static const deft_option options[] = {
      false},
     {"batch", 0, DEFT_OPTION_INT64, offsetof(train_options, batch), "N", "samples a step (default 64)", 1, 1e6, false},
     {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(train_options, learning_rate), "R",
-     "at the start; a tenth after 1/2 and 3/4 (0.1)", 1e-12, 1e6, false},
+     "at the start; a tenth after 1/2 and 3/4 (0.05)", 1e-12, 1e6, false},
     {"momentum", 0, DEFT_OPTION_REAL, offsetof(train_options, momentum), "M", "0 for none (default 0.9)", 0, 0.9999,
      false},
     {"weight-decay", 0, DEFT_OPTION_REAL, offsetof(train_options, weight_decay), "W", "L2 penalty (default 0)", 0, 1e6,

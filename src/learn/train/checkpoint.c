@@ -65,36 +65,44 @@ static bool same_weights(const deft_checkpoint *checkpoint, const char *parts) {
     return true;
 }
 
-static deft_status check(deft_context *ctx, const char *path, const deft_checkpoint *checkpoint, const char *content,
-                         size_t bytes) {
-    header head;
-    if (bytes < sizeof head || memcmp(content, MAGIC, sizeof MAGIC) != 0)
+static deft_status check_whole(deft_context *ctx, const char *path, const char *content, size_t bytes, header *head) {
+    if (bytes < sizeof *head || memcmp(content, MAGIC, sizeof MAGIC) != 0)
         return refuse(ctx, path, "this is no checkpoint");
-    memcpy(&head, content, sizeof head);
-    if (head.version != VERSION) return refuse(ctx, path, "it is of another version of Deft");
+    memcpy(head, content, sizeof *head);
+    if (head->version != VERSION) return refuse(ctx, path, "it is of another version of Deft");
     uint64_t sum;
     size_t summed = bytes - sizeof sum;
-    if (bytes < sizeof head + sizeof sum || summed - sizeof head != head.parts_bytes)
+    if (bytes < sizeof *head + sizeof sum || summed - sizeof *head != head->parts_bytes)
         return refuse(ctx, path, "it is truncated or has grown");
     memcpy(&sum, content + summed, sizeof sum);
-    if (sum != checksum(content, summed)) return refuse(ctx, path, "it is damaged: its checksum is wrong");
-    if (head.run != checkpoint->run || head.parts_bytes != parts_bytes(checkpoint))
+    return sum == checksum(content, summed) ? DEFT_OK : refuse(ctx, path, "it is damaged: its checksum is wrong");
+}
+
+static deft_status check_run(deft_context *ctx, const char *path, const deft_checkpoint *checkpoint, const header *head,
+                             const char *parts) {
+    if (head->run != checkpoint->run || head->parts_bytes != parts_bytes(checkpoint))
         return refuse(ctx, path, "it is of another model, data, seed or options");
-    if (head.start != checkpoint->start && !same_weights(checkpoint, content + sizeof head))
+    if (head->start != checkpoint->start && !same_weights(checkpoint, parts))
         return refuse(ctx, path, "its run began with other weights");
     return DEFT_OK;
 }
 
-static void take(const char *content, deft_checkpoint *checkpoint) {
+/* Takes over what a whole checkpoint holds. One of no epochs holds nothing: it may be of any run. */
+static deft_status take(deft_context *ctx, const char *path, const char *content, size_t bytes,
+                        deft_checkpoint *checkpoint, bool *found) {
     header head;
-    memcpy(&head, content, sizeof head);
+    DEFT_TRY(check_whole(ctx, path, content, bytes, &head));
+    *found = head.epoch > 0;
+    if (!*found) return DEFT_OK;
+    content += sizeof head;
+    DEFT_TRY(check_run(ctx, path, checkpoint, &head, content));
     checkpoint->start = head.start;
     checkpoint->epoch = (int)head.epoch;
-    content += sizeof head;
     for (int i = 0; i < checkpoint->part_count; i++) {
         memcpy(checkpoint->parts[i].data, content, checkpoint->parts[i].bytes);
         content += checkpoint->parts[i].bytes;
     }
+    return DEFT_OK;
 }
 
 deft_status deft_checkpoint_read(deft_context *ctx, const char *path, deft_checkpoint *checkpoint, bool *found) {
@@ -107,8 +115,7 @@ deft_status deft_checkpoint_read(deft_context *ctx, const char *path, deft_check
     deft_status status = deft_file_read(ctx, path, most, &content, &bytes);
     if (status == DEFT_INVALID) return refuse(ctx, path, "it is larger than one of this model");
     DEFT_TRY(status);
-    status = check(ctx, path, checkpoint, content, bytes);
-    if (status == DEFT_OK) take(content, checkpoint);
+    status = take(ctx, path, content, bytes, checkpoint, found);
     deft_release(ctx, content);
     return status;
 }

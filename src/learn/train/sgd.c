@@ -9,7 +9,7 @@ static const float TINY = 1e-30f;
 static const int64_t PARALLEL_COUNT = 1 << 16; /* below, starting threads takes longer than they save */
 
 static inline float next_velocity(const deft_sgd *sgd, float w, float v, float g) {
-    float next = sgd->momentum * v + (g + sgd->decay * w);
+    float next = sgd->momentum * v + (sgd->scale * g + sgd->decay * w);
     return fabsf(next) < TINY ? 0 : next;
 }
 
@@ -39,4 +39,26 @@ void deft_sgd_step(const deft_sgd *sgd, int64_t count, float *w, float *v, const
         step_kept(sgd, count, w, v, g, keep);
     else
         step_all(sgd, count, w, v, g);
+}
+
+static double square(const float *restrict g, const uint8_t *restrict keep, int64_t begin, int64_t end) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = begin; i < end; i++) {
+        double value = !keep || keep[i] ? (double)g[i] : 0;
+        sum += value * value;
+    }
+    return sum;
+}
+
+/* Parts that do not depend on the threads are summed side by side, and then in their order. */
+double deft_sgd_square(const float *g, const uint8_t *keep, int64_t count, int threads) {
+    enum { PARTS = 64 };
+    double sums[PARTS], sum = 0;
+#pragma omp parallel for schedule(static) num_threads(threads) if (count >= PARALLEL_COUNT)
+    for (int part = 0; part < PARTS; part++)
+        sums[part] = square(g, keep, count * part / PARTS, count * (part + 1) / PARTS);
+    for (int part = 0; part < PARTS; part++)
+        sum += sums[part];
+    return sum;
 }

@@ -34,6 +34,8 @@ static deft_status fill_in_options(deft_context *ctx, const deft_train_options *
     if (options->momentum == 0) options->momentum = 0.9f;
     if (options->momentum < 0) options->momentum = 0;
     if (options->step_factor == 0) options->step_factor = 0.1f;
+    if (options->max_gradient_norm == 0) options->max_gradient_norm = 5;
+    if (options->max_gradient_norm < 0) options->max_gradient_norm = INFINITY;
     bool valid = options->epochs > 0 && options->batch > 0 && options->learning_rate > 0 && options->momentum < 1 &&
                  options->weight_decay >= 0 && options->step_factor > 0 && options->step_epochs >= 0;
     if (valid && isfinite(options->learning_rate) && isfinite(options->weight_decay)) return DEFT_OK;
@@ -70,9 +72,16 @@ static uint64_t fingerprint_constants(uint64_t print, const deft_graph *graph) {
 static deft_status fingerprint_run(const training *t, uint64_t *print) {
     const deft_train_options *o = &t->options;
     const deft_dataset *data = t->data;
-    const double numbers[] = {o->epochs,           (double)o->batch,        (double)o->learning_rate,
-                              (double)o->momentum, (double)o->weight_decay, (double)o->step_factor,
-                              o->step_epochs,      o->keep_zeros,           o->teacher != NULL};
+    const double numbers[] = {o->epochs,
+                              (double)o->batch,
+                              (double)o->learning_rate,
+                              (double)o->momentum,
+                              (double)o->weight_decay,
+                              (double)o->step_factor,
+                              o->step_epochs,
+                              (double)o->max_gradient_norm,
+                              o->keep_zeros,
+                              o->teacher != NULL};
     const int64_t counts[] = {data->sample_count, data->split[DEFT_TRAIN].count, data->classes, (int64_t)t->ctx->seed};
     *print = DEFT_FINGERPRINT_START;
     DEFT_TRY(deft_fingerprint_structure(t->ctx, t->trainer.net.graph, print));
@@ -127,13 +136,15 @@ static void shuffle(training *t, int epoch) {
 
 static deft_status run_steps(training *t, int epoch, double *mean_loss) {
     const deft_train_options *o = &t->options;
-    deft_sgd sgd = {learning_rate(o, epoch), o->momentum, o->weight_decay, t->ctx->threads};
+    deft_sgd sgd = {
+        .rate = learning_rate(o, epoch), .momentum = o->momentum, .decay = o->weight_decay, .threads = t->ctx->threads};
     double total = (double)t->steps * o->epochs, sum = 0;
     float loss = 0;
     shuffle(t, epoch);
     for (int64_t step = 0; step < t->steps; step++) {
         DEFT_TRY(deft_progress(t->ctx, "training", (double)(epoch * t->steps + step) / total));
-        DEFT_TRY(deft_trainer_step(&t->trainer, &sgd, t->order, step * t->trainer.net.batch, &loss));
+        DEFT_TRY(
+            deft_trainer_step(&t->trainer, &sgd, o->max_gradient_norm, t->order, step * t->trainer.net.batch, &loss));
         if (!isfinite(loss)) return fail_diverged(t, epoch, step, loss);
         sum += (double)loss;
     }

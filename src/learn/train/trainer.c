@@ -88,6 +88,17 @@ static void update_statistics(deft_trainer *trainer) {
     }
 }
 
+/* Of all gradients together, without those of weights that stay zero. */
+static float gradient_norm(const deft_trainer *trainer, int threads) {
+    double squares = 0;
+    for (int i = 0; i < trainer->net.learned_count; i++) {
+        const deft_learned *learned = &trainer->net.learned[i];
+        if (learned->grad != DEFT_NO_VALUE)
+            squares += deft_sgd_square(data_of(trainer, learned->grad), trainer->keep[i], learned->count, threads);
+    }
+    return (float)sqrt(squares);
+}
+
 static void update_weights(deft_trainer *trainer, const deft_sgd *sgd) {
     for (int i = 0; i < trainer->net.learned_count; i++) {
         const deft_learned *learned = &trainer->net.learned[i];
@@ -99,14 +110,17 @@ static void update_weights(deft_trainer *trainer, const deft_sgd *sgd) {
     }
 }
 
-deft_status deft_trainer_step(deft_trainer *trainer, const deft_sgd *sgd, const int64_t *order, int64_t first,
-                              float *loss) {
+deft_status deft_trainer_step(deft_trainer *trainer, const deft_sgd *sgd, float max_norm, const int64_t *order,
+                              int64_t first, float *loss) {
     const deft_loss_graph *net = &trainer->net;
     deft_dataset_gather(trainer->data, DEFT_TRAIN, order, first, net->batch, data_of(trainer, net->input), NULL);
     deft_targets_gather(&trainer->targets, order, first, net->batch, data_of(trainer, net->targets));
     DEFT_TRY(deft_executor_run(trainer->executor));
     *loss = *data_of(trainer, net->loss);
-    update_weights(trainer, sgd);
+    float norm = gradient_norm(trainer, sgd->threads);
+    deft_sgd clipped = *sgd;
+    clipped.scale = norm > max_norm ? max_norm / norm : 1;
+    update_weights(trainer, &clipped);
     update_statistics(trainer);
     return DEFT_OK;
 }
