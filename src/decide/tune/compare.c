@@ -1,5 +1,7 @@
 #include "decide/tune/compare.h"
 
+#include "learn/train/feed.h"
+
 static const double seconds = 0.25;
 enum { MIN_RUNS = 30 };
 
@@ -8,20 +10,25 @@ typedef struct runnable {
     deft_executor *executor;
 } runnable;
 
-static void fill_inputs(runnable *r, const deft_dataset *data, int64_t batch) {
+static void fill_inputs(runnable *r, const deft_dataset *data) {
     deft_tensor *x = deft_executor_tensor(r->executor, r->plan->graph->inputs[0]);
     const deft_samples *samples = &data->split[DEFT_VALIDATION];
-    for (int64_t i = 0; i < batch; i++) {
+    for (int64_t i = 0; i < x->dims[0]; i++) {
         int64_t from = i % samples->count;
         deft_dataset_gather(data, DEFT_VALIDATION, &from, 0, 1, (float *)x->data + i * data->sample_count, NULL);
     }
 }
 
-static deft_status make_runnable(deft_context *ctx, deft_graph *graph, const deft_plan_options *options,
+static deft_status make_runnable(deft_context *ctx, deft_graph *graph, const deft_plan_options *wanted,
                                  const deft_dataset *data, runnable *r) {
-    DEFT_TRY(deft_plan_new(ctx, graph, options, &r->plan));
+    deft_plan_options options = *wanted;
+    deft_binding binding;
+    DEFT_TRY(deft_feed_bind(ctx, graph, data, options.batch, &binding));
+    options.bindings = &binding;
+    options.binding_count = 1;
+    DEFT_TRY(deft_plan_new(ctx, graph, &options, &r->plan));
     DEFT_TRY(deft_executor_new(r->plan, &r->executor));
-    fill_inputs(r, data, options->batch);
+    fill_inputs(r, data);
     return DEFT_OK;
 }
 

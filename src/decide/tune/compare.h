@@ -11,8 +11,9 @@ typedef struct deft_comparison {
     double speedup;          /* ratio of the medians */
 } deft_comparison;
 
-/* `dense` runs on its best dense kernels, `fast` on what the tuner chooses; both on the context's threads, on the first samples
- * of the validation split (repeated where it is shorter than the batch). */
+/* `dense` runs on its best dense kernels, `fast` on what the tuner chooses; both on the context's threads, on the first
+ * samples of the validation split (repeated where it is shorter than the batch). A model of a fixed batch keeps its
+ * own. Error: DEFT_INVALID (shapes). */
 DEFT_MUST_CHECK deft_status deft_compare(deft_context *ctx, deft_graph *dense, deft_graph *fast, deft_tuner *tuner,
                                          const deft_dataset *data, int64_t batch, deft_comparison *comparison);
 
