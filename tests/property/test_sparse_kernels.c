@@ -46,8 +46,10 @@ typedef struct problem {
     int64_t n, m, k; /* of a product */
     int64_t channels, groups, filters, spatial;
     int64_t in[2], kernel[2], stride[2], dilation[2], pads[4];
-    bool trans_b, bias;
-    int bias_form; /* Gemm: 0 [m], 1 [1, m], 2 scalar */
+    bool left;          /* the weight is the left operand: y[images][m][n] = w x[images][k][n] */
+    int64_t images;     /* of x; 0: it has none, and is a vector where n is 1 */
+    bool trans_b, bias; /* trans_b: transA where the weight is on the left */
+    int bias_form;      /* Gemm: 0 [m], 1 [1, m] ([m, 1] for both where the weight is on the left), 2 scalar */
     float alpha, beta;
     double zeros; /* share */
     deft_activation activation;
@@ -66,6 +68,8 @@ typedef struct instance {
     deft_tensor x, w, b, y;
     const deft_tensor *in[3];
     deft_tensor *out[1];
+    deft_tensor changing; /* x, as the request shows it: without data */
+    const deft_tensor *asked[3];
     guarded x_memory, w_memory, b_memory, y_memory;
     deft_window window;
     deft_request request;
@@ -92,11 +96,33 @@ static guarded tensor_new(deft_tensor *tensor, deft_rng *rng) {
     return g;
 }
 
+static int set_left_shapes(instance *s) {
+    const problem *p = &s->p;
+    bool vector = !p->images && p->n == 1 && p->op == DEFT_OP_MATMUL;
+    s->w.rank = 2;
+    s->w.dims[0] = p->trans_b ? p->k : p->m, s->w.dims[1] = p->trans_b ? p->m : p->k;
+    deft_tensor *matrices[] = {&s->x, &s->y};
+    for (int i = 0; i < 2; i++) {
+        deft_tensor *t = matrices[i];
+        if (p->images) t->dims[t->rank++] = p->images;
+        t->dims[t->rank++] = i ? p->m : p->k;
+        if (!vector) t->dims[t->rank++] = p->n;
+    }
+    s->b.rank = p->bias_form == 2 ? 0 : 2;
+    s->b.dims[0] = p->m, s->b.dims[1] = 1;
+    s->attrs[0] = (deft_attr){.name = "transA", .type = DEFT_ATTR_INT, .i = p->trans_b};
+    s->attrs[1] = (deft_attr){.name = "alpha", .type = DEFT_ATTR_FLOAT, .f = p->alpha};
+    s->attrs[2] = (deft_attr){.name = "beta", .type = DEFT_ATTR_FLOAT, .f = p->beta};
+    return 3;
+}
+
 static void set_shapes(instance *s) {
     problem *p = &s->p;
     int count = 0;
     s->x.dtype = s->w.dtype = s->b.dtype = s->y.dtype = DEFT_F32;
-    if (p->op == DEFT_OP_CONV) {
+    if (p->left) {
+        count = set_left_shapes(s);
+    } else if (p->op == DEFT_OP_CONV) {
         int spatial = (int)p->spatial, first = 2 - spatial;
         s->x.rank = s->w.rank = 2 + spatial;
         s->x.dims[0] = p->n, s->x.dims[1] = p->channels;
@@ -201,6 +227,19 @@ static void expect_product(instance *s) {
         }
 }
 
+static void expect_left_product(instance *s) {
+    const problem *p = &s->p;
+    const float *w = s->w.data;
+    int64_t images = p->images ? p->images : 1;
+    for (int64_t i = 0; i < images * p->m * p->n; i++) {
+        int64_t image = i / (p->m * p->n), m = i / p->n % p->m, n = i % p->n;
+        sum total = {0};
+        for (int64_t k = 0; k < p->k; k++)
+            add_term(&total, w[p->trans_b ? k * p->m + m : m * p->k + k], read_x(s, (image * p->k + k) * p->n + n));
+        expect(s, i, total, bias_of(s, m));
+    }
+}
+
 static sum convolve(const instance *s, int64_t n, int64_t filter, int64_t oy, int64_t ox) {
     const deft_window *v = &s->window;
     int64_t depth = v->channels / v->groups, group = filter / (v->filters / v->groups);
@@ -239,8 +278,11 @@ static void guard_matrix(deft_tensor *tensor, deft_layout layout, guarded *memor
 static void instance_init(instance *s, const problem *p, deft_context *ctx, deft_rng *rng) {
     *s = (instance){.p = *p, .ctx = ctx};
     set_shapes(s);
-    s->in[0] = &s->x, s->in[1] = &s->w, s->in[2] = p->bias ? &s->b : NULL;
+    s->in[p->left] = &s->x, s->in[!p->left] = &s->w, s->in[2] = p->bias ? &s->b : NULL;
     s->out[0] = &s->y;
+    s->changing = s->x;
+    memcpy(s->asked, s->in, sizeof s->asked);
+    s->asked[p->left] = &s->changing;
     s->request = (deft_request){
         .call = {.ctx = ctx,
                  .name = "test",
@@ -249,7 +291,7 @@ static void instance_init(instance *s, const problem *p, deft_context *ctx, deft
                  .opset = 13,
                  .in_count = 3,
                  .out_count = 1,
-                 .in = s->in,
+                 .in = s->asked,
                  .out = s->out,
                  .threads = p->threads},
         .activation = p->activation,
@@ -266,7 +308,7 @@ static void instance_init(instance *s, const problem *p, deft_context *ctx, deft
         assert_int_equal(deft_window_of_conv(&s->request.call, &s->x, &s->w, &s->window), DEFT_OK);
         deft_window_out_shape(&s->window, &s->y);
     } else {
-        fill_weights(s, rng, p->m, p->k, p->trans_b);
+        fill_weights(s, rng, p->m, p->k, p->trans_b != p->left);
     }
     guard_matrix(&s->x, p->in_layout, &s->x_memory, rng);
     guard_matrix(&s->y, p->out_layout, &s->y_memory, rng);
@@ -279,6 +321,8 @@ static void instance_init(instance *s, const problem *p, deft_context *ctx, deft
     s->bound = malloc((size_t)(s->outputs + 1) * sizeof *s->bound);
     if (p->op == DEFT_OP_CONV)
         expect_convolution(s);
+    else if (p->left)
+        expect_left_product(s);
     else
         expect_product(s);
 }
@@ -324,6 +368,7 @@ static void run_kernel(instance *s, deft_kernel *kernel) {
 }
 
 static void describe(const problem *p, const char *kernel, const char *detail) {
+    if (p->left) print_message("the weight on the left, %d images: ", (int)p->images);
     print_message("%s (%s) %s n %d m %d k %d transB %d alpha %g bias %d zeros %g layouts %d %d threads %d act %g %g\n",
                   kernel, detail, deft_isa_name(p->isa), (int)p->n, (int)p->m, (int)p->k, p->trans_b, (double)p->alpha,
                   p->bias, p->zeros, (int)p->in_layout, (int)p->out_layout, p->threads, (double)p->activation.low,
@@ -438,6 +483,17 @@ static problem random_product(deft_rng *rng) {
     return p;
 }
 
+static problem random_left_product(deft_rng *rng) {
+    problem p = random_product(rng);
+    p.left = true;
+    p.in_layout = p.out_layout = DEFT_LAYOUT_ROWS;
+    if (p.op == DEFT_OP_GEMM)
+        p.bias_form = p.bias_form == 1 ? 0 : p.bias_form;
+    else
+        p.trans_b = false, p.images = between(rng, 0, 3);
+    return p;
+}
+
 /* What sparse-vector takes; without panels. */
 static problem random_small_batch(deft_rng *rng) {
     problem p = random_product(rng);
@@ -487,6 +543,11 @@ static void check_random(problem (*make)(deft_rng *rng), int count, uint64_t see
 static void test_random_products(void **state) {
     (void)state;
     check_random(random_product, 700, 1);
+}
+
+static void test_random_left_products(void **state) {
+    (void)state;
+    check_random(random_left_product, 500, 8);
 }
 
 static void test_random_small_batches(void **state) {
@@ -690,10 +751,10 @@ static void test_refusals(void **state) {
     assert_false(deft_linear_of(&s.request, &linear, &why));
     assert_string_equal(why, "the input is transposed");
     s.attr_list.count = 3;
-    s.x.dtype = DEFT_F64;
+    s.changing.dtype = DEFT_F64;
     assert_false(deft_linear_of(&s.request, &linear, &why));
     assert_string_equal(why, "not f32");
-    s.x.dtype = DEFT_F32;
+    s.changing.dtype = DEFT_F32;
     s.request.isa = DEFT_ISA_C;
     assert_false(deft_sparse_x86_accepts(&s.request, &why));
     assert_true(deft_linear_of(&s.request, &linear, &why));
@@ -704,13 +765,10 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_products),
-        cmocka_unit_test(test_random_small_batches),
-        cmocka_unit_test(test_random_convolutions),
-        cmocka_unit_test(test_a_planted_weight_is_seen),
-        cmocka_unit_test(test_generated_code),
-        cmocka_unit_test(test_prepare_without_memory),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_random_products),          cmocka_unit_test(test_random_left_products),
+        cmocka_unit_test(test_random_small_batches),     cmocka_unit_test(test_random_convolutions),
+        cmocka_unit_test(test_a_planted_weight_is_seen), cmocka_unit_test(test_generated_code),
+        cmocka_unit_test(test_prepare_without_memory),   cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  *                               1x2048x1000 298/309                    64x2048x1000 1744/2034 */
 #include "codegen/kernel/activation.h"
 #include "codegen/kernel/dense.h"
+#include "codegen/kernel/linear.h"
 #include "codegen/kernel/onednn.h"
 
 /* Y = activation(alpha op(A) op(B) + beta C), once for each index of the leading dimensions of a MatMul. */
@@ -120,10 +121,11 @@ deft_status deft_dense_matmul_prepare(deft_context *ctx, const deft_request *req
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
     product_of(request, &state->product, &why);
     state->activation = request->activation;
-    deft_dense_count_weights(request->call.in[1], kernel);
+    int weight = deft_linear_weight(&request->call);
+    if (weight >= 0) deft_dense_count_weights(request->call.in[weight], kernel);
+    if (weight >= 0) kernel->weight_bytes = deft_tensor_bytes(request->call.in[weight]);
     kernel->state = state;
     kernel->detail = "sgemm";
-    if (kernel->weights) kernel->weight_bytes = deft_tensor_bytes(request->call.in[1]);
     return DEFT_OK;
 }
 

@@ -11,18 +11,57 @@ static const deft_tensor *input(const deft_request *request, int index) {
     return index < request->call.in_count ? request->call.in[index] : NULL;
 }
 
-/* The bias of a Gemm, which must broadcast to [n, m] along n. */
+/* The bias of a Gemm, which must broadcast to the output along n: [m] or [1, m], or [m, 1] where the weight is on the
+ * left. */
 static bool read_gemm_bias(const deft_request *request, deft_linear *linear, const char **why) {
     const deft_tensor *c = input(request, 2);
     linear->bias_scale = deft_attr_float(request->call.attrs, "beta", 1.0f);
     if (!c || linear->bias_scale == 0) return true;
+    bool left = linear->input == 1;
     int64_t columns = c->rank >= 1 ? c->dims[c->rank - 1] : 1, rows = c->rank >= 2 ? c->dims[c->rank - 2] : 1;
-    if (c->rank > 2 || rows != 1 || (columns != 1 && columns != linear->m))
-        return reject(why, "the bias differs between rows of the output");
+    int64_t along_m = left ? rows : columns, along_n = left ? columns : rows;
+    if (c->rank > 2 || along_n != 1 || (along_m != 1 && along_m != linear->m))
+        return reject(why, left ? "the bias differs between columns of the output"
+                                : "the bias differs between rows of the output");
     if (!c->data) return reject(why, "the bias is not constant");
     linear->bias = c->data;
-    linear->bias_stride = columns != 1;
+    linear->bias_stride = along_m != 1;
     return true;
+}
+
+/* `columns` of each of n matrices: a picture of one row. One column is a row of an ordinary product. */
+static void set_columns(deft_linear *linear, int64_t columns) {
+    if (columns == 1) return;
+    linear->conv = true;
+    linear->channels_in = linear->k;
+    linear->in_width = linear->out_width = columns;
+    linear->in_height = linear->out_height = linear->kernel_height = linear->kernel_width = 1;
+    linear->stride_y = linear->stride_x = linear->dilation_y = linear->dilation_x = 1;
+}
+
+static bool read_left_product(const deft_request *request, deft_linear *linear, const char **why) {
+    const deft_attrs *attrs = request->call.attrs;
+    const deft_tensor *w = input(request, 0), *x = input(request, 1);
+    bool gemm = request->call.op == DEFT_OP_GEMM;
+    if (gemm && deft_attr_int(attrs, "transB", 0) != 0) return reject(why, "the input is transposed");
+    if (w->rank != 2 || x->rank < 1) return reject(why, "the weight is not a matrix");
+    if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS)
+        return reject(why, "panels are for weights on the right");
+    bool transposed = gemm && deft_attr_int(attrs, "transA", 0) != 0;
+    linear->m = w->dims[transposed ? 1 : 0];
+    linear->k = w->dims[transposed ? 0 : 1];
+    linear->n = 1;
+    for (int i = 0; i < x->rank - 2; i++)
+        linear->n *= x->dims[i];
+    linear->row_stride = transposed ? 1 : linear->k;
+    linear->column_stride = transposed ? linear->m : 1;
+    linear->groups = 1;
+    int64_t columns = x->rank < 2 ? 1 : x->dims[x->rank - 1];
+    if (columns == 0) return reject(why, "nothing to compute");
+    set_columns(linear, columns);
+    if (!gemm) return true;
+    linear->scale = deft_attr_float(attrs, "alpha", 1.0f);
+    return read_gemm_bias(request, linear, why);
 }
 
 static bool read_product(const deft_request *request, deft_linear *linear, const char **why) {
@@ -85,16 +124,25 @@ static int64_t count_nonzeros(const float *values, int64_t count) {
     return nonzeros;
 }
 
+int deft_linear_weight(const deft_op_call *call) {
+    for (int i = 1; i >= 0; i--)
+        if (i < call->in_count && call->in[i] && call->in[i]->data) return i;
+    return -1;
+}
+
 bool deft_linear_of(const deft_request *request, deft_linear *linear, const char **why) {
-    deft_op op = request->call.op;
-    if (op != DEFT_OP_GEMM && op != DEFT_OP_MATMUL && op != DEFT_OP_CONV)
+    const deft_op_call *call = &request->call;
+    if (call->op != DEFT_OP_GEMM && call->op != DEFT_OP_MATMUL && call->op != DEFT_OP_CONV)
         return reject(why, "not a Gemm, MatMul or Conv");
-    for (int i = 0; i < request->call.in_count; i++)
-        if (request->call.in[i] && request->call.in[i]->dtype != DEFT_F32) return reject(why, "not f32");
-    const deft_tensor *w = input(request, 1);
-    if (!input(request, 0) || !w || !w->data) return reject(why, "the weight is not constant");
-    *linear = (deft_linear){.weight = w->data, .scale = 1, .bias_scale = 1};
-    if (!(op == DEFT_OP_CONV ? read_convolution : read_product)(request, linear, why)) return false;
+    for (int i = 0; i < call->in_count; i++)
+        if (call->in[i] && call->in[i]->dtype != DEFT_F32) return reject(why, "not f32");
+    int weight = deft_linear_weight(call);
+    bool left = weight == 0, conv = call->op == DEFT_OP_CONV;
+    if (weight < 0 || (conv && left) || !input(request, 0) || !input(request, 1))
+        return reject(why, "the weight is not constant");
+    const deft_tensor *w = input(request, weight);
+    *linear = (deft_linear){.input = left, .weight = w->data, .scale = 1, .bias_scale = 1};
+    if (!(conv ? read_convolution : left ? read_left_product : read_product)(request, linear, why)) return false;
     linear->weights = deft_tensor_count(w);
     linear->nonzeros = count_nonzeros(linear->weight, linear->weights);
     return true;

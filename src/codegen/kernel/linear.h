@@ -5,9 +5,12 @@
 #include "codegen/kernel/kernel.h"
 
 /* A request seen as a linear layer with a constant weight. Matrix product: Y[n][m] = X[n][k] W[m][k]^T + b[m].
- * Convolution, in each of `groups` groups: m output channels, k = input channels of the group * kernel taps. */
+ * Convolution, in each of `groups` groups: m output channels, k = input channels of the group * kernel taps. A product
+ * whose left operand is the weight, Y[i][m][c] = W[m][k] X[i][k][c] + b[m], is a convolution of one tap over pictures
+ * of one row of c pixels; with one column it is a product again. */
 typedef struct deft_linear {
     bool conv;
+    int input;           /* of the node: X; the weight is the other one of the first two */
     int64_t n;           /* rows of X; images for a convolution */
     int64_t m, k;        /* of one group */
     const float *weight; /* element (i, j) of group g at weight[g*m*k + i*row_stride + j*column_stride] */
@@ -25,7 +28,11 @@ typedef struct deft_linear {
 } deft_linear;
 
 /* False, with the reason, where the request is not a Gemm, MatMul or Conv of f32 with a constant weight and a bias that
- * is constant and depends on the output column (or channel) alone. Counting nonzeros reads the weight once. */
+ * is constant and depends alone on the output column (on the row or channel, where the weight is on the left). Counting
+ * nonzeros reads the weight once. */
 bool deft_linear_of(const deft_request *request, deft_linear *linear, const char **why);
+
+/* Which of the first two inputs is the constant weight: the right one where both are, -1 where none is. */
+int deft_linear_weight(const deft_op_call *call);
 
 #endif

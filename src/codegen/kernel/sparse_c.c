@@ -136,7 +136,8 @@ deft_status deft_sparse_c_prepare(deft_context *ctx, const deft_request *request
 deft_status deft_sparse_c_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
                               deft_tensor *const *out, void *scratch) {
     (void)ctx;
-    deft_sparse_run(kernel->state, in[0]->data, out[0]->data, scratch);
+    const deft_sparse *sparse = kernel->state;
+    deft_sparse_run(sparse, in[sparse->shape.linear.input]->data, out[0]->data, scratch);
     return DEFT_OK;
 }
 

@@ -157,6 +157,7 @@ deft_status deft_sparse_vector_prepare(deft_context *ctx, const deft_request *re
     sell->isa = request->isa;
     sell->threads = request->call.threads > 1 ? request->call.threads : 1;
     sell->activation = request->activation;
+    sell->input = linear.input;
     sell->n = linear.n, sell->m = linear.m, sell->k = linear.k;
     sell->lanes = request->isa == DEFT_ISA_AVX512 ? MOST_LANES : MOST_LANES / 2;
     sell->slice_count = (linear.m + sell->lanes - 1) / sell->lanes;
@@ -195,12 +196,13 @@ deft_status deft_sparse_vector_run(deft_context *ctx, const deft_kernel *kernel,
                                    deft_tensor *const *out, void *scratch) {
     (void)ctx, (void)scratch;
     const deft_sell *sell = kernel->state;
+    const float *x = in[sell->input]->data;
     if (sell->threads == 1) {
-        run_share(sell, in[0]->data, out[0]->data, 0, 1);
+        run_share(sell, x, out[0]->data, 0, 1);
         return DEFT_OK;
     }
 #pragma omp parallel num_threads(sell->threads)
-    run_share(sell, in[0]->data, out[0]->data, omp_get_thread_num(), omp_get_num_threads());
+    run_share(sell, x, out[0]->data, omp_get_thread_num(), omp_get_num_threads());
     return DEFT_OK;
 }
 

@@ -19,6 +19,7 @@ typedef struct deft_sell {
     deft_isa isa;
     int threads;
     deft_activation activation;
+    int input; /* of the node: x */
     int64_t n, m, k;
     int lanes; /* rows of a slice */
     int64_t slice_count, step_count;

@@ -2,6 +2,7 @@
 
 #include "base/core/cpu.h"
 #include "base/core/file.h"
+#include "codegen/kernel/linear.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -80,9 +81,9 @@ uint64_t deft_cache_key(const deft_request *request) {
     hash = hash_attrs(hash, call->attrs);
     for (int i = 0; i < call->in_count; i++)
         hash = hash_tensor(hash, call->in[i]);
-    const deft_tensor *weight = call->in_count > 1 ? call->in[1] : NULL;
-    if (weight && weight->data && weight->dtype == DEFT_F32)
-        hash = hash_pattern(hash, weight->data, deft_tensor_count(weight));
+    int constant = deft_linear_weight(call);
+    const deft_tensor *weight = constant < 0 ? NULL : call->in[constant];
+    if (weight && weight->dtype == DEFT_F32) hash = hash_pattern(hash, weight->data, deft_tensor_count(weight));
     return hash;
 }
 
