@@ -78,13 +78,15 @@ static bool allocate_small(deft_context *ctx, deft_rng *rng, deft_tensor *tensor
 static int try_node(deft_context *ctx, deft_rng *rng, deft_op op, const op_case *like) {
     const deft_op_info *info = &deft_ops[op];
     int64_t values[OP_MAX_ATTRS][9];
-    op_case test = {.op = op, .opset = (int)pick(rng, 7, 17), .out_count = info->max_out};
+    op_case test = {.op = op,
+                    .opset = (int)pick(rng, 7, 17),
+                    .out_count = info->max_out < OP_MAX_OUTPUTS ? info->max_out : OP_MAX_OUTPUTS};
     int inputs = (int)pick(rng, info->min_in, info->max_in < OP_MAX_INPUTS ? info->max_in : OP_MAX_INPUTS);
     for (int i = 0; i < inputs; i++) {
         if (i >= info->min_in && pick(rng, 0, 1)) continue;
         make_tensor(rng, &test.in[i]);
         if (i > 0 && pick(rng, 0, 1)) test.in[i] = test.in[i - 1]; /* so that some fit */
-        if (like && pick(rng, 0, 9)) test.in[i] = like->in[i];
+        if (like && like->in[i].dtype && pick(rng, 0, 9)) test.in[i] = like->in[i];
         test.in[i].data = NULL;
         if (!test.in[i].dtype) make_tensor(rng, &test.in[i]);
     }
@@ -131,6 +133,28 @@ static const op_case fitting[DEFT_OP_COUNT] = {
     [DEFT_OP_WHERE] = {.in = {OF(DEFT_BOOL, 2, 3), REAL(3), REAL(2, 1)}},
     [DEFT_OP_CAST] = {.attrs = {INT("to", DEFT_I8)}, .in = {REAL(2, 3)}},
     [DEFT_OP_MOD] = {.attrs = {INT("fmod", 1)}, .in = {REAL(2, 3), REAL(3)}},
+    [DEFT_OP_CONSTANT_OF_SHAPE] = {.in = {OF(DEFT_I64, 2)}},
+    [DEFT_OP_EYE_LIKE] = {.attrs = {INT("k", 1)}, .in = {REAL(2, 3)}},
+    [DEFT_OP_RANGE] = {.in = {{.dtype = DEFT_I64}, {.dtype = DEFT_I64}, {.dtype = DEFT_I64}}},
+    [DEFT_OP_ONE_HOT] = {.in = {OF(DEFT_I64, 2, 3), {.dtype = DEFT_I64}, REAL(2)}},
+    [DEFT_OP_SLICE] = {.attrs = {INTS("starts", 0)},
+                       .in = {REAL(3, 2), OF(DEFT_I64, 1), OF(DEFT_I64, 1), OF(DEFT_I64, 1), OF(DEFT_I64, 1)}},
+    [DEFT_OP_SPLIT] = {.attrs = {INTS("split", 1, 2)}, .in = {REAL(3, 2), OF(DEFT_I64, 3)}},
+    [DEFT_OP_EXPAND] = {.in = {REAL(1, 1), OF(DEFT_I64, 3)}},
+    [DEFT_OP_TILE] = {.in = {REAL(2, 3), OF(DEFT_I64, 2)}},
+    [DEFT_OP_PAD] = {.attrs = {STRING("mode", "edge")}, .in = {REAL(2, 3), OF(DEFT_I64, 4)}},
+    [DEFT_OP_DEPTH_TO_SPACE] = {.attrs = {INT("blocksize", 2)}, .in = {REAL(1, 8, 2, 3)}},
+    [DEFT_OP_SPACE_TO_DEPTH] = {.attrs = {INT("blocksize", 2)}, .in = {REAL(1, 2, 4, 6)}},
+    [DEFT_OP_TRILU] = {.in = {REAL(2, 3, 2), {.dtype = DEFT_I64}}},
+    [DEFT_OP_GATHER] = {.in = {REAL(5, 2), OF(DEFT_I64, 3)}},
+    [DEFT_OP_GATHER_ELEMENTS] = {.in = {REAL(5, 2), OF(DEFT_I64, 2, 2)}},
+    [DEFT_OP_GATHER_ND] = {.in = {REAL(5, 4, 4), OF(DEFT_I64, 3, 2)}},
+    [DEFT_OP_SCATTER_ELEMENTS] = {.in = {REAL(5, 2), OF(DEFT_I64, 2, 2), REAL(2, 2)}},
+    [DEFT_OP_SCATTER] = {.in = {REAL(5, 2), OF(DEFT_I64, 2, 2), REAL(2, 2)}},
+    [DEFT_OP_SCATTER_ND] = {.attrs = {STRING("reduction", "max")},
+                            .in = {REAL(5, 4, 2), OF(DEFT_I64, 3, 2), REAL(3, 2)}},
+    [DEFT_OP_COMPRESS] = {.attrs = {INT("axis", 1)}, .in = {REAL(2, 3), OF(DEFT_BOOL, 2)}},
+    [DEFT_OP_REVERSE_SEQUENCE] = {.in = {REAL(4, 2, 2), OF(DEFT_I64, 2)}},
     [DEFT_OP_GEMM] = {.in = {REAL(2, 2), REAL(2, 2), REAL(2)}},
     [DEFT_OP_MATMUL] = {.in = {REAL(3, 2, 2), REAL(2, 2)}},
     [DEFT_OP_CONV] = {.in = {REAL(1, 2, 5, 4), REAL(2, 2, 2, 1), REAL(2)}},

@@ -106,15 +106,17 @@ fail:
     return status;
 }
 
-/* True for a small node over known integers, as exporters write to compute a Reshape's shape. */
+/* True for a small node over known values, as exporters write to compute a Reshape's shape. Shape and Size need to know
+ * no values. */
 static bool is_shape_arithmetic(const deft_graph *graph, const deft_node *node) {
+    bool of_shapes = node->op == DEFT_OP_SHAPE || node->op == DEFT_OP_SIZE;
     for (int i = 0; i < node->in_count + node->out_count; i++) {
         bool is_input = i < node->in_count;
         int id = is_input ? node->in[i] : node->out[i - node->in_count];
         if (id == DEFT_NO_VALUE) continue;
         const deft_value *value = &graph->values[id];
+        if (is_input && of_shapes) continue;
         if (is_input && (!value->desc.data || value->variable)) return false;
-        if (value->desc.dtype != DEFT_I64 && value->desc.dtype != DEFT_I32) return false;
         if (deft_tensor_bytes(&value->desc) > EVALUATED_BYTES) return false;
     }
     return true;

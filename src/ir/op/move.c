@@ -1,4 +1,6 @@
 /* Transpose and Concat: the elements move. Any type of 1, 2, 4 or 8 bytes. */
+#include "ir/op/move.h"
+
 #include "ir/op/nest.h"
 #include "ir/op/rule.h"
 
@@ -58,26 +60,30 @@ static void gather_row(size_t bytes, const char *from, int64_t stride, char *to,
     }
 }
 
-deft_status deft_forward_transpose(const deft_op_call *call) {
-    const deft_tensor *x = call->in[0], *y = call->out[0];
-    int64_t perm[DEFT_MAX_RANK], strides[DEFT_MAX_RANK];
-    DEFT_TRY(read_permutation(call, perm));
-    for (int i = 0; i < x->rank; i++)
-        strides[i] = deft_rule_product(x->dims, (int)perm[i] + 1, x->rank);
-    size_t bytes = deft_dtype_bytes(x->dtype);
+void deft_move_strided(const deft_op_call *call, size_t bytes, const void *from, int rank, const int64_t *dims,
+                       const int64_t *strides, void *to) {
     deft_nest nest;
-    deft_nest_init(&nest, y->rank, y->dims, strides, NULL);
+    deft_nest_init(&nest, rank, dims, strides, NULL);
     int threads = deft_rule_threads(call, nest.count);
 #pragma omp parallel for num_threads(threads)
     for (int i = 0; i < threads; i++) {
         int64_t end = nest.count * (i + 1) / threads;
         for (int64_t done = nest.count * i / threads; done < end;) {
             deft_nest_row row = deft_nest_row_at(&nest, done, end);
-            gather_row(bytes, (const char *)x->data + row.offset[0] * (int64_t)bytes, nest.strides[0][nest.rank - 1],
-                       (char *)y->data + done * (int64_t)bytes, row.length);
+            gather_row(bytes, (const char *)from + row.offset[0] * (int64_t)bytes, nest.strides[0][nest.rank - 1],
+                       (char *)to + done * (int64_t)bytes, row.length);
             done += row.length;
         }
     }
+}
+
+deft_status deft_forward_transpose(const deft_op_call *call) {
+    const deft_tensor *x = call->in[0], *y = call->out[0];
+    int64_t perm[DEFT_MAX_RANK], strides[DEFT_MAX_RANK];
+    DEFT_TRY(read_permutation(call, perm));
+    for (int i = 0; i < x->rank; i++)
+        strides[i] = deft_rule_product(x->dims, (int)perm[i] + 1, x->rank);
+    deft_move_strided(call, deft_dtype_bytes(x->dtype), x->data, y->rank, y->dims, strides, y->data);
     return DEFT_OK;
 }
 

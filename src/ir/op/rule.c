@@ -175,7 +175,8 @@ deft_status deft_rule_set_out(const deft_op_call *call, int index, deft_dtype dt
         return deft_rule_fail(call, DEFT_UNSUPPORTED, "output %d would have %d dimensions; at most %d are supported",
                               index, rank, DEFT_MAX_RANK);
     deft_tensor shape = {.dtype = dtype, .rank = rank};
-    memcpy(shape.dims, dims, sizeof *dims * (size_t)rank);
+    for (int i = 0; i < rank; i++)
+        shape.dims[i] = dims[i];
     if (!deft_shape_valid(dtype, rank, dims)) {
         char text[DEFT_SHAPE_TEXT_BYTES];
         return deft_rule_fail(call, DEFT_INVALID, "output %d would be %s %s, not a size that memory can hold", index,
