@@ -240,7 +240,7 @@ static void change_decay(trained *t, deft_train_options *options) {
 }
 static void change_norm(trained *t, deft_train_options *options) {
     (void)t;
-    options->max_gradient_norm = 1;
+    options->max_gradient_norm = 2;
 }
 static void change_zeros(trained *t, deft_train_options *options) {
     (void)t;

@@ -184,7 +184,9 @@ static void check_by_hand(const deft_train_options *given, double targets[ROWS][
     options.user = &log;
     by_hand h = start_by_hand(graph, options.keep_zeros);
     double momentum = options.momentum < 0 ? 0 : 0.9;
-    double max_norm = options.max_gradient_norm > 0 ? (double)options.max_gradient_norm : 1e9;
+    double max_norm = options.max_gradient_norm > 0   ? (double)options.max_gradient_norm
+                      : options.max_gradient_norm < 0 ? 1e9
+                                                      : 1;
     assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
     for (int epoch = 0; epoch < options.epochs; epoch++) {
         double rate = (double)options.learning_rate * pow(0.5, epoch / 2);

@@ -41,12 +41,31 @@ void deft_sgd_step(const deft_sgd *sgd, int64_t count, float *w, float *v, const
         step_all(sgd, count, w, v, g);
 }
 
-static double square(const float *restrict g, const uint8_t *restrict keep, int64_t begin, int64_t end) {
-    double sum = 0;
+static float square_all(const float *restrict g, int64_t count) {
+    float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = begin; i < end; i++) {
-        double value = !keep || keep[i] ? (double)g[i] : 0;
-        sum += value * value;
+    for (int64_t i = 0; i < count; i++)
+        sum += g[i] * g[i];
+    return sum;
+}
+
+static float square_kept(const float *restrict g, const uint8_t *restrict keep, int64_t count) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; i++) {
+        float kept = keep[i] ? g[i] : 0;
+        sum += kept * kept;
+    }
+    return sum;
+}
+
+/* f32 within a short block, which is a few times as fast, f64 between them. */
+static double square_part(const float *g, const uint8_t *keep, int64_t begin, int64_t end) {
+    enum { BLOCK = 1024 };
+    double sum = 0;
+    for (int64_t first = begin; first < end; first += BLOCK) {
+        int64_t count = first + BLOCK < end ? BLOCK : end - first;
+        sum += (double)(keep ? square_kept(g + first, keep + first, count) : square_all(g + first, count));
     }
     return sum;
 }
@@ -57,7 +76,7 @@ double deft_sgd_square(const float *g, const uint8_t *keep, int64_t count, int t
     double sums[PARTS], sum = 0;
 #pragma omp parallel for schedule(static) num_threads(threads) if (count >= PARALLEL_COUNT)
     for (int part = 0; part < PARTS; part++)
-        sums[part] = square(g, keep, count * part / PARTS, count * (part + 1) / PARTS);
+        sums[part] = square_part(g, keep, count * part / PARTS, count * (part + 1) / PARTS);
     for (int part = 0; part < PARTS; part++)
         sum += sums[part];
     return sum;

@@ -34,7 +34,7 @@ static deft_status fill_in_options(deft_context *ctx, const deft_train_options *
     if (options->momentum == 0) options->momentum = 0.9f;
     if (options->momentum < 0) options->momentum = 0;
     if (options->step_factor == 0) options->step_factor = 0.1f;
-    if (options->max_gradient_norm == 0) options->max_gradient_norm = 5;
+    if (options->max_gradient_norm == 0) options->max_gradient_norm = 1;
     if (options->max_gradient_norm < 0) options->max_gradient_norm = INFINITY;
     bool valid = options->epochs > 0 && options->batch > 0 && options->learning_rate > 0 && options->momentum < 1 &&
                  options->weight_decay >= 0 && options->step_factor > 0 && options->step_epochs >= 0;
@@ -118,10 +118,11 @@ static deft_status resume(training *t) {
 /* ---- epochs -------------------------------------------------------------------------------------------------- */
 
 static deft_status fail_diverged(const training *t, int epoch, int64_t step, float loss) {
-    return deft_fail(t->ctx, DEFT_INVALID,
-                     "epoch %d, step %lld: the loss or a weight is not finite (loss %g): the learning rate %g may be "
-                     "too high, or the model or the data hold huge values; the model is as it was after epoch %d",
-                     epoch + 1, (long long)step + 1, (double)loss, (double)learning_rate(&t->options, epoch), epoch);
+    return deft_fail(
+        t->ctx, DEFT_INVALID,
+        "epoch %d, step %lld: the loss, a gradient or a weight is not finite (%g): the learning rate %g may be "
+        "too high, or the model or the data hold huge values; the model is as it was after epoch %d",
+        epoch + 1, (long long)step + 1, (double)loss, (double)learning_rate(&t->options, epoch), epoch);
 }
 
 /* The order of the samples follows from the seed and the epoch alone. */

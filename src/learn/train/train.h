@@ -23,7 +23,7 @@ typedef struct deft_train_options {
     float weight_decay;      /* of weights, which have two dimensions or more; default 0 */
     float step_factor;       /* learning rate times this ... default 0.1 */
     int step_epochs;         /* ... every so many epochs; default: after 1/2 and 3/4 of them */
-    float max_gradient_norm; /* the gradient of all weights together is scaled down to it; default 5; negative: none */
+    float max_gradient_norm; /* the gradient of all weights together is scaled down to it; default 1; negative: none */
     bool keep_zeros;         /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
     const deft_graph *teacher; /* distil from it: its softmax is the target; where there are labels, half and half.
                                   Where there are none and the graph does not end in a Softmax: its outputs, by squared

@@ -118,6 +118,8 @@ deft_status deft_trainer_step(deft_trainer *trainer, const deft_sgd *sgd, float 
     DEFT_TRY(deft_executor_run(trainer->executor));
     *loss = *data_of(trainer, net->loss);
     float norm = gradient_norm(trainer, sgd->threads);
+    if (!isfinite(norm)) *loss = norm;
+    if (!isfinite(*loss)) return DEFT_OK;
     deft_sgd clipped = *sgd;
     clipped.scale = norm > max_norm ? max_norm / norm : 1;
     update_weights(trainer, &clipped);
