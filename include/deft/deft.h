@@ -36,9 +36,9 @@ extern "C" {
 typedef enum deft_status {
     DEFT_OK = 0,
     DEFT_NO,          /* the question was answered, and the answer is no: a bound is not met */
-    DEFT_INVALID,     /* bad input or usage: a malformed file, a wrong shape, a name that does not exist */
+    DEFT_INVALID,     /* bad input or usage: no such file, a malformed one, a wrong shape, a name that does not exist */
     DEFT_UNSUPPORTED, /* well-formed, but Deft cannot do it: an unknown operator, a data type */
-    DEFT_IO,          /* the operating system refused: no such file, no permission, disk full */
+    DEFT_IO,          /* the operating system refused: no permission, disk full, no such folder to write to */
     DEFT_MEMORY,      /* out of memory, or over a memory budget */
     DEFT_DEVICE,      /* a device or an instruction set that is not there */
     DEFT_CANCELLED,   /* the progress callback asked to stop */

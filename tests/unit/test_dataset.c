@@ -182,7 +182,7 @@ static void test_mnist(void **state) {
 static void test_mnist_malformed(void **state) {
     (void)state;
     deft_context *ctx = test_context();
-    expect_failure(ctx, "mnist:missing", DEFT_IO, "missing/train-images-idx3-ubyte: cannot open");
+    expect_failure(ctx, "mnist:missing", DEFT_INVALID, "missing/train-images-idx3-ubyte: cannot open");
     write_mnist(ctx, 50, 12);
     write_idx(ctx, "m/train-labels-idx1-ubyte", 1, 49);
     expect_failure(ctx, "mnist:m", DEFT_INVALID, "train-images has 50 pictures but train-labels 49 labels");
@@ -345,7 +345,7 @@ static void test_npz_types(void **state) {
 static void test_npz_malformed(void **state) {
     (void)state;
     deft_context *ctx = test_context();
-    expect_failure(ctx, "npz:missing.npz", DEFT_IO, "missing.npz: cannot open");
+    expect_failure(ctx, "npz:missing.npz", DEFT_INVALID, "missing.npz: cannot open");
     assert_int_equal(deft_file_write(ctx, "a.npz", "no zip", 6), DEFT_OK);
     expect_failure(ctx, "npz:a.npz", DEFT_INVALID, "a.npz: not an .npz");
     npz_fixture f;

@@ -122,8 +122,8 @@ static void test_load_refuses(void **state) {
     write_text("empty.onnx", "");
     write_text("short.deft", "PK");
     assert_int_equal(mkdir("folder.onnx", 0755), 0);
-    check_load(ctx, "missing.onnx", DEFT_IO, "No such file");
-    check_load(ctx, "folder.onnx", DEFT_IO, "directory");
+    check_load(ctx, "missing.onnx", DEFT_INVALID, "No such file");
+    check_load(ctx, "folder.onnx", DEFT_INVALID, "directory");
     check_load(ctx, "text.onnx", DEFT_INVALID, "not an ONNX model");
     check_load(ctx, "empty.onnx", DEFT_INVALID, "empty");
     check_load(ctx, "short.deft", DEFT_INVALID, "not a .deft file");

@@ -34,16 +34,22 @@ static deft_status read_all(deft_context *ctx, const char *path, int fd, size_t 
     return DEFT_OK;
 }
 
+/* A name that leads to no file is the caller's mistake; anything else is the system's. */
+static deft_status fail_to_open(deft_context *ctx, const char *path) {
+    deft_status status = errno == ENOENT || errno == ENOTDIR ? DEFT_INVALID : DEFT_IO;
+    return deft_fail(ctx, status, "%s: cannot open: %s", path, strerror(errno));
+}
+
 deft_status deft_file_read(deft_context *ctx, const char *path, size_t max_bytes, void **data, size_t *bytes) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail_errno(ctx, path, "open");
+    if (fd < 0) return fail_to_open(ctx, path);
     struct stat info;
     deft_status status = DEFT_OK;
     char *content = NULL;
     if (fstat(fd, &info) != 0)
         status = fail_errno(ctx, path, "read");
     else if (S_ISDIR(info.st_mode))
-        status = deft_fail(ctx, DEFT_IO, "%s: is a directory; name a file", path);
+        status = deft_fail(ctx, DEFT_INVALID, "%s: is a directory; name a file", path);
     else
         status = read_all(ctx, path, fd, S_ISREG(info.st_mode) ? (size_t)info.st_size : 0, max_bytes, &content, bytes);
     close(fd);

@@ -5,7 +5,7 @@
 #include "base/core/context.h"
 
 /* Reads a file (or a pipe) of at most `max_bytes`. `*data` is released with deft_release.
- * Errors: DEFT_IO (missing, a directory, unreadable), DEFT_INVALID (larger than the budget); the message names it. */
+ * Errors: DEFT_INVALID (missing, a directory, larger than the budget), DEFT_IO (unreadable); the message names it. */
 DEFT_MUST_CHECK deft_status deft_file_read(deft_context *ctx, const char *path, size_t max_bytes, void **data,
                                            size_t *bytes);
 /* Writes beside the target and renames; a target that exists and is not a regular file (/dev/stdout, /dev/full, a

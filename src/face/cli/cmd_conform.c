@@ -77,9 +77,9 @@ static deft_status run_folder(deft_cli *cli, const conform_options *wanted, cons
     int count = scandir(folder, &entries, NULL, alphasort);
     if (count < 0)
         return deft_fail(cli->ctx,
-                         errno == ENOMEM    ? DEFT_MEMORY
-                         : errno == ENOTDIR ? DEFT_INVALID
-                                            : DEFT_IO,
+                         errno == ENOMEM                       ? DEFT_MEMORY
+                         : errno == ENOTDIR || errno == ENOENT ? DEFT_INVALID
+                                                               : DEFT_IO,
                          "%s: cannot open: %s", folder, strerror(errno));
     deft_status status = run_cases(cli, wanted, folder, entries, count, counts);
     for (int i = 0; i < count; i++)

@@ -9,7 +9,7 @@ typedef struct deft_model_file {
     char *frontier; /* JSON text of frontier.json, or NULL; released with deft_release */
 } deft_model_file;
 
-/* Told apart by content (a zip starts with "PK"). Every message names `path`. A directory, a missing file: DEFT_IO. */
+/* Told apart by content (a zip starts with "PK"). Every message names `path`. A directory, a missing file: DEFT_INVALID. */
 DEFT_MUST_CHECK deft_status deft_model_file_load(deft_context *ctx, const char *path, deft_model_file *file);
 DEFT_MUST_CHECK deft_status deft_model_file_parse(deft_context *ctx, const void *data, size_t bytes,
                                                   deft_model_file *file);
