@@ -29,19 +29,8 @@ deft_status deft_shape_logic(const deft_op_call *call) {
     return deft_rule_set_out_like(call, 0, &out);
 }
 
-/* -1, 0 or 1 as a is less than, equal to or greater than b; 2 where they do not compare (NaN). */
-static int order(const deft_tensor *a, int64_t i, const deft_tensor *b, int64_t j) {
-    if (deft_dtype_is_float(a->dtype)) {
-        double x = deft_element_real(a, i), y = deft_element_real(b, j);
-        return isnan(x) || isnan(y) ? 2 : (x > y) - (x < y);
-    }
-    int64_t x = deft_element_integer(a, i), y = deft_element_integer(b, j);
-    if (a->dtype == DEFT_U64) return ((uint64_t)x > (uint64_t)y) - ((uint64_t)x < (uint64_t)y);
-    return (x > y) - (x < y);
-}
-
 static bool decide(deft_op op, const deft_tensor *a, int64_t i, const deft_tensor *b, int64_t j) {
-    int found = order(a, i, b, j);
+    int found = deft_element_order(a, i, b, j);
     switch (op) {
     case DEFT_OP_EQUAL:
         return found == 0;

@@ -6,6 +6,7 @@
 #include "base/number/half.h"
 #include "base/tensor/tensor.h"
 
+#include <math.h>
 #include <string.h>
 
 static inline bool deft_dtype_is_float(deft_dtype dtype) {
@@ -89,6 +90,17 @@ static inline void deft_element_set_real(deft_tensor *tensor, int64_t i, double 
     else if (value <= -0x1p63)
         integer = INT64_MIN;
     deft_element_set_integer(tensor, i, integer);
+}
+
+/* -1, 0 or 1 as a[i] is less than, equal to or greater than b[j], of one type; 2 where they do not compare (NaN). */
+static inline int deft_element_order(const deft_tensor *a, int64_t i, const deft_tensor *b, int64_t j) {
+    if (deft_dtype_is_float(a->dtype)) {
+        double x = deft_element_real(a, i), y = deft_element_real(b, j);
+        return isnan(x) || isnan(y) ? 2 : (x > y) - (x < y);
+    }
+    int64_t x = deft_element_integer(a, i), y = deft_element_integer(b, j);
+    if (a->dtype == DEFT_U64) return ((uint64_t)x > (uint64_t)y) - ((uint64_t)x < (uint64_t)y);
+    return (x > y) - (x < y);
 }
 
 /* to[i] = from[j], of one type. */

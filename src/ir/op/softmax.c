@@ -48,6 +48,11 @@ deft_status deft_forward_log_softmax(const deft_op_call *call) {
     return deft_rule_by_real(call, log_softmax_f32, log_softmax_f64);
 }
 
+/* 1 at the first maximum of a line, else 0. */
+deft_status deft_forward_hardmax(const deft_op_call *call) {
+    return deft_rule_by_real(call, hardmax_f32, hardmax_f64);
+}
+
 deft_status deft_forward_softmax_grad(const deft_op_call *call) {
     return deft_rule_by_real(call, softmax_grad_f32, softmax_grad_f64);
 }

@@ -33,6 +33,22 @@ static deft_status TYPED(softmax)(const deft_op_call *call) {
     return TYPED(soften_lines)(call, false);
 }
 
+static deft_status TYPED(hardmax)(const deft_op_call *call) {
+    line_set lines;
+    DEFT_TRY(find_lines(call, call->in[0], &lines));
+    for (int64_t line = 0; line < lines.outer * lines.inner; line++) {
+        const REAL *x = (const REAL *)call->in[0]->data + line_offset(&lines, line);
+        REAL *y = (REAL *)call->out[0]->data + line_offset(&lines, line);
+        int64_t best = 0;
+        for (int64_t i = 0; i < lines.length; i++) {
+            if (x[i * lines.inner] > x[best * lines.inner]) best = i;
+            y[i * lines.inner] = 0;
+        }
+        y[best * lines.inner] = 1;
+    }
+    return DEFT_OK;
+}
+
 static deft_status TYPED(log_softmax)(const deft_op_call *call) {
     return TYPED(soften_lines)(call, true);
 }

@@ -1,0 +1,195 @@
+/* Reductions over axes: ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceSumSquare,
+ * ReduceLogSum, ReduceLogSumExp; and MeanVarianceNormalization, which is made of them. Floats are summed in f64,
+ * integers as 64 bits whose low ones are kept. */
+#include "ir/op/reduce.h"
+
+#include "ir/op/element.h"
+#include "ir/op/rule.h"
+
+#include <math.h>
+
+void deft_reduction_init(deft_reduction *reduction, const deft_tensor *tensor, const bool *reduced) {
+    int64_t strides[DEFT_MAX_RANK], dims[2][DEFT_MAX_RANK], apart[2][DEFT_MAX_RANK];
+    int rank[2] = {0, 0};
+    deft_rule_strides(tensor, strides);
+    for (int i = 0; i < tensor->rank; i++) {
+        int side = reduced[i];
+        dims[side][rank[side]] = tensor->dims[i];
+        apart[side][rank[side]++] = strides[i];
+    }
+    deft_nest_init(&reduction->outer, rank[0], dims[0], apart[0], NULL);
+    deft_nest_init(&reduction->inner, rank[1], dims[1], apart[1], NULL);
+}
+
+/* Without axes all dimensions are reduced, or none where noop_with_empty_axes is set. */
+static deft_status read_reduced(const deft_op_call *call, bool *reduced) {
+    int rank = call->in[0]->rank;
+    bool given, any = false;
+    DEFT_TRY(deft_rule_read_axes(call, 1, rank, reduced, &given));
+    for (int i = 0; i < rank; i++)
+        any |= reduced[i];
+    if (any || deft_attr_int(call->attrs, "noop_with_empty_axes", 0)) return DEFT_OK;
+    for (int i = 0; i < rank; i++)
+        reduced[i] = true;
+    return DEFT_OK;
+}
+
+deft_status deft_shape_reduce(const deft_op_call *call) {
+    const deft_tensor *x = call->in[0];
+    bool reduced[DEFT_MAX_RANK], keep = deft_attr_int(call->attrs, "keepdims", 1) != 0;
+    deft_tensor out = {.dtype = x->dtype};
+    DEFT_TRY(deft_rule_require_types(call, 0, 0, DEFT_TYPES_NUMBER));
+    DEFT_TRY(read_reduced(call, reduced));
+    for (int i = 0; i < x->rank; i++)
+        if (keep || !reduced[i]) out.dims[out.rank++] = reduced[i] ? 1 : x->dims[i];
+    return deft_rule_set_out_like(call, 0, &out);
+}
+
+/* What of an element is summed. */
+static inline double term(deft_op op, double x, double maximum) {
+    switch (op) {
+    case DEFT_OP_REDUCE_L1:
+        return fabs(x);
+    case DEFT_OP_REDUCE_L2:
+    case DEFT_OP_REDUCE_SUM_SQUARE:
+        return x * x;
+    case DEFT_OP_REDUCE_LOG_SUM_EXP:
+        return exp(x - maximum);
+    default:
+        return x;
+    }
+}
+
+/* What the sum of `count` terms becomes. */
+static double finish(deft_op op, double sum, int64_t count, double maximum) {
+    switch (op) {
+    case DEFT_OP_REDUCE_MEAN:
+        return sum / (double)count;
+    case DEFT_OP_REDUCE_L2:
+        return sqrt(sum);
+    case DEFT_OP_REDUCE_LOG_SUM:
+        return log(sum);
+    case DEFT_OP_REDUCE_LOG_SUM_EXP:
+        return log(sum) + maximum;
+    default:
+        return sum;
+    }
+}
+
+/* NaN wins. */
+static inline double larger(double a, double b) {
+    return b > a || isnan(b) ? b : a;
+}
+
+/* Of MeanVarianceNormalization: by default all dimensions but the channels. */
+static deft_status read_normalized(const deft_op_call *call, bool *reduced) {
+    int rank = call->in[0]->rank;
+    bool given;
+    DEFT_TRY(deft_rule_read_axes(call, -1, rank, reduced, &given));
+    if (given) return DEFT_OK;
+    for (int i = 0; i < rank; i++)
+        reduced[i] = i != 1;
+    return DEFT_OK;
+}
+
+#define BODY "ir/op/reduce_body.h"
+#include "ir/op/each_real.h"
+
+static double reduce_half(deft_op op, const deft_nest *inner, const deft_tensor *x, int64_t offset) {
+    double sum = op == DEFT_OP_REDUCE_PROD ? 1 : 0, maximum = -INFINITY, minimum = INFINITY;
+    int64_t stride = inner->strides[0][inner->rank - 1];
+    for (int pass = op == DEFT_OP_REDUCE_LOG_SUM_EXP ? 0 : 1; pass < 2; pass++)
+        for (int64_t done = 0; done < inner->count;) {
+            deft_nest_row row = deft_nest_row_at(inner, done, inner->count);
+            for (int64_t i = 0; i < row.length; i++) {
+                double value = deft_element_real(x, offset + row.offset[0] + i * stride);
+                if (pass == 0 || op == DEFT_OP_REDUCE_MAX) maximum = larger(maximum, value);
+                if (op == DEFT_OP_REDUCE_MIN) minimum = -larger(-minimum, -value);
+                if (op == DEFT_OP_REDUCE_PROD)
+                    sum *= value;
+                else if (pass == 1)
+                    sum += term(op, value, maximum);
+            }
+            done += row.length;
+        }
+    if (op == DEFT_OP_REDUCE_MAX) return maximum;
+    return op == DEFT_OP_REDUCE_MIN ? minimum : finish(op, sum, inner->count, maximum);
+}
+
+/* The smallest or largest number of an integer type. */
+static int64_t limit_of(deft_dtype dtype, bool largest) {
+    int bits = 8 * (int)deft_dtype_bytes(dtype);
+    if (deft_rule_types(dtype) == DEFT_TYPES_UNSIGNED) return largest ? (int64_t)(UINT64_MAX >> (64 - bits)) : 0;
+    int64_t most = INT64_MAX >> (64 - bits);
+    return largest ? most : -most - 1;
+}
+
+static int64_t fold_integer(deft_op op, bool is_unsigned, int64_t so_far, int64_t x) {
+    uint64_t a = (uint64_t)so_far, b = (uint64_t)x;
+    bool less = is_unsigned ? b < a : x < so_far;
+    switch (op) {
+    case DEFT_OP_REDUCE_MAX:
+        return less ? so_far : x;
+    case DEFT_OP_REDUCE_MIN:
+        return less ? x : so_far;
+    case DEFT_OP_REDUCE_PROD:
+        return (int64_t)(a * b);
+    case DEFT_OP_REDUCE_L1:
+        return (int64_t)(a + (x < 0 && !is_unsigned ? 0 - b : b));
+    case DEFT_OP_REDUCE_SUM_SQUARE:
+        return (int64_t)(a + b * b);
+    default: /* Sum, Mean */
+        return (int64_t)(a + b);
+    }
+}
+
+static int64_t reduce_integer(deft_op op, const deft_nest *inner, const deft_tensor *x, int64_t offset) {
+    bool is_unsigned = deft_rule_types(x->dtype) == DEFT_TYPES_UNSIGNED;
+    int64_t result = op == DEFT_OP_REDUCE_PROD ? 1 : 0, stride = inner->strides[0][inner->rank - 1];
+    if (op == DEFT_OP_REDUCE_MAX || op == DEFT_OP_REDUCE_MIN) result = limit_of(x->dtype, op == DEFT_OP_REDUCE_MIN);
+    for (int64_t done = 0; done < inner->count;) {
+        deft_nest_row row = deft_nest_row_at(inner, done, inner->count);
+        for (int64_t i = 0; i < row.length; i++)
+            result =
+                fold_integer(op, is_unsigned, result, deft_element_integer(x, offset + row.offset[0] + i * stride));
+        done += row.length;
+    }
+    if (op == DEFT_OP_REDUCE_MEAN && inner->count > 0)
+        return is_unsigned ? (int64_t)((uint64_t)result / (uint64_t)inner->count) : result / inner->count;
+    return result;
+}
+
+static bool stays_integer(deft_op op, deft_dtype dtype) {
+    return !deft_dtype_is_float(dtype) && op != DEFT_OP_REDUCE_L2 && op != DEFT_OP_REDUCE_LOG_SUM &&
+           op != DEFT_OP_REDUCE_LOG_SUM_EXP;
+}
+
+deft_status deft_forward_reduce(const deft_op_call *call) {
+    const deft_tensor *x = call->in[0];
+    if (deft_rule_types(x->dtype) == DEFT_TYPES_REAL) return deft_rule_by_real(call, reduce_f32, reduce_f64);
+    bool reduced[DEFT_MAX_RANK];
+    deft_reduction all;
+    DEFT_TRY(read_reduced(call, reduced));
+    deft_reduction_init(&all, x, reduced);
+    for (int64_t i = 0; i < all.outer.count; i++) {
+        int64_t offset = deft_nest_row_at(&all.outer, i, i + 1).offset[0];
+        if (stays_integer(call->op, x->dtype))
+            deft_element_set_integer(call->out[0], i, reduce_integer(call->op, &all.inner, x, offset));
+        else
+            deft_element_set_real(call->out[0], i, reduce_half(call->op, &all.inner, x, offset));
+    }
+    return DEFT_OK;
+}
+
+/* ---- MeanVarianceNormalization ---- */
+
+deft_status deft_shape_mean_variance(const deft_op_call *call) {
+    bool reduced[DEFT_MAX_RANK];
+    DEFT_TRY(deft_rule_require_real(call, 0, 0));
+    DEFT_TRY(read_normalized(call, reduced));
+    return deft_rule_set_out_like(call, 0, call->in[0]);
+}
+
+deft_status deft_forward_mean_variance(const deft_op_call *call) {
+    return deft_rule_by_real(call, mean_variance_f32, mean_variance_f64);
+}

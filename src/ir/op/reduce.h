@@ -1,0 +1,16 @@
+/* Reductions: a tensor's dimensions told apart into those that are kept and those that are reduced away. */
+#ifndef DEFT_IR_OP_REDUCE_H
+#define DEFT_IR_OP_REDUCE_H
+
+#include "ir/op/nest.h"
+
+/* For each element of the kept dimensions, in order, outer gives the offset of the first element that is reduced to it,
+ * and inner those of all, counted from there. */
+typedef struct deft_reduction {
+    deft_nest outer, inner;
+} deft_reduction;
+
+/* reduced[tensor->rank]: which dimensions. */
+void deft_reduction_init(deft_reduction *reduction, const deft_tensor *tensor, const bool *reduced);
+
+#endif
