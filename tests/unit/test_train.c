@@ -184,13 +184,14 @@ static void check_by_hand(const deft_train_options *given, double targets[ROWS][
     options.user = &log;
     by_hand h = start_by_hand(graph, options.keep_zeros);
     double momentum = options.momentum < 0 ? 0 : 0.9;
+    double decay = options.weight_decay < 0 ? 0 : options.weight_decay > 0 ? (double)options.weight_decay : 5e-4;
     double max_norm = options.max_gradient_norm > 0   ? (double)options.max_gradient_norm
                       : options.max_gradient_norm < 0 ? 1e9
                                                       : 1;
     assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
     for (int epoch = 0; epoch < options.epochs; epoch++) {
         double rate = (double)options.learning_rate * pow(0.5, epoch / 2);
-        double loss = step_by_hand(&h, data, targets, rate, momentum, (double)options.weight_decay, max_norm);
+        double loss = step_by_hand(&h, data, targets, rate, momentum, decay, max_norm);
         assert_true(fabs(log.epochs[epoch].loss - loss) < 1e-5);
     }
     assert_true(distance(&h, graph) < 1e-5);
@@ -208,7 +209,7 @@ static void test_steps_by_hand(void **state) {
     static const struct {
         float momentum, decay, max_norm;
         bool keep_zeros;
-    } cases[] = {{-1, 0, 0, false},         {0, 0, -1, false},        {0.9f, 0.1f, 0, false},
+    } cases[] = {{-1, -1, 0, false},        {0, 0, -1, false},        {0.9f, 0.1f, 0, false},
                  {0.9f, 0.1f, 0.1f, false}, {0.9f, 0.1f, 0.1f, true}, {0.9f, 0.1f, 0, true}};
     deft_context *ctx = test_context();
     deft_dataset *data = make_samples(ctx, 1, six, CLASSES, COUNTS(ROWS, 4, 4));
@@ -317,7 +318,8 @@ static void test_regression(void **state) {
     memset(constant_of(graph, "w")->data, 0, 6 * sizeof(float));
     memset(constant_of(graph, "b")->data, 0, sizeof(float));
     log_of_epochs log = {.count = 0};
-    deft_train_options options = {.epochs = 30, .batch = 10, .teacher = teacher, .on_epoch = remember, .user = &log};
+    deft_train_options options = {
+        .epochs = 30, .batch = 10, .weight_decay = -1, .teacher = teacher, .on_epoch = remember, .user = &log};
     assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
     assert_true(log.epochs[29].accuracy > 0.99 && log.epochs[29].accuracy <= 1);
     assert_true(log.epochs[29].loss < 1e-4);
@@ -517,7 +519,7 @@ static void test_wrong_options(void **state) {
     const deft_train_options wrong[] = {{.epochs = -1},           {.batch = -1},
                                         {.learning_rate = -0.1f}, {.learning_rate = NAN},
                                         {.momentum = 1},          {.momentum = NAN},
-                                        {.weight_decay = -0.1f},  {.step_factor = -0.5f},
+                                        {.weight_decay = NAN},    {.step_factor = -0.5f},
                                         {.step_epochs = -1},      {.learning_rate = INFINITY}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         expect_refused(ctx, graph, data, wrong[i], DEFT_INVALID, "training options");

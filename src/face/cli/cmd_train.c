@@ -15,7 +15,8 @@ typedef struct train_options {
     bool keep_zeros;
 } train_options;
 
-static const train_options defaults = {.epochs = 10, .batch = 64, .learning_rate = 0.05, .momentum = 0.9};
+static const train_options defaults = {
+    .epochs = 10, .batch = 64, .learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4};
 
 static const deft_option options[] = {
     {"data", 0, DEFT_OPTION_TEXT, offsetof(train_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
@@ -28,8 +29,8 @@ static const deft_option options[] = {
      "at the start; a tenth after 1/2 and 3/4 (0.05)", 1e-12, 1e6, false},
     {"momentum", 0, DEFT_OPTION_REAL, offsetof(train_options, momentum), "M", "0 for none (default 0.9)", 0, 0.9999,
      false},
-    {"weight-decay", 0, DEFT_OPTION_REAL, offsetof(train_options, weight_decay), "W", "L2 penalty (default 0)", 0, 1e6,
-     false},
+    {"weight-decay", 0, DEFT_OPTION_REAL, offsetof(train_options, weight_decay), "W",
+     "L2 penalty of weights; 0 for none (default 0.0005)", 0, 1e6, false},
     {"keep-zeros", 0, DEFT_OPTION_FLAG, offsetof(train_options, keep_zeros), NULL,
      "weights that are zero now stay exactly zero", 0, 0, false},
     {"checkpoint", 0, DEFT_OPTION_TEXT, offsetof(train_options, checkpoint), "FILE",
@@ -77,7 +78,7 @@ static deft_status train(deft_cli *cli, const train_options *wanted, const char 
                                    .batch = wanted->batch,
                                    .learning_rate = (float)wanted->learning_rate,
                                    .momentum = wanted->momentum > 0 ? (float)wanted->momentum : -1,
-                                   .weight_decay = (float)wanted->weight_decay,
+                                   .weight_decay = wanted->weight_decay > 0 ? (float)wanted->weight_decay : -1,
                                    .keep_zeros = wanted->keep_zeros,
                                    .checkpoint = checkpoint,
                                    .on_epoch = on_epoch,

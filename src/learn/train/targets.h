@@ -13,7 +13,7 @@ typedef struct deft_targets {
 
 /* Without a teacher, 1 at the label and 0 elsewhere. With one, its softmax (half, and half the label, where there are
  * labels), or its outputs for a squared error: it sees every sample once, ahead. To be done with after a failure too.
- * Errors: DEFT_INVALID (the teacher's shapes), DEFT_CANCELLED, DEFT_MEMORY. */
+ * Errors: DEFT_INVALID (the teacher's shapes), DEFT_CANCELLED, DEFT_MEMORY. source: HINTON2015 */
 DEFT_MUST_CHECK deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, const deft_dataset *data,
                                               const deft_graph *teacher, deft_targets *targets);
 void deft_targets_done(deft_targets *targets);

@@ -33,6 +33,8 @@ static deft_status fill_in_options(deft_context *ctx, const deft_train_options *
     if (options->learning_rate == 0) options->learning_rate = 0.05f;
     if (options->momentum == 0) options->momentum = 0.9f;
     if (options->momentum < 0) options->momentum = 0;
+    if (options->weight_decay == 0) options->weight_decay = 5e-4f;
+    if (options->weight_decay < 0) options->weight_decay = 0;
     if (options->step_factor == 0) options->step_factor = 0.1f;
     if (options->max_gradient_norm == 0) options->max_gradient_norm = 1;
     if (options->max_gradient_norm < 0) options->max_gradient_norm = INFINITY;

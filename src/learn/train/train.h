@@ -20,7 +20,7 @@ typedef struct deft_train_options {
     int64_t batch;           /* default 64; a model of a fixed batch keeps its own */
     float learning_rate;     /* default 0.05 */
     float momentum;          /* default 0.9; negative for none */
-    float weight_decay;      /* of weights, which have two dimensions or more; default 0 */
+    float weight_decay;      /* of weights: two dimensions or more; default 5e-4; negative for none */
     float step_factor;       /* learning rate times this ... default 0.1 */
     int step_epochs;         /* ... every so many epochs; default: after 1/2 and 3/4 of them */
     float max_gradient_norm; /* the gradient of all weights together is scaled down to it; default 1; negative: none */

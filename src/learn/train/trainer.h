@@ -30,7 +30,7 @@ void deft_trainer_done(deft_trainer *trainer);
 
 /* One step on samples order[first .. first + batch) of the training split; *loss is their mean loss before it, or what
  * the gradient's norm is where that is not finite; then, nothing changes. The gradient, all of it together, is scaled
- * down to the norm `max_norm` where it is larger; of `sgd`, the scale is not used. */
+ * down to the norm `max_norm` where it is larger; of `sgd`, the scale is not used. source: PASCANU2013 */
 DEFT_MUST_CHECK deft_status deft_trainer_step(deft_trainer *trainer, const deft_sgd *sgd, float max_norm,
                                               const int64_t *order, int64_t first, float *loss);
 
