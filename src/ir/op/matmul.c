@@ -7,18 +7,12 @@
 
 #include <string.h>
 
-/* The operands as stacks of matrices, and the shape of the stack. */
-typedef struct matrix_stack {
-    deft_tensor a, b, out; /* leading dimensions only */
-    int64_t m, n, k;
-} matrix_stack;
-
-static deft_status resolve(const deft_op_call *call, matrix_stack *out) {
-    const deft_tensor *a = call->in[0], *b = call->in[1];
+deft_status deft_matrix_stack_resolve(const deft_op_call *call, int left, int right, deft_matrix_stack *out) {
+    const deft_tensor *a = call->in[left], *b = call->in[right];
     char a_text[DEFT_SHAPE_TEXT_BYTES], b_text[DEFT_SHAPE_TEXT_BYTES];
-    DEFT_TRY(deft_rule_require_rank(call, 0, 1, false));
-    DEFT_TRY(deft_rule_require_rank(call, 1, 1, false));
-    *out = (matrix_stack){.a = *a, .b = *b, .m = 1, .n = 1, .k = a->dims[a->rank - 1]};
+    DEFT_TRY(deft_rule_require_rank(call, left, 1, false));
+    DEFT_TRY(deft_rule_require_rank(call, right, 1, false));
+    *out = (deft_matrix_stack){.a = *a, .b = *b, .m = 1, .n = 1, .k = a->dims[a->rank - 1]};
     if (a->rank > 1) out->m = a->dims[a->rank - 2];
     if (b->rank > 1) out->n = b->dims[b->rank - 1];
     out->a.rank = a->rank > 2 ? a->rank - 2 : 0;
@@ -31,26 +25,35 @@ static deft_status resolve(const deft_op_call *call, matrix_stack *out) {
         deft_shape_text(a, a_text, sizeof a_text), deft_shape_text(b, b_text, sizeof b_text));
 }
 
+int deft_matrix_stack_shape(const deft_op_call *call, int a, int b, const deft_matrix_stack *stack, int64_t *dims) {
+    int rank = stack->out.rank;
+    memcpy(dims, stack->out.dims, sizeof *dims * (size_t)rank);
+    if (call->in[a]->rank > 1) dims[rank++] = stack->m;
+    if (call->in[b]->rank > 1) dims[rank++] = stack->n;
+    return rank;
+}
+
+void deft_matrix_stack_nest(const deft_matrix_stack *stack, deft_nest *nest) {
+    int64_t a_strides[DEFT_MAX_RANK], b_strides[DEFT_MAX_RANK];
+    deft_broadcast_strides(&stack->a, &stack->out, a_strides);
+    deft_broadcast_strides(&stack->b, &stack->out, b_strides);
+    deft_nest_init(nest, stack->out.rank, stack->out.dims, a_strides, b_strides);
+}
+
 deft_status deft_shape_matmul(const deft_op_call *call) {
-    matrix_stack stack;
-    DEFT_TRY(deft_rule_require_real(call, 0, 1));
-    DEFT_TRY(resolve(call, &stack));
+    deft_matrix_stack stack;
     int64_t dims[DEFT_MAX_RANK + 2];
-    int rank = stack.out.rank;
-    memcpy(dims, stack.out.dims, sizeof *dims * (size_t)rank);
-    if (call->in[0]->rank > 1) dims[rank++] = stack.m;
-    if (call->in[1]->rank > 1) dims[rank++] = stack.n;
+    DEFT_TRY(deft_rule_require_real(call, 0, 1));
+    DEFT_TRY(deft_matrix_stack_resolve(call, 0, 1, &stack));
+    int rank = deft_matrix_stack_shape(call, 0, 1, &stack, dims);
     return deft_rule_set_out(call, 0, call->in[0]->dtype, rank, dims);
 }
 
 deft_status deft_forward_matmul(const deft_op_call *call) {
-    matrix_stack stack;
-    int64_t a_strides[DEFT_MAX_RANK], b_strides[DEFT_MAX_RANK];
-    DEFT_TRY(resolve(call, &stack));
-    deft_broadcast_strides(&stack.a, &stack.out, a_strides);
-    deft_broadcast_strides(&stack.b, &stack.out, b_strides);
+    deft_matrix_stack stack;
     deft_nest nest;
-    deft_nest_init(&nest, stack.out.rank, stack.out.dims, a_strides, b_strides);
+    DEFT_TRY(deft_matrix_stack_resolve(call, 0, 1, &stack));
+    deft_matrix_stack_nest(&stack, &nest);
     int last = nest.rank - 1;
     int64_t bytes = (int64_t)deft_dtype_bytes(call->in[0]->dtype);
     for (int64_t done = 0; done < nest.count;) {
