@@ -346,8 +346,6 @@ static deft_status read_node(reader *r, const Onnx__NodeProto *proto) {
     DEFT_TRY(find_op(r, proto, label, &op));
     size_t in_count = count_names(proto->input, proto->n_input);
     size_t out_count = count_names(proto->output, proto->n_output);
-    if (out_count == 0 && deft_ops[op].min_out > 0)
-        return deft_fail(r->ctx, DEFT_INVALID, "%s has no output", label);
     DEFT_TRY(check_arity(r, label, "inputs", in_count, deft_ops[op].max_in));
     DEFT_TRY(check_arity(r, label, "outputs", out_count, deft_ops[op].max_out));
     int in[MAX_ARITY], out[MAX_ARITY], node;
@@ -356,7 +354,8 @@ static deft_status read_node(reader *r, const Onnx__NodeProto *proto) {
     DEFT_TRY(find_values(r, proto->input, in_count, in));
     DEFT_TRY(find_values(r, proto->output, out_count, out));
     DEFT_TRY(check_not_made(r, label, out, out_count));
-    for (int i = 0; i < deft_ops[op].min_out; i++) { /* what the operator makes in any case, it uses as its memory */
+    for (int i = 0; out_count > 0 && i < deft_ops[op].min_out;
+         i++) { /* what the operator makes in any case, it uses as its memory */
         if ((size_t)i >= out_count) out[out_count++] = DEFT_NO_VALUE;
         if (out[i] == DEFT_NO_VALUE) DEFT_TRY(deft_graph_add_value(r->graph, NULL, &out[i]));
     }
