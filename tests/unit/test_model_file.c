@@ -115,6 +115,24 @@ static void write_text(const char *path, const char *text) {
     fclose(file);
 }
 
+/* Zeros pack a thousandfold, which the reader would take for a bomb: such a model is stored unpacked. */
+static void test_nearly_all_zero(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_graph *graph;
+    assert_int_equal(deft_zoo_build(ctx, "mlp:1200,1200,2", &graph), DEFT_OK);
+    for (int i = 0; i < graph->value_count; i++) {
+        deft_tensor *tensor = &graph->values[i].desc;
+        if (tensor->data) memset(tensor->data, 0, deft_tensor_bytes(tensor));
+    }
+    assert_int_equal(deft_model_file_save(ctx, "zero.deft", graph, NULL), DEFT_OK);
+    deft_model_file file = {0};
+    assert_int_equal(deft_model_file_load(ctx, "zero.deft", &file), DEFT_OK);
+    deft_graph_free(file.graph);
+    deft_graph_free(graph);
+    test_context_free(ctx);
+}
+
 static void test_load_refuses(void **state) {
     (void)state;
     deft_context *ctx = test_context();
@@ -246,6 +264,7 @@ int main(void) {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_told_apart_by_content),
         cmocka_unit_test(test_size_and_repeatability),
+        cmocka_unit_test(test_nearly_all_zero),
         cmocka_unit_test(test_load_refuses),
         cmocka_unit_test(test_save_refuses),
         cmocka_unit_test(test_truncated),

@@ -1,10 +1,10 @@
 #include "base/tensor/npy.h"
 
 #include "base/core/file.h"
+#include "base/core/zip.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <zip.h>
 
 /* The format: numpy.lib.format's documentation. "\x93NUMPY", version, length of the header (2 bytes in version 1, 4
  * after), the header: a Python dictionary of descr, fortran_order and shape; then the values. */
@@ -303,35 +303,20 @@ static deft_status check_entry(deft_context *ctx, const zip_stat_t *info, uint64
     return DEFT_OK;
 }
 
-static deft_status read_exactly(deft_context *ctx, zip_file_t *file, void *out, size_t bytes) {
-    for (size_t used = 0; used < bytes;) {
-        zip_int64_t got = zip_fread(file, (char *)out + used, bytes - used);
-        if (got <= 0)
-            return deft_fail(ctx, DEFT_INVALID, "it is damaged at byte %zu: %s", used,
-                             got < 0 ? zip_file_strerror(file) : "cut off");
-        used += (size_t)got;
-    }
-    return DEFT_OK;
-}
-
 /* Reads one array: first what stands before the values, then, when that justifies the stated size, the values. */
 static deft_status read_array(deft_context *ctx, zip_file_t *file, size_t bytes, deft_tensor *tensor) {
     size_t prefix_bytes = bytes < PREFIX_MAX_BYTES ? bytes : PREFIX_MAX_BYTES, at;
-    char *head = NULL, extra;
+    char *head = NULL;
     deft_tensor read = {0};
     deft_status status;
     DEFT_TRY_OR_FAIL(deft_allocate(ctx, prefix_bytes, &head));
-    DEFT_TRY_OR_FAIL(read_exactly(ctx, file, head, prefix_bytes));
+    DEFT_TRY_OR_FAIL(deft_zip_read(ctx, file, head, prefix_bytes));
     DEFT_TRY_OR_FAIL(read_prefix(ctx, head, prefix_bytes, &read, &at));
     DEFT_TRY_OR_FAIL(check_length(ctx, &read, at, bytes));
     DEFT_TRY_OR_FAIL(deft_tensor_allocate(ctx, &read));
     memcpy(read.data, head + at, prefix_bytes - at);
-    DEFT_TRY_OR_FAIL(read_exactly(ctx, file, (char *)read.data + (prefix_bytes - at), bytes - prefix_bytes));
-    /* At the end, libzip compares the checksum. */
-    if (zip_fread(file, &extra, 1) != 0) {
-        status = deft_fail(ctx, DEFT_INVALID, "it is damaged: its checksum or its length is wrong");
-        goto fail;
-    }
+    DEFT_TRY_OR_FAIL(deft_zip_read(ctx, file, (char *)read.data + (prefix_bytes - at), bytes - prefix_bytes));
+    DEFT_TRY_OR_FAIL(deft_zip_read_end(ctx, file));
     DEFT_TRY_OR_FAIL(check_values(ctx, &read));
     deft_release(ctx, head);
     *tensor = read;
@@ -370,31 +355,12 @@ static deft_status read_entry(deft_npz *npz, zip_t *zip, zip_uint64_t index, uin
     return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "npz: array '%s'", entry->name);
 }
 
-/* The zip in `data`, which must outlive it; released with zip_discard. */
-static deft_status open_zip(deft_context *ctx, const void *data, size_t bytes, zip_t **out) {
-    zip_error_t error;
-    zip_error_init(&error);
-    zip_source_t *source = zip_source_buffer_create(data, bytes, 0, &error);
-    zip_t *zip = source ? zip_open_from_source(source, ZIP_RDONLY, &error) : NULL;
-    deft_status status = DEFT_OK;
-    if (!zip) {
-        status = deft_fail(ctx, zip_error_code_zip(&error) == ZIP_ER_MEMORY ? DEFT_MEMORY : DEFT_INVALID,
-                           "not an .npz (a zip of arrays): %s", zip_error_strerror(&error));
-        if (source) zip_source_free(source);
-    }
-    zip_error_fini(&error);
-    *out = zip;
-    return status;
-}
-
 deft_status deft_npz_parse(deft_context *ctx, const void *data, size_t bytes, deft_npz *npz) {
-    /* To libzip, nothing at all is an empty zip. */
-    if (bytes == 0) return deft_fail(ctx, DEFT_INVALID, "not an .npz (a zip of arrays): it is empty");
     deft_npz read = {.ctx = ctx};
     uint64_t packed_bytes = 0;
     zip_t *zip = NULL;
     deft_status status;
-    DEFT_TRY_OR_FAIL(open_zip(ctx, data, bytes, &zip));
+    DEFT_TRY_OR_FAIL(deft_zip_open(ctx, data, bytes, "an .npz (a zip of arrays)", &zip));
     zip_int64_t count = zip_get_num_entries(zip, 0);
     if (count > ENTRIES_MAX) {
         status = deft_fail(ctx, DEFT_UNSUPPORTED, "npz: %lld arrays; more than %d are not read", (long long)count,
@@ -441,76 +407,34 @@ void deft_npz_done(deft_npz *npz) {
 /* ---- npz: writing ---------------------------------------------------------------------------------------------- */
 
 /* Adds one array, stored. `head` and the tensor must stay until the zip is closed. */
-static deft_status add_entry(deft_context *ctx, zip_t *zip, const deft_npz_entry *entry, prefix *head) {
+static deft_status add_entry(deft_zip *zip, const deft_npz_entry *entry, prefix *head) {
     char name[1024];
     if (snprintf(name, sizeof name, "%s.npy", entry->name) >= (int)sizeof name)
-        return deft_fail(ctx, DEFT_INVALID, "the name of an array is longer than %zu bytes", sizeof name - 5);
-    DEFT_TRY(write_prefix(ctx, &entry->tensor, head));
+        return deft_fail(zip->ctx, DEFT_INVALID, "the name of an array is longer than %zu bytes", sizeof name - 5);
+    DEFT_TRY(write_prefix(zip->ctx, &entry->tensor, head));
     const zip_buffer_fragment_t parts[] = {{(zip_uint8_t *)head->text, head->bytes},
                                            {entry->tensor.data, deft_tensor_bytes(&entry->tensor)}};
-    zip_source_t *source = zip_source_buffer_fragment(zip, parts, parts[1].length ? 2 : 1, 0);
-    zip_int64_t index = source ? zip_file_add(zip, name, source, ZIP_FL_ENC_UTF_8) : -1;
-    if (index < 0) {
-        if (source) zip_source_free(source);
-        bool twice = zip_error_code_zip(zip_get_error(zip)) == ZIP_ER_EXISTS;
-        return deft_fail(ctx, twice ? DEFT_INVALID : DEFT_MEMORY, "array '%s': %s", entry->name, zip_strerror(zip));
-    }
-    /* Of one day, 1980-01-01, so that equal arrays make equal files. */
-    if (zip_set_file_compression(zip, (zip_uint64_t)index, ZIP_CM_STORE, 0) != 0 ||
-        zip_file_set_dostime(zip, (zip_uint64_t)index, 0, 1 << 5 | 1, 0) != 0)
-        return deft_fail(ctx, DEFT_MEMORY, "array '%s': %s", entry->name, zip_strerror(zip));
-    return DEFT_OK;
-}
-
-/* Copies what was written to a source: release with deft_release. */
-static deft_status take_source(deft_context *ctx, zip_source_t *source, void **data, size_t *bytes) {
-    zip_stat_t info;
-    zip_stat_init(&info);
-    if (zip_source_stat(source, &info) != 0 || zip_source_open(source) != 0)
-        return deft_fail(ctx, DEFT_MEMORY, "cannot read the zip back: %s",
-                         zip_error_strerror(zip_source_error(source)));
-    deft_status status = deft_allocate(ctx, info.size, data);
-    if (status == DEFT_OK && zip_source_read(source, *data, info.size) != (zip_int64_t)info.size) {
-        status = deft_fail(ctx, DEFT_MEMORY, "cannot read the zip back");
-        deft_release(ctx, *data);
-    }
-    zip_source_close(source);
-    *bytes = info.size;
-    return status;
+    return deft_zip_add(zip, name, parts, parts[1].length ? 2 : 1, false);
 }
 
 deft_status deft_npz_save(deft_context *ctx, const char *path, const deft_npz_entry *entries, int count) {
-    zip_source_t *source = NULL;
-    zip_t *zip = NULL;
+    deft_zip zip = {0};
     prefix *heads = NULL;
     void *data = NULL;
     size_t bytes = 0;
     deft_status status;
     if (count <= 0) return deft_fail(ctx, DEFT_INVALID, "%s: there is no array to write", path);
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count, sizeof *heads, &heads));
-    source = zip_source_buffer_create(NULL, 0, 0, NULL);
-    zip = source ? zip_open_from_source(source, ZIP_TRUNCATE, NULL) : NULL;
-    if (!zip) {
-        status = deft_fail(ctx, DEFT_MEMORY, "cannot begin a zip");
-        goto fail;
-    }
-    zip_source_keep(source); /* closing the zip releases it once */
+    DEFT_TRY_OR_FAIL(deft_zip_begin(ctx, &zip));
     for (int i = 0; i < count; i++)
-        DEFT_TRY_OR_FAIL(add_entry(ctx, zip, &entries[i], &heads[i]));
-    if (zip_close(zip) != 0) {
-        status = deft_fail(ctx, DEFT_MEMORY, "cannot write the zip: %s", zip_strerror(zip));
-        goto fail;
-    }
-    zip = NULL;
-    DEFT_TRY_OR_FAIL(take_source(ctx, source, &data, &bytes));
-    zip_source_free(source);
+        DEFT_TRY_OR_FAIL(add_entry(&zip, &entries[i], &heads[i]));
+    DEFT_TRY_OR_FAIL(deft_zip_end(&zip, &data, &bytes));
     deft_release(ctx, heads);
     status = deft_file_write(ctx, path, data, bytes);
     deft_release(ctx, data);
     return status;
 fail:
-    if (zip) zip_discard(zip);
-    if (source) zip_source_free(source);
+    deft_zip_abandon(&zip);
     deft_release(ctx, heads);
     return deft_fail_in(ctx, status, "%s", path);
 }

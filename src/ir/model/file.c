@@ -1,10 +1,10 @@
 #include "ir/model/file.h"
 
 #include "base/core/file.h"
+#include "base/core/zip.h"
 #include "ir/model/onnx.h"
 
 #include <string.h>
-#include <zip.h>
 
 /* Protobuf holds no more. */
 static const size_t FILE_MAX_BYTES = 0x7fffffff;
@@ -14,23 +14,6 @@ static const uint64_t MAX_COMPRESSION = 256, FREE_BYTES = 1024 * 1024;
 static const char MODEL_ENTRY[] = "model.onnx", FRONTIER_ENTRY[] = "frontier.json";
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
-
-static deft_status open_zip(deft_context *ctx, const void *data, size_t bytes, zip_t **out) {
-    zip_error_t error;
-    zip_error_init(&error);
-    zip_source_t *source = zip_source_buffer_create(data, bytes, 0, &error);
-    zip_t *zip = source ? zip_open_from_source(source, ZIP_RDONLY | ZIP_CHECKCONS, &error) : NULL;
-    deft_status status = DEFT_OK;
-    if (!zip) {
-        bool memory = zip_error_code_zip(&error) == ZIP_ER_MEMORY;
-        status = deft_fail(ctx, memory ? DEFT_MEMORY : DEFT_INVALID, "not a .deft file, or damaged: %s",
-                           zip_error_strerror(&error));
-        if (source) zip_source_free(source);
-    }
-    zip_error_fini(&error);
-    *out = zip;
-    return status;
-}
 
 static deft_status check_entry(deft_context *ctx, const char *name, const zip_stat_t *info, size_t file_bytes) {
     const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
@@ -46,17 +29,6 @@ static deft_status check_entry(deft_context *ctx, const char *name, const zip_st
     return DEFT_OK;
 }
 
-/* To the end, where libzip compares the checksum. */
-static bool read_exactly(zip_file_t *file, char *out, size_t bytes) {
-    char extra;
-    for (size_t used = 0; used < bytes;) {
-        zip_int64_t got = zip_fread(file, out + used, bytes - used);
-        if (got <= 0) return false;
-        used += (size_t)got;
-    }
-    return zip_fread(file, &extra, 1) == 0;
-}
-
 /* An entry with a 0 behind it; NULL where there is none of that name. */
 static deft_status read_entry(deft_context *ctx, zip_t *zip, size_t file_bytes, const char *name, char **out,
                               size_t *out_bytes) {
@@ -69,12 +41,12 @@ static deft_status read_entry(deft_context *ctx, zip_t *zip, size_t file_bytes, 
     if (!file) return deft_fail(ctx, DEFT_INVALID, "the .deft file is damaged: its %s: %s", name, zip_strerror(zip));
     char *data = NULL;
     deft_status status = deft_allocate(ctx, info.size + 1, &data);
-    if (status == DEFT_OK && !read_exactly(file, data, info.size))
-        status = deft_fail(ctx, DEFT_INVALID, "the .deft file is damaged: its %s does not unpack", name);
+    if (status == DEFT_OK) status = deft_zip_read(ctx, file, data, info.size);
+    if (status == DEFT_OK) status = deft_zip_read_end(ctx, file);
     zip_fclose(file);
     if (status != DEFT_OK) {
         deft_release(ctx, data);
-        return status;
+        return deft_fail_in(ctx, status, "the .deft file's %s", name);
     }
     data[info.size] = 0;
     *out = data;
@@ -88,7 +60,7 @@ static deft_status parse_deft(deft_context *ctx, const void *data, size_t bytes,
     size_t model_bytes = 0, frontier_bytes;
     zip_t *zip;
     deft_status status;
-    DEFT_TRY(open_zip(ctx, data, bytes, &zip));
+    DEFT_TRY(deft_zip_open(ctx, data, bytes, "a .deft file", &zip));
     DEFT_TRY_OR_FAIL(read_entry(ctx, zip, bytes, MODEL_ENTRY, &model, &model_bytes));
     if (!model) {
         status = deft_fail(ctx, DEFT_INVALID, "not a .deft file: it is a zip without a %s", MODEL_ENTRY);
@@ -127,55 +99,19 @@ deft_status deft_model_file_load(deft_context *ctx, const char *path, deft_model
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
-/* Adds an entry, which must stay until the zip is closed. Its day is 1980-01-01: equal models make equal files. */
-static deft_status add_entry(deft_context *ctx, zip_t *zip, const char *name, const void *data, size_t bytes) {
-    zip_source_t *source = zip_source_buffer(zip, data, bytes, 0);
-    zip_int64_t index = source ? zip_file_add(zip, name, source, ZIP_FL_ENC_UTF_8) : -1;
-    if (index < 0 && source) zip_source_free(source);
-    if (index < 0 || zip_set_file_compression(zip, (zip_uint64_t)index, ZIP_CM_DEFLATE, 0) != 0 ||
-        zip_file_set_dostime(zip, (zip_uint64_t)index, 0, 1 << 5 | 1, 0) != 0)
-        return deft_fail(ctx, DEFT_MEMORY, "cannot pack %s: %s", name, zip_strerror(zip));
-    return DEFT_OK;
-}
-
-/* Copies what was written to a source: release with deft_release. */
-static deft_status take_source(deft_context *ctx, zip_source_t *source, void **data, size_t *bytes) {
-    zip_stat_t info;
-    zip_stat_init(&info);
-    if (zip_source_stat(source, &info) != 0 || zip_source_open(source) != 0)
-        return deft_fail(ctx, DEFT_MEMORY, "cannot read the zip back: %s",
-                         zip_error_strerror(zip_source_error(source)));
-    deft_status status = deft_allocate(ctx, info.size, data);
-    if (status == DEFT_OK && zip_source_read(source, *data, info.size) != (zip_int64_t)info.size) {
-        status = deft_fail(ctx, DEFT_MEMORY, "cannot read the zip back");
-        deft_release(ctx, *data);
-    }
-    zip_source_close(source);
-    *bytes = info.size;
-    return status;
+static deft_status add_entry(deft_zip *zip, const char *name, const void *data, size_t bytes, bool deflate) {
+    const zip_buffer_fragment_t part = {(zip_uint8_t *)data, bytes};
+    return deft_zip_add(zip, name, &part, 1, deflate);
 }
 
 static deft_status pack_deft(deft_context *ctx, const void *model, size_t model_bytes, const char *frontier,
-                             void **data, size_t *bytes) {
-    deft_status status;
-    zip_source_t *source = zip_source_buffer_create(NULL, 0, 0, NULL);
-    zip_t *zip = source ? zip_open_from_source(source, ZIP_TRUNCATE, NULL) : NULL;
-    if (!zip) {
-        status = deft_fail(ctx, DEFT_MEMORY, "cannot begin a zip");
-        goto fail;
-    }
-    zip_source_keep(source); /* closing the zip releases it once */
-    DEFT_TRY_OR_FAIL(add_entry(ctx, zip, MODEL_ENTRY, model, model_bytes));
-    if (frontier) DEFT_TRY_OR_FAIL(add_entry(ctx, zip, FRONTIER_ENTRY, frontier, strlen(frontier)));
-    if (zip_close(zip) != 0) {
-        status = deft_fail(ctx, DEFT_MEMORY, "cannot write the zip: %s", zip_strerror(zip));
-        goto fail;
-    }
-    zip = NULL;
-    DEFT_TRY_OR_FAIL(take_source(ctx, source, data, bytes));
-fail:
-    if (zip) zip_discard(zip);
-    if (source) zip_source_free(source);
+                             bool deflate, void **data, size_t *bytes) {
+    deft_zip zip;
+    DEFT_TRY(deft_zip_begin(ctx, &zip));
+    deft_status status = add_entry(&zip, MODEL_ENTRY, model, model_bytes, deflate);
+    if (status == DEFT_OK && frontier) status = add_entry(&zip, FRONTIER_ENTRY, frontier, strlen(frontier), true);
+    if (status == DEFT_OK) return deft_zip_end(&zip, data, bytes);
+    deft_zip_abandon(&zip);
     return status;
 }
 
@@ -184,7 +120,12 @@ static deft_status serialize_deft(deft_context *ctx, const deft_graph *graph, co
     void *model;
     size_t model_bytes;
     DEFT_TRY(deft_onnx_serialize(graph, &model, &model_bytes));
-    deft_status status = pack_deft(ctx, model, model_bytes, frontier, data, bytes);
+    deft_status status = pack_deft(ctx, model, model_bytes, frontier, true, data, bytes);
+    /* Weights that are nearly all zero pack into less than the reader believes of a file. */
+    if (status == DEFT_OK && model_bytes > *bytes * MAX_COMPRESSION) {
+        deft_release(ctx, *data);
+        status = pack_deft(ctx, model, model_bytes, frontier, false, data, bytes);
+    }
     deft_release(graph->ctx, model);
     return status;
 }
