@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/ usr / bin / env python3
 """The command: help, usage, exit statuses, JSON, bad files, Ctrl-C. Prints TAP; runs in an empty folder."""
 import json
 import os
@@ -59,8 +59,7 @@ def read(path):
     with open(path, "rb") as file:
         return file.read()
 
-
-# ---- help and usage ----
+#-- -- help and usage -- --
 
 
 def test_help_fits_a_screen():
@@ -132,8 +131,7 @@ def test_full_disk_for_stdout():
         with open("/dev/full", "w") as full:
             assert "standard output" in deft(*args, status=3, stdout=full).error
 
-
-# ---- models in and out ----
+#-- -- models in and out -- --
 
 
 def test_new():
@@ -191,8 +189,7 @@ def test_info():
     text = deft("info", "net.onnx").out
     assert "266,610" in text and "Nx1x28x28" in text
 
-
-# ---- running ----
+#-- -- running -- --
 
 
 def test_run_and_its_outputs():
@@ -243,6 +240,54 @@ def test_bench():
     refused("bench", "net.onnx", "--batch", "0", status=2)
 
 
+def write_problems(name, text):
+    with open(name, "w") as file:
+        file.write(text)
+
+
+def test_bench_of_layers():
+    write_problems("p.csv", "# products\nm,network,id,k, n,sparsity\n20,a,1,30,17,0.5\n\n40,b,2,16,49,0.9 # last\n")
+    keys = ("id m k n sparsity dense dense_us sparse_us speedup gflops peak_fraction error generate_us code_bytes "
+            "schedule").split()
+    for layout in "rows", "panels":
+        lines = objects(deft("bench", "spmm", "--problems", "p.csv", "--vs", "onednn,naive", "--layout", layout,
+                             "--duration", 0.001, "--json", "--threads", 2))
+        *rows, summary = lines
+        assert [(r["id"], r["m"], r["k"], r["n"]) for r in rows] == [(1, 20, 30, 17), (2, 40, 16, 49)]
+        assert all(key in row for row in rows for key in keys)
+        assert all(row["error"] < 1e-5 and row["dense_us"] > 0 and row["naive_us"] > 0 for row in rows)
+        assert abs(rows[0]["sparsity"] - 0.5) < 0.2 and summary["summary"] is True
+        assert summary["min_speedup"] == min(r["speedup"] for r in rows) <= summary["geomean_speedup"]
+    lines = objects(deft("bench", "spmm", "--problems", "p.csv", "--sparsity", 1, "--duration", 0.001, "--json"))
+    assert [r["sparsity"] for r in lines[:-1]] == [1, 1]
+    write_problems("same.csv", "id,m,k,n,sparsity\n1,8,8,8,0.5\n1,8,8,8,0.9\n")
+    assert len(objects(deft("bench", "spmm", "--problems", "same.csv", "--duration", 0.001, "--json"))) == 3
+    assert len(objects(deft("bench", "spmm", "--problems", "same.csv", "--duration", 0.001, "--json", "--sparsity",
+                            0.7))) == 2
+    assert "mean speed-up" in deft("bench", "spmm", "--problems", "same.csv", "--duration", 0.001, "--isa", "c").out
+    write_problems("c.csv", "id,size,channels_in,channels_out,sparsity\n7,9,4,6,0.8\n")
+    row, summary = objects(deft("bench", "conv", "--problems", "c.csv", "--duration", 0.001, "--json"))
+    assert row["channels_out"] == 6 and row["error"] < 1e-5 and row["dense_us"] > 0
+    what = objects(deft("bench", "peak", "--json", "--threads", 1))
+    assert {line["what"] for line in what} == {"fma", "read", "write"} and all(line["rate"] > 0 for line in what)
+
+
+def test_bench_of_layers_refuses():
+    good = "id,m,k,n,sparsity\n1,8,8,8,0.5\n"
+    write_problems("p.csv", good)
+    for text, names in [("id,m,k,sparsity\n1,2,3,0.5\n", "'n'"), (good + "2,x,8,8,0.5\n", "line 3"),
+                        (good + "2,8,8,8,1.5\n", "line 3"), (good + "2,0,8,8,0.5\n", "line 3"),
+                        (good + "2,8,8\n", "line 3"), ("id,m,k,n\n", "no problem"), ("", "no problem"),
+                        ("id,m,k,n\n1,2,3,4\n", "--sparsity")]:
+        write_problems("bad.csv", text)
+        refused("bench", "spmm", "--problems", "bad.csv", status=2, names=names)
+    refused("bench", "spmm", status=2, names="--problems")
+    refused("bench", "conv", "--problems", "p.csv", status=2, names="size")
+    refused("bench", "spmm", "--problems", "missing.csv", status=3, names="missing.csv")
+    refused("bench", "spmm", "--problems", "p.csv", "--layout", "x", status=2, names="--layout")
+    refused("bench", "spmm", "--problems", "p.csv", "--vs", "onednn,mkl", status=2, names="mkl")
+
+
 def test_export_is_the_same_model():
     deft("export", "net.onnx", "-o", "copy.onnx")
     deft("export", "copy.onnx", "-o", "again.onnx")
@@ -252,8 +297,7 @@ def test_export_is_the_same_model():
     assert done.stdout == read("copy.onnx"), "nothing else is printed where the model goes"
     assert b"266,610" in done.stderr
 
-
-# ---- training ----
+#-- -- training -- --
 
 
 def protobuf(*fields):
@@ -359,8 +403,7 @@ def test_interrupt_keeps_the_epochs_that_are_done():
     assert not os.path.exists("stopped.onnx.checkpoint")
     assert read("stopped.onnx") == read("whole.onnx"), "stopped and resumed is as good as not stopped"
 
-
-# ---- the main job ----
+#-- -- the main job -- --
 
 
 def test_optimize():

@@ -50,12 +50,13 @@ typedef struct operand {
     dnnl_memory_t plain, inner; /* the same object where the layouts are equal */
     dnnl_primitive_t reorder;   /* between the two, or NULL */
     size_t scratch_offset;      /* of `inner`, where it is not constant */
+    size_t bytes;               /* of `inner` */
 } operand;
 
 struct deft_onednn {
     int threads;
     deft_onednn_kind kind;
-    bool constant_weight;
+    bool constant_weight, own_layouts;
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     dnnl_primitive_t primitive;
@@ -324,7 +325,9 @@ static dnnl_status_t make_operand(deft_onednn *one, const_dnnl_primitive_desc_t 
     operand *o = &one->operands[which];
     const dnnl_memory_desc_t *wanted =
         dnnl_primitive_desc_query_md(descriptor, dnnl_query_exec_arg_md, arguments[one->kind][which]);
-    bool output = results[one->kind] == which;
+    bool output = results[one->kind] == which, constant = which == DEFT_ONEDNN_W && one->constant_weight;
+    if (one->own_layouts && !constant) plain = wanted;
+    o->bytes = dnnl_memory_desc_get_size(wanted);
     dnnl_status_t result = dnnl_memory_create(&o->plain, plain, one->engine, DNNL_MEMORY_NONE);
     if (result != dnnl_success) return result;
     if (dnnl_memory_desc_equal(wanted, plain)) {
@@ -333,11 +336,11 @@ static dnnl_status_t make_operand(deft_onednn *one, const_dnnl_primitive_desc_t 
     }
     result = dnnl_memory_create(&o->inner, wanted, one->engine, DNNL_MEMORY_NONE);
     if (result != dnnl_success) return result;
-    if (which == DEFT_ONEDNN_W && one->constant_weight) {
-        one->weight_bytes = dnnl_memory_desc_get_size(wanted);
+    if (constant) {
+        one->weight_bytes = o->bytes;
     } else {
         o->scratch_offset = one->scratch_bytes;
-        one->scratch_bytes += aligned(dnnl_memory_desc_get_size(wanted));
+        one->scratch_bytes += aligned(o->bytes);
     }
     return output ? make_reorder(one->engine, wanted, plain, &o->reorder)
                   : make_reorder(one->engine, plain, wanted, &o->reorder);
@@ -400,6 +403,7 @@ deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *proble
     one->threads = problem->threads;
     one->kind = problem->kind;
     one->constant_weight = problem->weight != NULL;
+    one->own_layouts = problem->own_layouts;
     int before = use_threads(one->threads);
     deft_status status = check(ctx, make_primitive(problem, one), "make a primitive");
     if (status == DEFT_OK && problem->weight) status = pack_weight(ctx, one, problem->weight);
@@ -434,6 +438,10 @@ void deft_onednn_free(deft_context *ctx, deft_onednn *one) {
 
 size_t deft_onednn_scratch_bytes(const deft_onednn *one) {
     return one->scratch_bytes;
+}
+
+size_t deft_onednn_operand_bytes(const deft_onednn *one, deft_onednn_operand which) {
+    return one->operands[which].bytes;
 }
 
 size_t deft_onednn_weight_bytes(const deft_onednn *one) {

@@ -45,6 +45,8 @@ typedef struct deft_onednn_problem {
     deft_activation activation; /* of a convolution; a NaN becomes `low` */
     const float *weight;        /* a constant, reordered once; NULL: given to every run */
     bool plain;                 /* X and Y stay row-major inside, so that they are never reordered */
+    bool own_layouts; /* X, Y and a weight that is not constant are in the layouts that it asks for, outside too: for
+                         benchmarks, which then give memory of deft_onednn_operand_bytes */
     bool winograd;
     bool include_padding; /* in the mean */
 } deft_onednn_problem;
@@ -63,6 +65,8 @@ DEFT_MUST_CHECK deft_status deft_onednn_run(deft_context *ctx, const deft_onednn
                                             const void *const operands[DEFT_ONEDNN_OPERANDS], void *scratch);
 
 size_t deft_onednn_scratch_bytes(const deft_onednn *primitive);
+/* Of an operand in the primitive's own layout; 0 where it has none. */
+size_t deft_onednn_operand_bytes(const deft_onednn *primitive, deft_onednn_operand which);
 /* Of the reordered copy of a constant weight. */
 size_t deft_onednn_weight_bytes(const deft_onednn *primitive);
 /* oneDNN's name of what it chose; lives as long as the primitive. */

@@ -1,9 +1,9 @@
-/* deft bench: how long a run takes, and where the time goes. */
+/* deft bench: how long a run takes, and where the time goes; of a model, or of the problems of a file (bench.h). */
 #include "base/core/cpu.h"
 #include "base/core/rng.h"
 #include "decide/tune/measure.h"
 #include "face/api/model.h"
-#include "face/cli/cli.h"
+#include "face/cli/bench.h"
 #include "face/cli/profile.h"
 
 #include <math.h>
@@ -15,6 +15,7 @@ typedef struct bench_options {
     int64_t batch, runs, warmup;
     double duration;
     bool pin, profile, vs_dense;
+    deft_bench_options layers;
 } bench_options;
 
 /* Seconds and runs at least, where neither is asked for. */
@@ -34,9 +35,19 @@ static const deft_option options[] = {
      "time each layer, and say why it runs as it does", 0, 0, false},
     {"vs-dense", 0, DEFT_OPTION_FLAG, offsetof(bench_options, vs_dense), NULL,
      "in alternation with the same model on dense kernels", 0, 0, false},
+    {"problems", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.problems), "CSV", "sizes of layers to measure", 0,
+     0, false},
+    {"sparsity", 0, DEFT_OPTION_REAL, offsetof(bench_options, layers.sparsity), "SHARE", "zeros, instead of the file's",
+     0, 1, false},
+    {"weights", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.weights), "NPZ", "measure these that fit", 0, 0,
+     false},
+    {"layout", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.layout), "LAYOUT", "of spmm: rows (default), panels",
+     0, 0, false},
+    {"vs", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.vs), "LIST", "of onednn (default), openblas, naive", 0,
+     0, false},
 };
 
-static const bench_options defaults = {.warmup = 3};
+static const bench_options defaults = {.warmup = 3, .layers = {.sparsity = -1, .layout = "rows", .vs = "onednn"}};
 
 /* ---- latency ---- */
 
@@ -157,8 +168,7 @@ static deft_status measure(deft_cli *cli, const bench_options *wanted, deft_sess
     return status == DEFT_OK && wanted->profile ? deft_profile_print(cli, sessions[0], us[0].runs) : status;
 }
 
-static deft_status run(deft_cli *cli, const void *arguments) {
-    const bench_options *wanted = arguments;
+static deft_status run_model(deft_cli *cli, const bench_options *wanted) {
     deft_model *model = NULL;
     deft_session *sessions[2] = {NULL, NULL};
     deft_status status;
@@ -176,10 +186,23 @@ fail:
     return status;
 }
 
+static deft_status run(deft_cli *cli, const void *arguments) {
+    static const double layer_seconds = 0.3;
+    const bench_options *wanted = arguments;
+    bool spmm = strcmp(cli->operand, "spmm") == 0, conv = strcmp(cli->operand, "conv") == 0;
+    bool peak = strcmp(cli->operand, "peak") == 0;
+    if (!spmm && !conv && !peak) return run_model(cli, wanted);
+    pin_threads(cli);
+    if (peak) return deft_bench_peak(cli);
+    deft_bench_options layers = wanted->layers;
+    layers.seconds = wanted->duration ? wanted->duration : layer_seconds;
+    return deft_bench_layers(cli, &layers, conv);
+}
+
 const deft_command deft_command_bench = {
     .name = "bench",
-    .summary = "Measure the latency of a model on random inputs.",
-    .operand = "MODEL",
+    .summary = "Measure a model on random inputs; or single layers, or the CPU.",
+    .operand = "MODEL|spmm|conv|peak",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .options_bytes = sizeof(bench_options),

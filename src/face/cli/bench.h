@@ -1,0 +1,75 @@
+/* The benches behind `deft bench`: of problems out of a file, against other libraries, and of the machine itself. */
+#ifndef DEFT_FACE_CLI_BENCH_H
+#define DEFT_FACE_CLI_BENCH_H
+
+#include "base/core/timing.h"
+#include "codegen/kernel/kernel.h"
+#include "face/cli/cli.h"
+
+/* ---- the machine (bench_peak.c) ---- */
+
+/* f32 multiply-adds that `threads` threads reach together, in GFLOP/s (a multiply-add is two); NaN where the isa has
+ * none that we can generate. Errors: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_bench_fma_gflops(deft_context *ctx, double *gflops);
+/* `deft bench peak`. */
+DEFT_MUST_CHECK deft_status deft_bench_peak(deft_cli *cli);
+
+/* ---- what is timed against each other (bench_contest.c) ---- */
+
+typedef struct deft_contestant {
+    const char *name; /* static text */
+    deft_status (*run)(deft_context *ctx, void *state);
+    void *state;
+    bool baseline; /* plain loops, that no one would call the best dense library */
+    bool in_place; /* on the same row-major operands as ours */
+    deft_timing us;
+} deft_contestant;
+
+#define DEFT_CONTESTANTS 16
+
+/* Times them in turns, each turn a run that warms the caches and some that count, until each has had `seconds`.
+ * Errors: those of a run, DEFT_CANCELLED. */
+DEFT_MUST_CHECK deft_status deft_bench_contest(deft_context *ctx, deft_contestant *all, int count, double seconds);
+
+/* ---- problems (bench_layers.c) ---- */
+
+typedef struct deft_bench_options {
+    const char *problems, *weights, *layout, *vs;
+    double sparsity; /* negative: as the file says */
+    double seconds;  /* for each contestant and problem */
+} deft_bench_options;
+
+/* `deft bench spmm` and `deft bench conv`. */
+DEFT_MUST_CHECK deft_status deft_bench_layers(deft_cli *cli, const deft_bench_options *options, bool conv);
+
+/* One layer, as all contestants see it: Y[m][n] = W[m][k] X[k][n], or a convolution of one picture. */
+typedef struct deft_bench_layer {
+    bool conv;
+    int64_t m, k, n;                         /* of a product */
+    int64_t size, kernel, channels, filters; /* of a convolution, padded so that the size stays, of stride 1 */
+    const float *w, *x;                      /* row-major: W [m][k] or [filters][channels][kernel][kernel] */
+    float *y;                                /* row-major, for who works in place */
+    int threads;
+} deft_bench_layer;
+
+/* ---- the others (bench_rivals.c, bench_naive.c) ---- */
+
+typedef struct deft_rivals {
+    deft_context *ctx;
+    deft_contestant all[DEFT_CONTESTANTS];
+    void (*done[DEFT_CONTESTANTS])(deft_context *ctx, void *state);
+    int count;
+} deft_rivals;
+
+/* Makes the contestants that `vs` names ("onednn,openblas,naive"). The layer must outlive them. Errors: DEFT_INVALID
+ * (an unknown name), DEFT_UNSUPPORTED (OpenBLAS is not installed), DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_rivals_new(deft_context *ctx, const deft_bench_layer *layer, const char *vs,
+                                            deft_rivals *rivals);
+void deft_rivals_done(deft_rivals *rivals);
+/* `state` is then the list's to release, with `done`, even where this fails. */
+DEFT_MUST_CHECK deft_status deft_rivals_add(deft_rivals *rivals, const deft_contestant *one, void *state,
+                                            void (*done)(deft_context *ctx, void *state));
+/* The loops that one would write first, for products: dense ones, and over CSR and COO. */
+DEFT_MUST_CHECK deft_status deft_rivals_add_naive(deft_rivals *rivals, const deft_bench_layer *layer);
+
+#endif
