@@ -1,4 +1,4 @@
-#!/ usr / bin / env python3
+#!/usr/bin/env python3
 """The command: help, usage, exit statuses, JSON, bad files, Ctrl-C. Prints TAP; runs in an empty folder."""
 import json
 import os
@@ -59,7 +59,8 @@ def read(path):
     with open(path, "rb") as file:
         return file.read()
 
-#-- -- help and usage -- --
+
+# ---- help and usage ----
 
 
 def test_help_fits_a_screen():
@@ -131,7 +132,8 @@ def test_full_disk_for_stdout():
         with open("/dev/full", "w") as full:
             assert "standard output" in deft(*args, status=3, stdout=full).error
 
-#-- -- models in and out -- --
+
+# ---- models in and out ----
 
 
 def test_new():
@@ -189,7 +191,8 @@ def test_info():
     text = deft("info", "net.onnx").out
     assert "266,610" in text and "Nx1x28x28" in text
 
-#-- -- running -- --
+
+# ---- running ----
 
 
 def test_run_and_its_outputs():
@@ -283,7 +286,7 @@ def test_bench_of_layers_refuses():
         refused("bench", "spmm", "--problems", "bad.csv", status=2, names=names)
     refused("bench", "spmm", status=2, names="--problems")
     refused("bench", "conv", "--problems", "p.csv", status=2, names="size")
-    refused("bench", "spmm", "--problems", "missing.csv", status=3, names="missing.csv")
+    refused("bench", "spmm", "--problems", "missing.csv", status=2, names="missing.csv")
     refused("bench", "spmm", "--problems", "p.csv", "--layout", "x", status=2, names="--layout")
     refused("bench", "spmm", "--problems", "p.csv", "--vs", "onednn,mkl", status=2, names="mkl")
 
@@ -297,7 +300,8 @@ def test_export_is_the_same_model():
     assert done.stdout == read("copy.onnx"), "nothing else is printed where the model goes"
     assert b"266,610" in done.stderr
 
-#-- -- training -- --
+
+# ---- training ----
 
 
 def protobuf(*fields):
@@ -403,7 +407,8 @@ def test_interrupt_keeps_the_epochs_that_are_done():
     assert not os.path.exists("stopped.onnx.checkpoint")
     assert read("stopped.onnx") == read("whole.onnx"), "stopped and resumed is as good as not stopped"
 
-#-- -- the main job -- --
+
+# ---- the main job ----
 
 
 def test_optimize():
