@@ -1,4 +1,5 @@
-/* Conv and its gradients. |Y - Y64| <= gamma(C / group * kH * kW) sum |w||x|, of f32 sums in any order. */
+/* Conv, its gradients, and ConvTranspose, which is the gradient for the input. |Y - Y64| <= gamma(C / group * kH * kW)
+ * sum |w||x|, of f32 sums in any order. */
 #include "ir/op/emit.h"
 #include "ir/op/rule.h"
 #include "ir/op/window.h"
@@ -34,6 +35,23 @@ deft_status deft_shape_conv(const deft_op_call *call) {
     if (call->in_count < 3 || !call->in[2]) return DEFT_OK;
     deft_tensor bias = {.dtype = out.dtype, .rank = 1, .dims = {window.filters}};
     return deft_rule_require_shape(call, 2, &bias, "the bias, one for each filter");
+}
+
+deft_status deft_shape_conv_transpose(const deft_op_call *call) {
+    const deft_tensor *x = call->in[0];
+    deft_window w;
+    DEFT_TRY(deft_rule_require_real(call, 0, 2));
+    DEFT_TRY(deft_window_of_transpose(call, x, call->in[1], &w));
+    deft_tensor out = {.dtype = x->dtype, .rank = x->rank, .dims = {w.batch, w.channels}};
+    for (int i = 0; i < w.spatial; i++)
+        out.dims[2 + i] = w.in[2 - w.spatial + i];
+    DEFT_TRY(deft_rule_set_out_like(call, 0, &out));
+    deft_tensor bias = {.dtype = x->dtype, .rank = 1, .dims = {w.channels}};
+    return deft_rule_in(call, 2) ? deft_rule_require_shape(call, 2, &bias, "the bias, one for each filter") : DEFT_OK;
+}
+
+deft_status deft_forward_conv_transpose(const deft_op_call *call) {
+    return deft_rule_by_real(call, conv_transpose_f32, conv_transpose_f64);
 }
 
 /* Gradients have dy in input 0; x and the weight are inputs x and w. */

@@ -74,10 +74,9 @@ static deft_status TYPED(conv)(const deft_op_call *call) {
     return DEFT_OK;
 }
 
-/* (dy, W, x) */
-static deft_status TYPED(conv_input_grad)(const deft_op_call *call) {
-    deft_window w;
-    DEFT_TRY(deft_window_of_conv(call, call->in[2], call->in[1], &w));
+/* (dy, W, ...): the input's gradient; with a bias for each of its channels, where that is not NULL. */
+static void TYPED(convolve_back)(const deft_op_call *call, const deft_window *window, const REAL *bias) {
+    const deft_window w = *window;
     const REAL *dy = call->in[0]->data, *weights = call->in[1]->data;
     REAL *dx = call->out[0]->data;
     int64_t in_plane = w.in[0] * w.in[1], out_plane = w.out[0] * w.out[1], taps = w.kernel[0] * w.kernel[1];
@@ -88,13 +87,29 @@ static deft_status TYPED(conv_input_grad)(const deft_op_call *call) {
         int64_t image = plane / w.channels, channel = plane % w.channels, first = channel / depth * breadth;
         REAL *to = dx + plane * in_plane;
         for (int64_t i = 0; i < in_plane; i++)
-            to[i] = 0;
+            to[i] = bias ? bias[channel] : 0;
         for (int64_t filter = first; filter < first + breadth; filter++)
             for (int64_t tap = 0; tap < taps; tap++)
                 TYPED(add_tap_back)
         (&w, tap / w.kernel[1], tap % w.kernel[1], weights[(filter * depth + channel % depth) * taps + tap],
          dy + (image * w.filters + filter) * out_plane, to);
     }
+}
+
+/* (dy, W, x) */
+static deft_status TYPED(conv_input_grad)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_conv(call, call->in[2], call->in[1], &w));
+    TYPED(convolve_back)(call, &w, NULL);
+    return DEFT_OK;
+}
+
+/* (x, W, bias) */
+static deft_status TYPED(conv_transpose)(const deft_op_call *call) {
+    deft_window w;
+    const deft_tensor *bias = deft_rule_in(call, 2);
+    DEFT_TRY(deft_window_of_transpose(call, call->in[0], call->in[1], &w));
+    TYPED(convolve_back)(call, &w, bias ? bias->data : NULL);
     return DEFT_OK;
 }
 

@@ -144,6 +144,72 @@ deft_status deft_window_of_conv(const deft_op_call *call, const deft_tensor *x, 
     return DEFT_OK;
 }
 
+/* Pads, if they are automatic or follow from the output's size, and the output's size of one axis. */
+static deft_status resolve_transposed_axis(const deft_op_call *call, int axis, auto_pad mode, int64_t output_padding,
+                                           int64_t output_size, deft_window *window) {
+    const int64_t most = (int64_t)1 << 40;
+    int64_t in = window->out[axis], stride = window->stride[axis], span = 0;
+    int64_t extent = (window->kernel[axis] - 1) * window->dilation[axis] + 1;
+    if (in < 1 || in > INT32_MAX || output_size > most || extent > most)
+        return deft_rule_fail(call, DEFT_INVALID, "spatial dimension %d of the input is %lld, of the output %lld", axis,
+                              (long long)in, (long long)output_size);
+    span = stride * (in - 1) + output_padding + extent;
+    if (mode == AUTO_VALID) window->pad_begin[axis] = window->pad_end[axis] = 0;
+    bool same = mode == AUTO_SAME_UPPER || mode == AUTO_SAME_LOWER;
+    if (same && output_size == 0) output_size = in * stride;
+    if (output_size > 0) {
+        int64_t total = span > output_size ? span - output_size : 0;
+        window->pad_begin[axis] = mode == AUTO_SAME_UPPER ? total / 2 : total - total / 2;
+        window->pad_end[axis] = total - window->pad_begin[axis];
+    }
+    window->in[axis] = output_size > 0 ? output_size : span - window->pad_begin[axis] - window->pad_end[axis];
+    if (window->in[axis] > 0) return DEFT_OK;
+    return deft_rule_fail(call, DEFT_INVALID, "the pads leave nothing of spatial dimension %d of the output", axis);
+}
+
+deft_status deft_window_of_transpose(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
+                                     deft_window *window) {
+    int64_t groups = deft_attr_int(call->attrs, "group", 1), channels;
+    int spatial = x->rank - 2;
+    if (x->rank != w->rank || spatial < 1)
+        return deft_rule_fail(call, DEFT_INVALID, "the input and the weight must have the same number of dimensions");
+    if (spatial > 2)
+        return deft_rule_fail(call, DEFT_UNSUPPORTED, "%d spatial dimensions; at most 2 are supported", spatial);
+    if (groups < 1 || x->dims[1] != w->dims[0] || x->dims[1] % groups != 0 ||
+        __builtin_mul_overflow(w->dims[1], groups, &channels))
+        return deft_rule_fail(call, DEFT_INVALID, "input [N, C, ...], weight [C, M / group, ...] and group do not fit");
+    int64_t kernel[2], stride[2], dilation[2], pads[4], padding[2], sizes[2];
+    auto_pad mode = AUTO_NOTSET;
+    DEFT_TRY(read_kernel(call, spatial, w->dims + 2, kernel));
+    DEFT_TRY(read_sizes(call, "strides", spatial, 1, 1, stride));
+    DEFT_TRY(read_sizes(call, "dilations", spatial, 1, 1, dilation));
+    DEFT_TRY(read_sizes(call, "pads", 2 * spatial, 0, 0, pads));
+    DEFT_TRY(read_sizes(call, "output_padding", spatial, 0, 0, padding));
+    DEFT_TRY(read_sizes(call, "output_shape", spatial, 1, 0, sizes));
+    DEFT_TRY(read_auto_pad(call, &mode));
+    *window = (deft_window){.spatial = spatial,
+                            .batch = x->dims[0],
+                            .channels = channels,
+                            .filters = x->dims[1],
+                            .groups = groups,
+                            .in = {1, 1},
+                            .out = {1, 1},
+                            .kernel = {1, 1},
+                            .stride = {1, 1},
+                            .dilation = {1, 1}};
+    for (int i = 0; i < spatial; i++) {
+        int axis = 2 - spatial + i;
+        window->out[axis] = x->dims[2 + i];
+        window->kernel[axis] = kernel[i];
+        window->stride[axis] = stride[i];
+        window->dilation[axis] = dilation[i];
+        window->pad_begin[axis] = pads[i];
+        window->pad_end[axis] = pads[spatial + i];
+        DEFT_TRY(resolve_transposed_axis(call, axis, mode, padding[i], sizes[i], window));
+    }
+    return DEFT_OK;
+}
+
 deft_status deft_window_of_pool(const deft_op_call *call, const deft_tensor *x, deft_window *window) {
     return deft_window_resolve(call, x->dims, x->rank, NULL, window);
 }

@@ -28,6 +28,12 @@ DEFT_MUST_CHECK deft_status deft_window_resolve(const deft_op_call *call, const 
 DEFT_MUST_CHECK deft_status deft_window_of_conv(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
                                                 deft_window *window);
 
+/* The window of the convolution whose transpose is ConvTranspose of x [N, C, (H,) W] with w [C, M / group, (kH,) kW]:
+ * its input is the output y [N, M, ...] (so in and channels are y's), its output is x. Reads output_padding and
+ * output_shape too. */
+DEFT_MUST_CHECK deft_status deft_window_of_transpose(const deft_op_call *call, const deft_tensor *x,
+                                                     const deft_tensor *w, deft_window *window);
+
 /* The window of a pooling operator over x. */
 DEFT_MUST_CHECK deft_status deft_window_of_pool(const deft_op_call *call, const deft_tensor *x, deft_window *window);
 
