@@ -210,6 +210,22 @@ static void test_dense_chooser_takes_no_sparse_kernel(void **state) {
     free_all(plan, graph);
 }
 
+static void test_reference_chooser_takes_nothing_else(void **state) {
+    (void)state;
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 64));
+    add_weight(graph, "w", DIMS(64, 64), 0.95);
+    add_weight(graph, "v", DIMS(64, 64), 0);
+    NODE(graph, GEMM, "a", "x", "w");
+    NODE(graph, GEMM, "y", "a", "v");
+    finish_graph(graph, "y");
+    deft_plan *plan = plan_of(graph, &(deft_plan_options){.batch = 3, .choose = deft_choose_reference});
+    assert_int_equal(plan->step_count, 2);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(plan->steps[i].choice.kernel, DEFT_KERNEL_REFERENCE);
+    free_all(plan, graph);
+}
+
 static deft_status choose_sparse(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     (void)ctx;
     const char *why;
@@ -289,6 +305,7 @@ int main(void) {
         cmocka_unit_test(test_views_share_memory),
         cmocka_unit_test(test_training_changes_nothing),
         cmocka_unit_test(test_dense_chooser_takes_no_sparse_kernel),
+        cmocka_unit_test(test_reference_chooser_takes_nothing_else),
         cmocka_unit_test(test_panels_between_sparse_layers),
         cmocka_unit_test(test_errors_name_the_node),
     };

@@ -54,6 +54,14 @@ deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_re
     return DEFT_OK;
 }
 
+deft_status deft_choose_reference(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
+    (void)user;
+    (void)ctx;
+    (void)request;
+    *choice = (deft_choice){.kernel = DEFT_KERNEL_REFERENCE, .why = "no other was asked for"};
+    return DEFT_OK;
+}
+
 deft_status deft_choose_dense(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     (void)user;
     static const double seconds = 0.01;

@@ -32,6 +32,11 @@ deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_re
  * 10 ms a layer, so the choice (and with it rounding) may differ from run to run; `user` is not used. */
 deft_status deft_choose_dense(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
 
+/* The operators' own reference, which takes no time to prepare: where only shapes and memory matter. `user` is not
+ * used.
+ */
+deft_status deft_choose_reference(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
+
 typedef struct deft_plan_options {
     int64_t batch; /* for symbolic dimensions; default 1 */
     const deft_binding *bindings;

@@ -48,7 +48,7 @@ static deft_status print_whole(deft_cli *cli, deft_graph *graph, int64_t activat
 /* Memory of a run at batch 1. Kernels do not matter to it, so the plan is made with those that take no time to prepare.
  */
 static deft_status count_activations(deft_cli *cli, deft_graph *graph, int64_t *bytes) {
-    deft_plan_options planning = {.batch = 1, .choose = deft_choose_dense};
+    deft_plan_options planning = {.batch = 1, .choose = deft_choose_reference};
     deft_plan *plan;
     DEFT_TRY(deft_plan_new(cli->ctx, graph, &planning, &plan));
     *bytes = (int64_t)plan->memory_bytes;
