@@ -12,7 +12,7 @@ typedef struct run_options {
 
 static const deft_option options[] = {
     {"input", 0, DEFT_OPTION_TEXTS, offsetof(run_options, inputs), "[NAME=]FILE", "a .npy array; once for each input",
-     0, 0, true},
+     0, 0, false},
     {"output", 'o', DEFT_OPTION_TEXT, offsetof(run_options, output), "PATH",
      "write outputs: FILE.npy, FILE.npz or a folder", 0, 0, false},
 };
