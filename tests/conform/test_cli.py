@@ -229,6 +229,17 @@ def test_run_refuses_inputs():
     refused("run", "net.onnx", "--input", "nobody=one.npy", status=2, names="nobody=one.npy")
 
 
+def test_run_of_a_model_without_inputs():
+    constant = protobuf((1, 2), (2, 1), (8, "c"), (9, struct.pack("2f", -1, 2)))
+    declared = protobuf((1, "y"), (2, protobuf((1, protobuf((1, 1), (2, protobuf((1, protobuf((1, 2))))))))))
+    graph = protobuf((1, protobuf((1, "c"), (2, "y"), (4, "Relu"))), (2, "g"), (5, constant), (12, declared))
+    write("constant.onnx", protobuf((1, 8), (7, graph), (8, protobuf((2, 13)))))
+    line, = objects(deft("run", "constant.onnx", "--json"))
+    assert (line["shape"], line["min"], line["max"]) == ("2", 0, 2)
+    refused("run", "constant.onnx", "--input", "constant.onnx", status=2)
+    refused("run", "net.onnx", status=2, names="--input")
+
+
 def test_bench():
     line, = objects(deft("bench", "net.onnx", "--batch", 8, "--runs", 30, "--json", "--threads", 1))
     assert line["batch"] == 8 and line["runs"] >= 30 and line["threads"] == 1 and line["speedup"] is None
@@ -406,6 +417,19 @@ def test_interrupt_keeps_the_epochs_that_are_done():
     assert len(rest) == 4 - seen + 1, (seen, rest)  # the epochs that were left, and the outcome
     assert not os.path.exists("stopped.onnx.checkpoint")
     assert read("stopped.onnx") == read("whole.onnx"), "stopped and resumed is as good as not stopped"
+
+
+def test_a_request_that_comes_twice_is_one():
+    """As timeout(1) sends it: to the process, then to its group."""
+    process = subprocess.Popen([DEFT, "bench", "net.onnx", "--duration", "100"], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=60)
+    assert (process.returncode, out) == (143, b""), (process.returncode, error)
+    assert len(error.splitlines()) == 1 and error.startswith(b"deft: "), error
 
 
 # ---- the main job ----

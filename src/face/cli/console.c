@@ -14,8 +14,18 @@ static const int64_t redraw_ns = 100000000;
 
 /* The one variable of the process: a signal handler has no other place to leave word. */
 static volatile sig_atomic_t signal_seen;
+static int64_t signal_seen_ns; /* of the handler alone */
 
+/* One request may arrive twice at once: timeout(1) signals the process and then its group. */
 static void remember_signal(int number) {
+    static const int64_t same_request_ns = 200000000;
+    int64_t now = deft_time_ns();
+    if (signal_seen && now - signal_seen_ns > same_request_ns) {
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
+    if (!signal_seen) signal_seen_ns = now;
     signal_seen = number;
 }
 
@@ -29,8 +39,10 @@ static void use_signal_stack(void) {
 
 void deft_console_catch_signals(void) {
     use_signal_stack();
-    struct sigaction action = {.sa_handler = remember_signal, .sa_flags = SA_RESTART | SA_ONSTACK | (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = remember_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
