@@ -45,26 +45,37 @@ static inline void test_context_free(deft_context *ctx) {
     deft_context_free(ctx);
 }
 
-/* Runs `work` with the nth allocation failing, for n from 0 until it succeeds: each failure must be DEFT_MEMORY and
- * leak nothing. The context itself is made before the counting starts. */
+/* Runs `work` with allocation n and all later ones failing: that must be DEFT_MEMORY with a message, or of no
+ * consequence, and leak nothing. The context itself is made before the counting starts. */
+static inline deft_status check_allocation_failure(deft_status (*work)(deft_context *ctx, void *user), void *user,
+                                                   long n) {
+    failing_allocator state = {.fail_at = -1};
+    deft_context *ctx = NULL;
+    deft_context_options options = {.cache_directory = "", .allocator = {failing_allocate, failing_release, &state}};
+    assert_int_equal(deft_context_new(&options, &ctx), DEFT_OK);
+    long before = state.live;
+    state.made = 0;
+    state.fail_at = n;
+    deft_status status = work(ctx, user);
+    assert_int_equal(state.live, before);
+    assert_true(status == DEFT_OK || status == DEFT_MEMORY);
+    if (status == DEFT_MEMORY) assert_true(deft_context_message(ctx)[0] != 0);
+    deft_context_free(ctx);
+    assert_int_equal(state.live, 0);
+    return status;
+}
+
+/* Runs `work` with the nth allocation failing, for n from 0 until it succeeds. */
 static inline void check_every_allocation_failure(deft_status (*work)(deft_context *ctx, void *user), void *user) {
-    for (long n = 0;; n++) {
-        failing_allocator state = {.fail_at = -1};
-        deft_context *ctx = NULL;
-        deft_context_options options = {.cache_directory = "",
-                                        .allocator = {failing_allocate, failing_release, &state}};
-        assert_int_equal(deft_context_new(&options, &ctx), DEFT_OK);
-        long before = state.live;
-        state.made = 0;
-        state.fail_at = n;
-        deft_status status = work(ctx, user);
-        assert_int_equal(state.live, before);
-        assert_true(status == DEFT_OK || status == DEFT_MEMORY);
-        if (status == DEFT_MEMORY) assert_true(deft_context_message(ctx)[0] != 0);
-        deft_context_free(ctx);
-        assert_int_equal(state.live, 0);
-        if (status == DEFT_OK) return;
-    }
+    for (long n = 0; check_allocation_failure(work, user, n) != DEFT_OK;)
+        n++;
+}
+
+/* The same for work that takes too long to fail at each: every one at first, then `dense` in each doubling of n. */
+static inline void check_allocation_failures(deft_status (*work)(deft_context *ctx, void *user), void *user,
+                                             long dense) {
+    for (long n = 0; check_allocation_failure(work, user, n) != DEFT_OK;)
+        n += 1 + n / dense;
 }
 
 #endif
