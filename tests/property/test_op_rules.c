@@ -183,6 +183,7 @@ static const op_case fitting[DEFT_OP_COUNT] = {
     [DEFT_OP_RESIZE] = {.attrs = {STRING("mode", "cubic")},
                         .in = {REAL(1, 1, 3, 3), REAL(8), REAL(4), OF(DEFT_I64, 4)}},
     [DEFT_OP_UPSAMPLE] = {.attrs = {STRING("mode", "linear")}, .in = {REAL(2, 3), REAL(2)}},
+    [DEFT_OP_EINSUM] = {.attrs = {STRING("equation", "...ij, jk")}, .in = {REAL(2, 2, 3), REAL(3, 4)}},
     [DEFT_OP_GEMM] = {.in = {REAL(2, 2), REAL(2, 2), REAL(2)}},
     [DEFT_OP_MATMUL] = {.in = {REAL(3, 2, 2), REAL(2, 2)}},
     [DEFT_OP_CONV] = {.in = {REAL(1, 2, 5, 4), REAL(2, 2, 2, 1), REAL(2)}},

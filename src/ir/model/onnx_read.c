@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    FIRST_OPSET = 6,
+    FIRST_OPSET = 6,           /* older ones are read where the operators are the same in them */
     LAST_OPSET = 25,           /* the later ones are not looked at yet: an operator's meaning may change in them */
     NUMPY_BROADCAST_OPSET = 7, /* before it, element-wise operators had an axis to broadcast along */
     MAX_ENDS = 4096,           /* inputs or outputs of a model; metadata entries */
@@ -51,7 +51,7 @@ static deft_status read_opset(reader *r) {
                          "the model imports operators of the domain '%.64s', and none of ONNX's own",
                          text_of(r->model->opset_import[0]->domain));
     if (version == 0) return deft_fail(r->ctx, DEFT_INVALID, "the model does not import ONNX's operator set");
-    if (version < FIRST_OPSET || version > LAST_OPSET)
+    if (version < 1 || version > LAST_OPSET)
         return deft_fail(r->ctx, DEFT_UNSUPPORTED, "the model uses operator set %lld; Deft reads %d to %d",
                          (long long)version, FIRST_OPSET, LAST_OPSET);
     r->graph->opset = (int)version;
@@ -278,6 +278,16 @@ static deft_status check_not_made(reader *r, const char *label, const int *out, 
     return DEFT_OK;
 }
 
+/* Operators that no operator set up to the 6th has changed. */
+static bool is_as_old(deft_op op) {
+    static const deft_op old[] = {
+        DEFT_OP_GLOBAL_AVERAGE_POOL, DEFT_OP_GLOBAL_MAX_POOL, DEFT_OP_NOT, DEFT_OP_SOFTPLUS, DEFT_OP_SOFTSIGN,
+        DEFT_OP_TRANSPOSE,           DEFT_OP_CONSTANT};
+    for (size_t i = 0; i < sizeof old / sizeof *old; i++)
+        if (old[i] == op) return true;
+    return false;
+}
+
 static deft_status find_op(reader *r, const Onnx__NodeProto *proto, const char *label, deft_op *op) {
     if (!*text_of(proto->op_type)) return deft_fail(r->ctx, DEFT_INVALID, "a node %s has no operator", label);
     if (!is_onnx_domain(proto->domain))
@@ -286,6 +296,11 @@ static deft_status find_op(reader *r, const Onnx__NodeProto *proto, const char *
     *op = deft_op_find("", proto->op_type);
     if (*op == DEFT_OP_COUNT)
         return deft_fail(r->ctx, DEFT_UNSUPPORTED, "%s: Deft does not have the operator %.64s", label, proto->op_type);
+    if (r->graph->opset < FIRST_OPSET && !is_as_old(*op))
+        return deft_fail(
+            r->ctx, DEFT_UNSUPPORTED,
+            "%s: the model uses operator set %d, where Deft does not read this operator; it reads %d to %d", label,
+            r->graph->opset, FIRST_OPSET, LAST_OPSET);
     return DEFT_OK;
 }
 
@@ -342,7 +357,7 @@ static deft_status check_arity(reader *r, const char *label, const char *what, s
 static deft_status read_node(reader *r, const Onnx__NodeProto *proto) {
     char label[DEFT_NODE_LABEL_BYTES];
     label_of(proto, label, sizeof label);
-    deft_op op;
+    deft_op op = DEFT_OP_COUNT;
     DEFT_TRY(find_op(r, proto, label, &op));
     size_t in_count = count_names(proto->input, proto->n_input);
     size_t out_count = count_names(proto->output, proto->n_output);

@@ -1,5 +1,6 @@
 /* Relu, Clip, Sigmoid, Tanh. NaN stays NaN, as in NumPy and ONNX Runtime; a gradient where the function has a corner is
  * that of its flat side. */
+#include "ir/op/element.h"
 #include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
@@ -31,6 +32,12 @@ static deft_status check_bounds(const deft_op_call *call, int first) {
 }
 
 deft_status deft_shape_clip(const deft_op_call *call) {
+    if (deft_rule_types(call->in[0]->dtype) & DEFT_TYPES_INTEGER) {
+        DEFT_TRY(deft_rule_require_types(call, 0, 2, DEFT_TYPES_INTEGER));
+        DEFT_TRY(deft_rule_require_scalar(call, 1));
+        DEFT_TRY(deft_rule_require_scalar(call, 2));
+        return deft_rule_set_out_like(call, 0, call->in[0]);
+    }
     DEFT_TRY(check_bounds(call, 1));
     return deft_rule_set_out_like(call, 0, call->in[0]);
 }
@@ -48,7 +55,21 @@ deft_status deft_forward_relu_grad(const deft_op_call *call) {
     return deft_rule_by_real(call, relu_grad_f32, relu_grad_f64);
 }
 
+/* From opset 12 on; the bounds are inputs. */
+static deft_status clip_integer(const deft_op_call *call) {
+    const deft_tensor *x = call->in[0], *low = deft_rule_in(call, 1), *high = deft_rule_in(call, 2);
+    int64_t count = deft_tensor_count(x);
+    for (int64_t i = 0; i < count; i++) {
+        const deft_tensor *chosen = x;
+        if (low && deft_element_order(x, i, low, 0) < 0) chosen = low;
+        if (high && deft_element_order(chosen, chosen == x ? i : 0, high, 0) > 0) chosen = high;
+        deft_element_copy(chosen, chosen == x ? i : 0, call->out[0], i);
+    }
+    return DEFT_OK;
+}
+
 deft_status deft_forward_clip(const deft_op_call *call) {
+    if (deft_rule_types(call->in[0]->dtype) & DEFT_TYPES_INTEGER) return clip_integer(call);
     return deft_rule_by_real(call, clip_f32, clip_f64);
 }
 

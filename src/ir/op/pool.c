@@ -113,6 +113,10 @@ deft_status deft_forward_global_average_pool(const deft_op_call *call) {
     return deft_rule_by_real(call, global_average_pool_f32, global_average_pool_f64);
 }
 
+deft_status deft_forward_global_max_pool(const deft_op_call *call) {
+    return deft_rule_by_real(call, global_max_pool_f32, global_max_pool_f64);
+}
+
 deft_status deft_forward_global_average_pool_grad(const deft_op_call *call) {
     return deft_rule_by_real(call, global_average_pool_grad_f32, global_average_pool_grad_f64);
 }

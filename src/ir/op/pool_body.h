@@ -231,3 +231,19 @@ static deft_status TYPED(global_average_pool_grad)(const deft_op_call *call) {
     }
     return DEFT_OK;
 }
+
+static deft_status TYPED(global_max_pool)(const deft_op_call *call) {
+    const deft_tensor *tensor = call->in[0];
+    int64_t planes = tensor->dims[0] * tensor->dims[1], plane = deft_rule_product(tensor->dims, 2, tensor->rank);
+    REAL *y = call->out[0]->data;
+    int threads = deft_rule_threads(call, planes * plane);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < planes; i++) {
+        const REAL *x = (const REAL *)tensor->data + i * plane;
+        REAL most = -(REAL)INFINITY;
+        for (int64_t j = 0; j < plane; j++)
+            most = x[j] > most || isnan(x[j]) ? x[j] : most;
+        y[i] = most;
+    }
+    return DEFT_OK;
+}

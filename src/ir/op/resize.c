@@ -7,7 +7,15 @@
 #include <string.h>
 
 typedef enum interpolation { NEAREST, LINEAR, CUBIC, INTERPOLATIONS } interpolation;
-typedef enum placing { HALF_PIXEL, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, CROP, PLACINGS } placing;
+typedef enum placing {
+    HALF_PIXEL,
+    PYTORCH_HALF_PIXEL,
+    ALIGN_CORNERS,
+    ASYMMETRIC,
+    CROP,
+    CORNERS_OF_NEAREST,
+    PLACINGS
+} placing;
 typedef enum rounding { PREFER_FLOOR, PREFER_CEIL, DOWN, UP, ROUNDINGS } rounding;
 
 enum { MAX_TAPS = 4 };
@@ -44,8 +52,8 @@ static deft_status read_choice(const deft_op_call *call, const char *attribute, 
 
 static deft_status read_modes(const deft_op_call *call, resizing *out) {
     static const char *const hows[] = {"nearest", "linear", "cubic"};
-    static const char *const wheres[] = {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric",
-                                         "tf_crop_and_resize"};
+    static const char *const wheres[] = {"half_pixel", "pytorch_half_pixel", "align_corners",
+                                         "asymmetric", "tf_crop_and_resize", "tf_half_pixel_for_nn"};
     static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
     bool old = call->op == DEFT_OP_UPSAMPLE || call->opset < 11;
     int how, where, round;
@@ -169,6 +177,8 @@ static double place_of(const resizing *r, int axis, int64_t position, int64_t si
     case CROP:
         if (out_last <= 0) return (r->start[axis] + r->end[axis]) / 2 * last;
         return r->start[axis] * last + x * (r->end[axis] - r->start[axis]) * last / out_last;
+    case CORNERS_OF_NEAREST:
+        return (x + 0.5) / r->scale[axis];
     case PYTORCH_HALF_PIXEL:
         if (out_last <= 0) return 0;
         return (x + 0.5) / r->scale[axis] - 0.5;
