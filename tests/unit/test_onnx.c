@@ -519,7 +519,7 @@ static const struct refusal {
 } refusals[] = {
     {no_graph, DEFT_INVALID, "no graph"},
     {no_opset, DEFT_INVALID, "operator set"},
-    {old_opset, DEFT_UNSUPPORTED, "operator set 5; Deft reads 6 to 25"},
+    {old_opset, DEFT_UNSUPPORTED, "operator set 5, where Deft"},
     {new_opset, DEFT_UNSUPPORTED, "operator set 26"},
     {no_outputs, DEFT_INVALID, "no outputs"},
     {unknown_output, DEFT_INVALID, "'elsewhere'"},

@@ -46,7 +46,9 @@ static void test_clip(void **state) {
     CHECK(CASE(.op = DEFT_OP_CLIP, .in = {x, {SCALAR, F32(2)}, {SCALAR, F32(-2)}}), DIMS(5), F32(-2, -2, -2, -2, NAN));
     REFUSED(DEFT_INVALID, "scalar", CASE(.op = DEFT_OP_CLIP, .in = {x, {DIMS(2), F32(0, 1)}}));
     REFUSED(DEFT_INVALID, "scalar", CASE(.op = DEFT_OP_CLIP, .in = {x, {DIMS(0), F32(0)}}));
-    REFUSED(DEFT_UNSUPPORTED, "i64", CASE(.op = DEFT_OP_CLIP, .in = {{DIMS(1), I64(1)}}));
+    REFUSED(DEFT_UNSUPPORTED, "bool", CASE(.op = DEFT_OP_CLIP, .in = {{DIMS(1), UNKNOWN(DEFT_BOOL)}}));
+    CHECK(CASE(.op = DEFT_OP_CLIP, .in = {{DIMS(3), I64(-5, 0, 5)}, {SCALAR, I64(-1)}, {SCALAR, I64(2)}}), DIMS(3),
+          I64(-1, 0, 2));
 }
 
 static void test_integers(void **state) {
