@@ -61,7 +61,7 @@ const char *deft_points_sentence(const deft_point *chosen, const char *path, boo
     char at_64[32], at_1[32], drop[96], quality[192];
     put_drop(chosen, drop);
     if (agreement)
-        snprintf(quality, sizeof quality, "%.2f%% of its test answers agree with the original's",
+        snprintf(quality, sizeof quality, "its test answers agree with the original's to %.2f%%",
                  100 * chosen->accuracy_test);
     else
         snprintf(quality, sizeof quality, "test accuracy %.2f%%, %s", 100 * chosen->accuracy_test, drop);
