@@ -388,6 +388,43 @@ static int64_t count_nonzeros(const deft_tensor *w) {
     return nonzeros;
 }
 
+static void check_kernel(instance *s, deft_kernel_id id) {
+    deft_kernel kernel;
+    assert_int_equal(deft_kernel_prepare(s->ctx, id, &s->request, &kernel), DEFT_OK);
+    assert_int_equal(kernel.nonzeros, count_nonzeros(&s->w));
+    assert_int_equal(kernel.weights, deft_tensor_count(&s->w));
+    run_kernel(s, &kernel);
+    int64_t wrong = count_wrong(s);
+    if (wrong) {
+        describe(&s->p, deft_kernels[id].name, kernel.detail);
+        fail_msg("%lld of %lld outputs are beyond the bound", (long long)wrong, (long long)s->outputs);
+    }
+    deft_kernel_done(s->ctx, &kernel);
+}
+
+/* Every schedule that the tuner would time, and some that it would not. */
+static void check_schedules(instance *s, deft_kernel_id id, deft_rng *rng) {
+    uint64_t schedules[DEFT_SCHEDULES];
+    const deft_kernel_def *def = &deft_kernels[id];
+    int count = def->schedules(&s->request, schedules);
+    assert_true(count >= 1 && count <= DEFT_SCHEDULES);
+    for (int i = 0; i < count; i++) {
+        s->request.schedule = schedules[i];
+        assert_true(schedules[i] != 0);
+        check_kernel(s, id);
+    }
+    for (int i = 0; i < 40; i++) {
+        const char *why = NULL;
+        s->request.schedule = (uint64_t)between(rng, 1, 255) | (uint64_t)between(rng, 1, 9) << 8;
+        if (i == 0) s->request.schedule = deft_rng_u64(rng);
+        if (def->accepts(&s->request, &why))
+            check_kernel(s, id);
+        else
+            assert_string_equal(why, "not a schedule of it");
+    }
+    s->request.schedule = 0;
+}
+
 /* Runs what accepts the problem; returns how many kernels did. */
 static int check_problem(const problem *p, deft_context *ctx, deft_rng *rng) {
     instance s;
@@ -404,17 +441,8 @@ static int check_problem(const problem *p, deft_context *ctx, deft_rng *rng) {
         accepted++;
         double estimate = def->estimate_ns(&s.request);
         assert_true(estimate > 0 && estimate < 1e12);
-        deft_kernel kernel;
-        assert_int_equal(deft_kernel_prepare(ctx, (deft_kernel_id)id, &s.request, &kernel), DEFT_OK);
-        assert_int_equal(kernel.nonzeros, count_nonzeros(&s.w));
-        assert_int_equal(kernel.weights, deft_tensor_count(&s.w));
-        run_kernel(&s, &kernel);
-        int64_t wrong = count_wrong(&s);
-        if (wrong) {
-            describe(p, def->name, kernel.detail);
-            fail_msg("%lld of %lld outputs are beyond the bound", (long long)wrong, (long long)s.outputs);
-        }
-        deft_kernel_done(ctx, &kernel);
+        check_kernel(&s, (deft_kernel_id)id);
+        if (def->schedules) check_schedules(&s, (deft_kernel_id)id, rng);
     }
     instance_done(&s);
     return accepted;

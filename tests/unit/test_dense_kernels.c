@@ -521,9 +521,10 @@ static deft_status measure_matmul(deft_context *ctx, void *user) {
                                      .threads = 1},
                             .activation = deft_activation_none,
                             .isa = ctx->isa};
-    const deft_kernel_id ids[] = {DEFT_KERNEL_REFERENCE, DEFT_KERNEL_DENSE_MATMUL, DEFT_KERNEL_DENSE_PACKED};
+    const deft_candidate all[] = {
+        {DEFT_KERNEL_REFERENCE, 0}, {DEFT_KERNEL_DENSE_MATMUL, 0}, {DEFT_KERNEL_DENSE_PACKED, 0}};
     double ns[3];
-    DEFT_TRY(deft_kernel_measure(ctx, &request, ids, 3, 0.001, ns));
+    DEFT_TRY(deft_kernel_measure(ctx, &request, all, 3, 0.001, ns));
     for (int i = 0; i < 3; i++)
         assert_true(ns[i] > 0 && isfinite(ns[i]));
     return DEFT_OK;

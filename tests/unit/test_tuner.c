@@ -206,16 +206,16 @@ static void test_bad_files_are_ignored(void **state) {
     assert_int_equal(deft_file_read(ctx, path, 1 << 20, (void **)&good, &good_bytes), DEFT_OK);
     char impossible[200];
     snprintf(impossible, sizeof impossible,
-             "{\"version\": 1, \"choices\": {\"%016llx\": {\"kernel\": \"DENSE_CONV\", \"us\": 1}}}",
+             "{\"version\": 2, \"choices\": {\"%016llx\": {\"kernel\": \"DENSE_CONV\", \"us\": 1}}}",
              (unsigned long long)deft_cache_key(&l.request));
     const char *const bad[] = {"",
                                "{",
                                "\xff\xfe\x00garbage",
                                "[]",
-                               "{\"version\": 2, \"choices\": {}}",
-                               "{\"version\": 1, \"choices\": 3}",
-                               "{\"version\": 1, \"choices\": {\"xyz\": {\"kernel\": \"DENSE_MATMUL\", \"us\": 1}}}",
-                               "{\"version\": 1, \"choices\": {\"0123456789abcdef\": {\"kernel\": 5, \"us\": -1}}}",
+                               "{\"version\": 7, \"choices\": {}}",
+                               "{\"version\": 2, \"choices\": 3}",
+                               "{\"version\": 2, \"choices\": {\"xyz\": {\"kernel\": \"DENSE_MATMUL\", \"us\": 1}}}",
+                               "{\"version\": 2, \"choices\": {\"0123456789abcdef\": {\"kernel\": 5, \"us\": -1}}}",
                                impossible};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(deft_file_write(ctx, path, bad[i], strlen(bad[i])), DEFT_OK);

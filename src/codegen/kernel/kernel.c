@@ -3,7 +3,7 @@
 #include <math.h>
 
 const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT] = {
-#define DEFT_KERNEL(ENUM, NAME, PRINTED, SPARSE, SUMMARY)                                                              \
+#define DEFT_KERNEL(ENUM, NAME, PRINTED, SPARSE, SCHEDULES, SUMMARY)                                                   \
     [DEFT_KERNEL_##ENUM] = {.name = PRINTED,                                                                           \
                             .summary = SUMMARY,                                                                        \
                             .accepts = deft_##NAME##_accepts,                                                          \
@@ -11,7 +11,8 @@ const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT] = {
                             .prepare = deft_##NAME##_prepare,                                                          \
                             .run = deft_##NAME##_run,                                                                  \
                             .done = deft_##NAME##_done,                                                                \
-                            .sparse = SPARSE},
+                            .sparse = SPARSE,                                                                          \
+                            .schedules = SCHEDULES},
 #include "codegen/kernel/kernels.def"
 #undef DEFT_KERNEL
 };
@@ -35,7 +36,7 @@ deft_kernel_id deft_kernel_cheapest(const deft_request *request) {
     return best;
 }
 
-int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_kernel_id *ids) {
+int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_candidate *candidates) {
     static const double far = 4;
     double estimates[DEFT_KERNEL_COUNT], least = INFINITY;
     for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
@@ -47,7 +48,21 @@ int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_ke
     int count = 0;
     for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
         bool portable = id == DEFT_KERNEL_REFERENCE || id == DEFT_KERNEL_SPARSE_C;
-        if (isfinite(estimates[id]) && !(portable && estimates[id] > far * least)) ids[count++] = (deft_kernel_id)id;
+        if (isfinite(estimates[id]) && !(portable && estimates[id] > far * least))
+            candidates[count++] = (deft_candidate){.kernel = (deft_kernel_id)id};
+    }
+    return count;
+}
+
+int deft_kernel_scheduled_candidates(const deft_request *request, deft_candidate *candidates) {
+    int count = deft_kernel_candidates(request, false, candidates), kernels = count;
+    for (int i = 0; i < kernels; i++) {
+        uint64_t schedules[DEFT_SCHEDULES];
+        const deft_kernel_def *def = &deft_kernels[candidates[i].kernel];
+        int ways = def->schedules ? def->schedules(request, schedules) : 0;
+        if (ways > 0) candidates[i].schedule = schedules[0];
+        for (int j = 1; j < ways && count < DEFT_CANDIDATES; j++)
+            candidates[count++] = (deft_candidate){candidates[i].kernel, schedules[j]};
     }
     return count;
 }

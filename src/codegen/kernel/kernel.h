@@ -34,6 +34,7 @@ typedef struct deft_request {
     deft_layout in_layout;      /* of in[0] */
     deft_layout out_layout;     /* of out[0] */
     deft_isa isa;               /* the best that may be used */
+    uint64_t schedule;          /* of the kernel, as its schedules() tells it; 0: the best by estimate */
 } deft_request;
 
 typedef struct deft_kernel_def deft_kernel_def;
@@ -64,7 +65,12 @@ struct deft_kernel_def {
     /* Releases what prepare made; never called after a prepare that failed. */
     void (*done)(deft_context *ctx, deft_kernel *kernel);
     bool sparse; /* specialised to the nonzeros of a constant weight */
+    /* Ways to compute the request that are worth timing, by estimate, the best first, at most DEFT_SCHEDULES; returns
+     * how many. NULL: there is but one. accepts() refuses a schedule that is impossible. */
+    int (*schedules)(const deft_request *request, uint64_t *schedules);
 };
+
+#define DEFT_SCHEDULES 8
 
 extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
 
@@ -77,23 +83,35 @@ extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
     void deft_##NAME##_done(deft_context *ctx, deft_kernel *kernel);
 #include "codegen/kernel/kernels.def"
 #undef DEFT_KERNEL
+int deft_sparse_x86_schedules(const deft_request *request, uint64_t *schedules);
 
 /* The kernel that accepts `request` with the least estimate. DEFT_KERNEL_REFERENCE accepts everything in ROWS. */
 deft_kernel_id deft_kernel_cheapest(const deft_request *request);
-/* The kernels that accept `request` and are worth timing, into ids[DEFT_KERNEL_COUNT]; returns how many. Those in
- * portable C are only where their estimate is at most 4 times the least. */
-int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_kernel_id *ids);
+/* One way to compute a request. */
+typedef struct deft_candidate {
+    deft_kernel_id kernel;
+    uint64_t schedule; /* 0: the best by estimate */
+} deft_candidate;
+#define DEFT_CANDIDATES (DEFT_KERNEL_COUNT + DEFT_SCHEDULES)
+
+/* The kernels that accept `request` and are worth timing, each once, into candidates[DEFT_CANDIDATES]; returns how
+ * many. Those in portable C are only where their estimate is at most 4 times the least. */
+int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_candidate *candidates);
+/* The same, and of each kernel every schedule that is worth timing. */
+int deft_kernel_scheduled_candidates(const deft_request *request, deft_candidate *candidates);
 /* Fails with DEFT_UNSUPPORTED where the kernel does not accept the request. On failure *kernel is zeroed. */
 DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
                                                 deft_kernel *kernel);
 /* Accepts a zeroed kernel. */
 void deft_kernel_done(deft_context *ctx, deft_kernel *kernel);
 
-/* Prepares the kernels `ids`, all of which accept `request`, and times them in alternation on random operands: each for
- * at least 5 runs, and until `seconds` are spent on all of them. ns[i]: the least time of ids[i]; infinite where that
- * kernel could not be prepared on this machine (DEFT_DEVICE). */
+/* Prepares the candidates, all of which accept `request`, and times them in turns on random operands, each in a turn
+ * twice, of which the first brings its operands into the caches: at least 5 turns, and until `seconds` are spent on all
+ * of them. ns[i]: the least time of candidates[i]; infinite where it could not be prepared on this machine
+ * (DEFT_DEVICE). */
 DEFT_MUST_CHECK deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request,
-                                                const deft_kernel_id *ids, int count, double seconds, double *ns);
+                                                const deft_candidate *candidates, int count, double seconds,
+                                                double *ns);
 
 /* Keeps oneDNN, and with it the dense kernels, from instruction sets better than `isa` (DEFT_ISA_C: SSE 4.1): a setting
  * of the process, which a command makes once at its start. Without it the dense side uses the best that the CPU has,

@@ -59,11 +59,13 @@ static void release_operands(deft_context *ctx, operands *all) {
 }
 
 /* A kernel that this machine refuses (no executable memory) is left zeroed. */
-static deft_status prepare_all(deft_context *ctx, const deft_request *request, const deft_kernel_id *ids, int count,
-                               deft_kernel *kernels, operands *all) {
+static deft_status prepare_all(deft_context *ctx, const deft_request *request, const deft_candidate *candidates,
+                               int count, deft_kernel *kernels, operands *all) {
     size_t scratch_bytes = 0;
     for (int i = 0; i < count; i++) {
-        deft_status status = deft_kernel_prepare(ctx, ids[i], request, &kernels[i]);
+        deft_request scheduled = *request;
+        scheduled.schedule = candidates[i].schedule;
+        deft_status status = deft_kernel_prepare(ctx, candidates[i].kernel, &scheduled, &kernels[i]);
         if (status == DEFT_DEVICE) continue;
         DEFT_TRY(status);
         if (kernels[i].scratch_bytes > scratch_bytes) scratch_bytes = kernels[i].scratch_bytes;
@@ -78,7 +80,7 @@ static deft_status time_once(deft_context *ctx, const deft_kernel *kernel, const
     return DEFT_OK;
 }
 
-/* The first run of each warms caches and is not counted. */
+/* A first run of each takes what happens only once. */
 static deft_status time_all(deft_context *ctx, const deft_kernel *kernels, int count, double seconds,
                             const operands *all, double *samples, double *ns) {
     int runs = 0;
@@ -87,8 +89,11 @@ static deft_status time_all(deft_context *ctx, const deft_kernel *kernels, int c
         if (kernels[k].def) DEFT_TRY(time_once(ctx, &kernels[k], all, &discarded));
     int64_t stop = deft_time_ns() + (int64_t)(seconds * 1e9);
     while (runs < MIN_RUNS || (runs < MAX_RUNS && deft_time_ns() < stop)) {
-        for (int k = 0; k < count; k++)
-            if (kernels[k].def) DEFT_TRY(time_once(ctx, &kernels[k], all, &samples[k * MAX_RUNS + runs]));
+        for (int k = 0; k < count; k++) {
+            if (!kernels[k].def) continue;
+            DEFT_TRY(time_once(ctx, &kernels[k], all, &discarded));
+            DEFT_TRY(time_once(ctx, &kernels[k], all, &samples[k * MAX_RUNS + runs]));
+        }
         runs++;
     }
     for (int k = 0; k < count; k++)
@@ -96,8 +101,8 @@ static deft_status time_all(deft_context *ctx, const deft_kernel *kernels, int c
     return DEFT_OK;
 }
 
-deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request, const deft_kernel_id *ids, int count,
-                                double seconds, double *ns) {
+deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request, const deft_candidate *candidates,
+                                int count, double seconds, double *ns) {
     deft_kernel *kernels = NULL;
     operands *all = NULL;
     double *samples = NULL;
@@ -106,7 +111,7 @@ deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request, 
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, 1, sizeof *all, &all));
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count * MAX_RUNS, sizeof *samples, &samples));
     DEFT_TRY_OR_FAIL(make_operands(ctx, request, all));
-    DEFT_TRY_OR_FAIL(prepare_all(ctx, request, ids, count, kernels, all));
+    DEFT_TRY_OR_FAIL(prepare_all(ctx, request, candidates, count, kernels, all));
     status = time_all(ctx, kernels, count, seconds, all, samples, ns);
 fail:
     for (int i = 0; kernels && i < count; i++)

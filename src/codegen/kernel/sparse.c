@@ -69,6 +69,8 @@ static bool shape_of_convolution(const deft_request *request, deft_sparse_shape 
     shape->y_row = y->out * x->out;
     shape->x_image = l->channels_in * y->in * x->in;
     shape->y_image = shape->rows * y->out * x->out;
+    shape->pointwise = shape->x_direct && shape->y_direct && y->taps == 1 && x->taps == 1;
+    shape->columns = shape->units;
     shape->picture = l->channels_in * y->planes * x->planes * y->size * x->size;
     return true;
 }
@@ -86,7 +88,23 @@ bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape,
     return (linear->conv ? shape_of_convolution : shape_of_product)(request, shape, why);
 }
 
+deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64_t span) {
+    deft_sparse_shape packed = *shape;
+    packed.packed = true;
+    packed.unit_lanes = PANEL;
+    packed.units = (shape->columns + PANEL - 1) / PANEL;
+    packed.x_unit = shape->linear.channels_in * PANEL;
+    packed.y_unit = PANEL;
+    packed.y_row = shape->columns;
+    packed.x_direct = false;
+    /* the panel moved back writes over the one before, which then must be of the same thread */
+    bool apart = shape->images >= shape->threads || packed.units >= 2 * shape->threads;
+    packed.y_direct = shape->columns % PANEL == 0 || (span == 1 && (apart || packed.units < shape->threads));
+    return packed;
+}
+
 int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int64_t j) {
+    if (shape->packed) return (group * (shape->linear.channels_in / shape->linear.groups) + j) * PANEL;
     if (!shape->linear.conv) return j * shape->unit_lanes;
     const deft_sparse_axis *y = &shape->axis_y, *x = &shape->axis_x;
     int64_t taps = y->taps * x->taps, tap_y = j % taps / x->taps, tap_x = j % x->taps;
@@ -135,13 +153,14 @@ static void lay_out_scratch(deft_sparse *sparse) {
     if (capacity < span) capacity = span;
     sparse->capacity = capacity;
     bool conv = shape->linear.conv;
-    if (conv && !shape->y_direct) shape->y_row = capacity;
+    if (conv && !shape->y_direct) shape->y_row = capacity * shape->unit_lanes;
     int64_t units = schedule->split == DEFT_SPLIT_TILES && shape->units > capacity ? shape->units : capacity;
-    int64_t x = conv ? shape->picture + span : units * shape->x_unit;
-    int64_t y = conv ? shape->rows * capacity : capacity * shape->y_unit;
+    bool picture = conv && !shape->packed;
+    int64_t x = picture ? shape->picture + span : units * shape->x_unit;
+    int64_t y = conv ? shape->rows * shape->y_row : capacity * shape->y_unit;
     if (!shape->x_direct) sparse->x_scratch_bytes = scratch_bytes(x);
     if (!shape->y_direct) sparse->y_scratch_bytes = scratch_bytes(y);
-    bool shared = schedule->split == DEFT_SPLIT_TILES || (schedule->split == DEFT_SPLIT_UNITS && conv);
+    bool shared = schedule->split == DEFT_SPLIT_TILES || (schedule->split == DEFT_SPLIT_UNITS && picture);
     sparse->x_copies = shared ? 1 : shape->threads;
     sparse->y_copies = schedule->split == DEFT_SPLIT_TILES ? 1 : shape->threads;
 }
@@ -160,9 +179,9 @@ static void describe(deft_sparse *sparse, deft_kernel *kernel) {
     const deft_linear *linear = &sparse->shape.linear;
     const deft_sparse_schedule *schedule = &sparse->schedule;
     long long lanes = (long long)sparse->shape.unit_lanes;
-    snprintf(sparse->detail, sizeof sparse->detail, "tiles %lldx%lld, blocks of %lld columns, %lld depths",
+    snprintf(sparse->detail, sizeof sparse->detail, "tiles %lldx%lld, blocks of %lld columns, %lld depths%s",
              (long long)schedule->tile_rows, (long long)schedule->span * lanes, (long long)schedule->block * lanes,
-             (long long)schedule->depths);
+             (long long)schedule->depths, schedule->packed ? ", packed" : "");
     kernel->state = sparse;
     kernel->scratch_bytes =
         (size_t)sparse->x_copies * sparse->x_scratch_bytes + (size_t)sparse->y_copies * sparse->y_scratch_bytes;
@@ -178,7 +197,7 @@ deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shap
                                 deft_sparse_engine engine, deft_sparse_filler fill, deft_kernel *kernel) {
     deft_sparse *sparse;
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *sparse, &sparse));
-    sparse->shape = *shape;
+    sparse->shape = schedule->packed ? deft_sparse_packed_shape(shape, schedule->span) : *shape;
     sparse->schedule = *schedule;
     sparse->engine = engine;
     lay_out_scratch(sparse);

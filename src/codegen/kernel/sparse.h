@@ -27,7 +27,10 @@ typedef struct deft_sparse_axis {
 } deft_sparse_axis;
 
 /* Where x and y lie, in elements. Positions come in units: a panel of 16 for a matrix product, one pixel for a
- * convolution. Direct operands are used where they are; others are packed into scratch memory and copied out of it. */
+ * convolution. Direct operands are used where they are; others are packed into scratch memory and copied out of it. A
+ * pointwise convolution, whose picture is a matrix [channels][columns], may have it cut into panels too: then what it
+ * reads lies side by side, in as few pages as can be. Where columns are no multiple of 16, y may still be direct: the
+ * last panel begins as many columns earlier. */
 typedef struct deft_sparse_shape {
     deft_linear linear;
     deft_activation activation;
@@ -39,6 +42,8 @@ typedef struct deft_sparse_shape {
     int64_t x_unit, y_unit; /* from a unit to the next */
     int64_t y_row;          /* from a row to the next; in scratch memory of a convolution: the schedule's capacity */
     bool x_direct, y_direct;
+    bool pointwise, packed;   /* one tap, no padding, no stride: may be packed; is */
+    int64_t columns;          /* of the matrices of a pointwise convolution */
     int64_t x_image, y_image; /* elements of an image of the tensors */
     int64_t picture;          /* elements of the padded picture of an image */
     deft_sparse_axis axis_y, axis_x;
@@ -55,6 +60,7 @@ typedef struct deft_sparse_schedule {
     int64_t block;  /* units of a block, a multiple of the span; the last one of a range may be up to a span longer */
     int64_t depths; /* into which the inner dimension is split, so that code and x stay in a cache */
     int vectors;    /* of a pass */
+    bool packed;    /* a pointwise convolution's x is cut into panels */
     deft_sparse_split split;
 } deft_sparse_schedule;
 
@@ -97,6 +103,8 @@ struct deft_sparse {
 
 /* False, with the reason, where a request cannot be computed by these engines. */
 bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape, const char **why);
+/* The shape as passes of `span` units see it when x is cut into panels. */
+deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64_t span);
 /* In elements; j counts the weights of a row of `group`. */
 int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int64_t j);
 /* The weights of a row, unscaled: weight j at [j * linear.column_stride]. */
@@ -118,6 +126,11 @@ void deft_sparse_run(const deft_sparse *sparse, const float *x, float *y, void *
 
 /* Generated code (AVX-512, AVX2). The schedule of least estimated time, and that time of one thread. */
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns);
+/* The schedules worth timing, by estimate, the best first; returns how many, at most DEFT_SCHEDULES. */
+int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, deft_sparse_schedule *schedules);
+/* A schedule in 64 bits, not 0, and back; false where the bits say nothing that is possible for the shape. */
+uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule);
+bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule);
 /* Generates the code and the stream of `sparse`. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 DEFT_MUST_CHECK deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse);
 void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,

@@ -106,14 +106,44 @@ static void pack_picture(const part *p, const float *image, range channels) {
     if (channels.end == shape->linear.channels_in) zero_floats(p->x_scratch + shape->picture, p->sparse->schedule.span);
 }
 
-/* Columns of the panels of some units; scratch memory begins with the first of them. */
-static void pack_panels(const part *p, range units, range columns) {
+/* Columns (of x[n][k]) of the panels of some units; scratch memory begins with the first of them. */
+static void pack_panels(const part *p, const float *x, range units, range columns) {
     const deft_sparse_shape *shape = &p->sparse->shape;
     int64_t k = shape->linear.k, n = shape->linear.n;
     for (int64_t unit = units.begin; unit < units.end; unit++)
-        deft_transpose(shape->isa, p->x + unit * PANEL * k + columns.begin, k, least(PANEL, n - unit * PANEL),
+        deft_transpose(shape->isa, x + unit * PANEL * k + columns.begin, k, least(PANEL, n - unit * PANEL),
                        columns.end - columns.begin,
                        p->x_scratch + (unit - units.begin) * shape->x_unit + columns.begin * PANEL, PANEL, PANEL);
+}
+
+/* The panel that has fewer than 16 columns, if there is one among the units. */
+static bool has_partial(const deft_sparse_shape *shape, range units) {
+    return shape->packed && units.end == shape->units && shape->columns % PANEL != 0;
+}
+
+/* Channels (of x[channel][column]) of the panels of some units. */
+static void cut_panels(const part *p, const float *x, range units, range channels) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    int64_t columns = shape->columns, begin = units.begin * PANEL, rows = channels.end - channels.begin;
+    int64_t full = units.end - units.begin - has_partial(shape, units);
+    float *to = p->x_scratch + channels.begin * PANEL;
+    x += channels.begin * columns;
+    deft_cut_panels(shape->isa, x + begin, columns, rows, full, to, shape->x_unit);
+    if (!has_partial(shape, units)) return;
+    to += full * shape->x_unit;
+    if (shape->y_direct) {
+        deft_cut_panels(shape->isa, x + columns - PANEL, columns, rows, 1, to, shape->x_unit);
+        return;
+    }
+    int64_t present = columns % PANEL;
+    for (int64_t i = 0; i < rows; i++) {
+        copy_floats(to + i * PANEL, x + (i + 1) * columns - present, present);
+        zero_floats(to + i * PANEL + present, PANEL - present);
+    }
+}
+
+static void pack_units(const part *p, const float *x, range units, range inputs) {
+    (p->sparse->shape.packed ? cut_panels : pack_panels)(p, x, units, inputs);
 }
 
 static void unpack_panels(const part *p, range units, range rows) {
@@ -139,21 +169,50 @@ static void unpack_picture(const part *p, float *image, range units, range rows)
     }
 }
 
-/* Passes over a block, or its last one, from `unit` on. */
-static void run_passes(const part *p, const float *x, float *y, int64_t unit, int64_t passes) {
-    const deft_sparse *sparse = p->sparse;
-    x += unit * sparse->shape.x_unit;
-    y += unit * sparse->shape.y_unit;
-    for (int64_t depth = 0; depth < sparse->schedule.depths; depth++)
-        for (int64_t tile = p->tiles.begin; tile < p->tiles.end; tile++)
-            sparse->engine(sparse, tile, depth, x, y + sparse->tiles[tile].first_row * sparse->shape.y_row, passes);
+/* Copies out the columns of a block. */
+static void unpack_columns(const part *p, float *image, range units, range rows) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    int64_t begin = units.begin * PANEL, count = least(units.end * PANEL, shape->columns) - begin;
+    for (int64_t row = rows.begin; row < rows.end; row++)
+        copy_floats(image + row * shape->columns + begin, p->y_scratch + row * shape->y_row, count);
 }
 
-/* The last pass is moved back to end with the block: what overlaps is computed twice, from the start. */
-static void run_tiles(const part *p, const float *x, float *y, int64_t units) {
-    int64_t span = p->sparse->schedule.span, passes = units / span;
-    if (passes > 0) run_passes(p, x, y, 0, passes);
-    if (passes * span < units) run_passes(p, x, y, passes > 0 ? units - span : 0, 1);
+/* Passes one after the other. */
+typedef struct stretch {
+    const float *x;
+    float *y;
+    int64_t passes;
+} stretch;
+
+static void run_stretch(const part *p, const stretch *s, int64_t tile, int64_t depth) {
+    const deft_sparse *sparse = p->sparse;
+    sparse->engine(sparse, tile, depth, s->x, s->y + sparse->tiles[tile].first_row * sparse->shape.y_row, s->passes);
+}
+
+/* The last pass is moved back to end with the block: what overlaps is computed twice, from the start. So is a panel of
+ * which y has fewer than 16 columns. Where one depth makes the whole of y, this comes tile by tile, while its code is
+ * in the cache; otherwise the first stretch must be complete before. */
+static void run_tiles(const part *p, const float *x, float *y, range units) {
+    const deft_sparse *sparse = p->sparse;
+    const deft_sparse_shape *shape = &sparse->shape;
+    int64_t span = sparse->schedule.span, count = units.end - units.begin, depths = sparse->schedule.depths;
+    bool partial = has_partial(shape, units) && shape->y_direct;
+    int64_t passes = (count - partial) / span, last = passes > 0 || partial ? count - span : 0;
+    stretch all[2] = {{x, y, passes}, {x + last * shape->x_unit, y + last * shape->y_unit, 1}};
+    if (partial) all[1].y -= PANEL - shape->columns % PANEL;
+    bool more = partial || passes * span < count;
+    int first = passes > 0 ? 0 : 1, end = more ? 2 : 1;
+    int together = depths == 1 ? end - first : 1;
+    for (int begin = first; begin < end; begin += together)
+        for (int64_t depth = 0; depth < depths; depth++)
+            for (int64_t tile = p->tiles.begin; tile < p->tiles.end; tile++)
+                for (int i = begin; i < begin + together; i++)
+                    run_stretch(p, &all[i], tile, depth);
+}
+
+/* Rows of x that there are to pack. */
+static int64_t inputs_of(const deft_sparse_shape *shape) {
+    return shape->linear.conv ? shape->linear.channels_in : shape->linear.k;
 }
 
 static void run_block(const part *p, const float *x_image, float *y_image, range units) {
@@ -161,15 +220,18 @@ static void run_block(const part *p, const float *x_image, float *y_image, range
     const deft_sparse_shape *shape = &sparse->shape;
     const float *x = x_image + units.begin * shape->x_unit;
     float *y = shape->y_direct ? y_image + units.begin * shape->y_unit : p->y_scratch;
-    if (!shape->x_direct && !shape->linear.conv && sparse->schedule.split != DEFT_SPLIT_TILES) {
-        pack_panels(p, units, (range){0, shape->linear.k});
+    bool picture = shape->linear.conv && !shape->packed;
+    if (!shape->x_direct && !picture && sparse->schedule.split != DEFT_SPLIT_TILES) {
+        pack_units(p, x_image, units, (range){0, inputs_of(shape)});
         x = p->x_scratch;
     }
-    run_tiles(p, x, y, units.end - units.begin);
+    run_tiles(p, x, y, units);
     if (shape->y_direct || p->tiles.begin == p->tiles.end) return;
     const deft_sparse_tile *last = &sparse->tiles[p->tiles.end - 1];
     range rows = {sparse->tiles[p->tiles.begin].first_row, last->first_row + last->row_count};
-    if (shape->linear.conv)
+    if (shape->packed)
+        unpack_columns(p, y_image, units, rows);
+    else if (shape->linear.conv)
         unpack_picture(p, y_image, units, rows);
     else
         unpack_panels(p, units, rows);
@@ -187,13 +249,12 @@ static void run_blocks(const part *p, const float *x_image, float *y_image) {
 /* Packs what all threads read, each a share of it, or an image for this thread alone. */
 static void pack_image(const part *p, const float *x_image, bool together) {
     const deft_sparse_shape *shape = &p->sparse->shape;
-    bool conv = shape->linear.conv;
-    int64_t count = conv ? shape->linear.channels_in : shape->linear.k;
+    int64_t count = inputs_of(shape);
     range share = together ? share_of(count, p->thread, p->team) : (range){0, count};
-    if (conv)
+    if (shape->linear.conv && !shape->packed)
         pack_picture(p, x_image, share);
     else
-        pack_panels(p, (range){0, shape->units}, share);
+        pack_units(p, x_image, (range){0, shape->units}, share);
 }
 
 static void run_part(const part *p) {
@@ -201,7 +262,8 @@ static void run_part(const part *p) {
     deft_sparse_split split = p->sparse->schedule.split;
     bool by_image = split == DEFT_SPLIT_IMAGES;
     range images = by_image ? share_of(shape->images, p->thread, p->team) : (range){0, shape->images};
-    bool packs = !shape->x_direct && (shape->linear.conv || split == DEFT_SPLIT_TILES);
+    bool picture = shape->linear.conv && !shape->packed;
+    bool packs = !shape->x_direct && (picture || split == DEFT_SPLIT_TILES);
     bool together = packs && !by_image && p->team > 1;
     for (int64_t i = images.begin; i < images.end; i++) {
         const float *x_image = p->x + i * shape->x_image;

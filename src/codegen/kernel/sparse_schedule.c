@@ -52,7 +52,7 @@ static pass_work work_of(const deft_sparse_shape *shape, const rates *cpu, const
     int vectors = schedule->vectors;
     pass_work work = {.sums = rows * vectors, .nonzeros = density * rows * k};
     work.steps = groups * k * (1 - pow(1 - density, rows / groups));
-    double x_instruction = l->conv ? 10 : 7;
+    double x_instruction = shape->unit_lanes == DEFT_PANEL_LANES ? 7 : 10;
     work.code_bytes = cpu->embedded_broadcast ? vectors * (7 * work.nonzeros + x_instruction * work.steps)
                                               : work.nonzeros * (6 + 9 * vectors);
     work.code_bytes += 14 * work.sums;
@@ -75,8 +75,10 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
     double depths = (double)schedule->depths, tiles = ceil((double)shape->rows / (double)schedule->tile_rows);
     double units = (double)shape->units, blocks = fmax(1, ceil(units / (double)schedule->block));
     double passes = ceil(units / (double)schedule->span) / blocks, vector_bytes = 4.0 * cpu->lanes * schedule->vectors;
-    double inputs = shape->linear.conv ? (double)shape->picture / (double)(shape->axis_y.size * shape->axis_x.size)
-                                       : (double)shape->linear.k;
+    bool picture = shape->linear.conv && !shape->packed;
+    double inputs = picture              ? (double)shape->picture / (double)(shape->axis_y.size * shape->axis_x.size)
+                    : shape->linear.conv ? (double)shape->linear.channels_in
+                                         : (double)shape->linear.k;
     double tile_ns = passes * compute_ns(cpu, &work, schedule) + call_ns;
 
     double x_block_bytes = inputs / depths * passes * vector_bytes;
@@ -96,15 +98,22 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
     if (y_block_bytes > l1_bytes)
         y_ns +=
             2 * (depths - 1) * y_bytes / (y_block_bytes > l2_bytes / 2 ? sums_far_bytes_per_ns : sums_l2_bytes_per_ns);
-    double rows_ns = shape->linear.conv ? row_ns * (inputs + (double)shape->rows) : 0;
+    double rows_ns = shape->linear.conv ? row_ns * (inputs + (double)shape->rows) : 0; /* packed ones are, too */
     return blocks * (depths * tiles * tile_ns + rows_ns) + y_ns;
 }
 
-/* Time of packing and copying out one image: by 16 x 16 transposition 0.06 ns an element, by 8 x 8 0.1; pictures 0.08
- * and 4 ns a row. */
+static const double cut_ns = 0.04;
+
+/* Time of packing and copying out one image: cutting rows into panels, a vector each; by 16 x 16 transposition 0.06 ns
+ * an element, by 8 x 8 0.1; pictures 0.08 and 4 ns a row. */
 static double packing_ns(const deft_sparse_shape *shape) {
     double element_ns = shape->isa == DEFT_ISA_AVX512 ? 0.06 : 0.1, ns = 0;
     const deft_sparse_axis *y = &shape->axis_y;
+    if (shape->packed) {
+        ns = cut_ns * (double)(shape->units * shape->x_unit);
+        if (!shape->y_direct) ns += 0.08 * (double)shape->y_image + 4 * (double)shape->rows;
+        return ns;
+    }
     if (shape->linear.conv) {
         double picture_rows = (double)(shape->linear.channels_in * y->planes * shape->axis_x.planes * y->size);
         if (!shape->x_direct) ns += 0.08 * (double)shape->picture + 4 * picture_rows;
@@ -127,32 +136,118 @@ static int64_t tile_rows_of(const deft_sparse_shape *shape, const rates *cpu, co
     return (shape->rows + tiles - 1) / tiles;
 }
 
-/* Improves on `best` with the schedules that have the vectors, span and tiles of `schedule`. */
-static void try_blocks(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule schedule,
-                       deft_sparse_schedule *best, double *best_ns) {
+/* ---- the space ----------------------------------------------------------------------------------------------- */
+
+/* Is shown every schedule and its estimate. */
+typedef void (*visitor)(void *user, const deft_sparse_schedule *schedule, double ns);
+
+static void visit_blocks(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule schedule, visitor visit,
+                         void *user) {
     for (schedule.depths = 1; schedule.depths <= MOST_DEPTHS; schedule.depths *= 2) {
         if (schedule.depths > 1 && shape->linear.k / schedule.depths < LEAST_DEPTH) break;
         for (schedule.block = schedule.span;; schedule.block *= 2) {
-            double ns = schedule_ns(shape, cpu, &schedule);
-            if (ns < *best_ns) *best_ns = ns, *best = schedule;
+            double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape);
+            visit(user, &schedule, ns * (double)shape->images);
             if (schedule.block >= shape->units) break;
         }
     }
 }
 
-deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns) {
+/* The shape, span, split and tiles that go with the vectors and the packing of a schedule; false where they do not go
+ * together. A longer pass than there are units would have nothing to do, but some pass there must be. */
+static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
+                     deft_sparse_shape *seen) {
+    int64_t lanes = (int64_t)schedule->vectors * cpu->lanes;
+    int64_t unit_lanes = schedule->packed ? DEFT_PANEL_LANES : shape->unit_lanes;
+    if (lanes % unit_lanes || (schedule->packed && !shape->pointwise)) return false;
+    schedule->span = lanes / unit_lanes;
+    *seen = schedule->packed ? deft_sparse_packed_shape(shape, schedule->span) : *shape;
+    bool shortest = !schedule->packed && (schedule->vectors == 1 || (schedule->vectors - 1) * cpu->lanes < unit_lanes);
+    if (schedule->span > seen->units && !shortest) return false;
+    schedule->split = deft_sparse_split_of(seen, schedule->span);
+    schedule->tile_rows = tile_rows_of(seen, cpu, schedule);
+    return true;
+}
+
+static void visit_all(const deft_sparse_shape *shape, visitor visit, void *user) {
     rates cpu = rates_of(shape->isa);
-    deft_sparse_schedule best = {0};
-    double best_ns = INFINITY;
-    for (int vectors = 1; vectors <= MOST_VECTORS; vectors++) {
-        int64_t lanes = (int64_t)vectors * cpu.lanes;
-        if (lanes % shape->unit_lanes) continue;
-        deft_sparse_schedule schedule = {.vectors = vectors, .span = lanes / shape->unit_lanes};
-        if (schedule.span > shape->units && best.span) break; /* a longer pass has nothing to do */
-        schedule.split = deft_sparse_split_of(shape, schedule.span);
-        schedule.tile_rows = tile_rows_of(shape, &cpu, &schedule);
-        try_blocks(shape, &cpu, schedule, &best, &best_ns);
+    for (int packed = 0; packed <= 1; packed++)
+        for (int vectors = 1; vectors <= MOST_VECTORS; vectors++) {
+            deft_sparse_schedule schedule = {.vectors = vectors, .packed = packed};
+            deft_sparse_shape seen;
+            if (complete(shape, &cpu, &schedule, &seen)) visit_blocks(&seen, &cpu, schedule, visit, user);
+        }
+}
+
+/* The best of each kind, in order. Estimates tell kinds apart less well than schedules of one kind. */
+typedef struct best_schedules {
+    deft_sparse_schedule items[DEFT_SCHEDULES];
+    double ns[DEFT_SCHEDULES];
+    int count;
+} best_schedules;
+
+static bool is_of_kind(const deft_sparse_schedule *a, const deft_sparse_schedule *b) {
+    return a->packed == b->packed && a->vectors == b->vectors && a->depths == b->depths && a->block <= 4 * b->block &&
+           b->block <= 4 * a->block;
+}
+
+static void keep_best(void *user, const deft_sparse_schedule *schedule, double ns) {
+    best_schedules *best = user;
+    int at = 0;
+    while (at < best->count && !is_of_kind(&best->items[at], schedule))
+        at++;
+    if (at < best->count && best->ns[at] <= ns) return;
+    if (at == DEFT_SCHEDULES) at--; /* the worst of them goes, if it is worse */
+    if (at == DEFT_SCHEDULES - 1 && best->count == DEFT_SCHEDULES && best->ns[at] <= ns) return;
+    if (at == best->count) best->count++;
+    for (; at > 0 && best->ns[at - 1] > ns; at--) {
+        best->items[at] = best->items[at - 1];
+        best->ns[at] = best->ns[at - 1];
     }
-    if (ns) *ns = (double)shape->images * (best_ns + packing_ns(shape));
-    return best;
+    best->items[at] = *schedule;
+    best->ns[at] = ns;
+}
+
+int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, deft_sparse_schedule *schedules) {
+    best_schedules best = {.count = 0};
+    visit_all(shape, keep_best, &best);
+    for (int i = 0; i < best.count; i++)
+        schedules[i] = best.items[i];
+    return best.count;
+}
+
+deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns) {
+    best_schedules best = {.count = 0};
+    visit_all(shape, keep_best, &best);
+    if (ns) *ns = best.ns[0];
+    return best.items[0];
+}
+
+/* ---- as numbers ---------------------------------------------------------------------------------------------- */
+
+/* From the lowest bits: vectors 3, packed 1, log2 of the depths 4, spans of a block. The rest follows from the shape.
+ */
+enum { VECTOR_BITS = 3, PACKED_BITS = 1, DEPTH_BITS = 4, BLOCK_SHIFT = VECTOR_BITS + PACKED_BITS + DEPTH_BITS };
+
+uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule) {
+    uint64_t depths = (uint64_t)__builtin_ctzll((unsigned long long)schedule->depths);
+    return (uint64_t)schedule->vectors | (uint64_t)schedule->packed << VECTOR_BITS |
+           depths << (VECTOR_BITS + PACKED_BITS) | (uint64_t)(schedule->block / schedule->span) << BLOCK_SHIFT;
+}
+
+bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule) {
+    rates cpu = rates_of(shape->isa);
+    deft_sparse_shape seen;
+    uint64_t spans = code >> BLOCK_SHIFT;
+    *schedule = (deft_sparse_schedule){
+        .vectors = (int)(code & ((1u << VECTOR_BITS) - 1)),
+        .packed = code >> VECTOR_BITS & 1,
+        .depths = 1ll << (code >> (VECTOR_BITS + PACKED_BITS) & ((1u << DEPTH_BITS) - 1)),
+    };
+    if (schedule->vectors < 1 || schedule->vectors > MOST_VECTORS || !complete(shape, &cpu, schedule, &seen))
+        return false;
+    if (schedule->depths > 1 && shape->linear.k / schedule->depths < LEAST_DEPTH) return false;
+    if (schedule->depths > MOST_DEPTHS || spans < 1 || spans > 2 * (uint64_t)seen.units) return false;
+    schedule->block = (int64_t)spans * schedule->span;
+    return true;
 }

@@ -12,11 +12,23 @@ static bool shape_of(const deft_request *request, deft_sparse_shape *shape, cons
     return deft_sparse_shape_of(request, shape, why);
 }
 
+/* What the request says, or the best by estimate. */
+static bool schedule_of(const deft_request *request, const deft_sparse_shape *shape, deft_sparse_schedule *schedule) {
+    if (request->schedule) return deft_sparse_schedule_of_code(shape, request->schedule, schedule);
+    *schedule = deft_sparse_x86_schedule(shape, NULL);
+    return true;
+}
+
 bool deft_sparse_x86_accepts(const deft_request *request, const char **why) {
     deft_sparse_shape shape;
     if (!shape_of(request, &shape, why)) return false;
     if ((double)shape.linear.nonzeros > 5e7) {
         if (why) *why = "more than 50 million nonzeros in a layer";
+        return false;
+    }
+    deft_sparse_schedule schedule;
+    if (request->schedule && !schedule_of(request, &shape, &schedule)) {
+        if (why) *why = "not a schedule of it";
         return false;
     }
     if (!deft_code_allowed()) {
@@ -33,11 +45,22 @@ double deft_sparse_x86_estimate_ns(const deft_request *request) {
     return ns;
 }
 
+int deft_sparse_x86_schedules(const deft_request *request, uint64_t *schedules) {
+    deft_sparse_shape shape;
+    deft_sparse_schedule best[DEFT_SCHEDULES];
+    if (!shape_of(request, &shape, NULL)) return 0;
+    int count = deft_sparse_x86_best_schedules(&shape, best);
+    for (int i = 0; i < count; i++)
+        schedules[i] = deft_sparse_schedule_code(&best[i]);
+    return count;
+}
+
 deft_status deft_sparse_x86_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
     deft_sparse_shape shape;
     const char *why = NULL;
     if (!shape_of(request, &shape, &why)) return deft_fail(ctx, DEFT_BUG, "sparse-x86: not accepted: %s", why);
-    deft_sparse_schedule schedule = deft_sparse_x86_schedule(&shape, NULL);
+    deft_sparse_schedule schedule;
+    if (!schedule_of(request, &shape, &schedule)) return deft_fail(ctx, DEFT_BUG, "sparse-x86: no such schedule");
     return deft_sparse_prepare(ctx, &shape, &schedule, deft_sparse_x86_engine, deft_sparse_x86_generate, kernel);
 }
 

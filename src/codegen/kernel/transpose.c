@@ -1,5 +1,7 @@
 #include "codegen/kernel/transpose.h"
 
+#include <string.h>
+
 typedef void (*tile_fn)(const float *from, int64_t from_stride, int64_t rows, int64_t columns, float *to,
                         int64_t to_stride, int64_t filled);
 
@@ -11,6 +13,16 @@ static void transpose_tile_c(const float *from, int64_t from_stride, int64_t row
         for (int64_t i = rows; i < filled; i++)
             to[j * to_stride + i] = 0;
     }
+}
+
+/* Some panels at a time: whole pages of a row would be better for reading, single panels for writing. */
+enum { LANES = 16, SOME_PANELS = 8 };
+
+static void cut_panels_c(const float *from, int64_t from_stride, int64_t rows, int64_t units, float *to,
+                         int64_t to_unit) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t u = 0; u < units; u++)
+            memcpy(to + u * to_unit + i * LANES, from + i * from_stride + u * LANES, LANES * sizeof(float));
 }
 
 static int64_t least(int64_t a, int64_t b) {
@@ -30,4 +42,13 @@ void deft_transpose(deft_isa isa, const float *from, int64_t from_stride, int64_
             tile(source + j, from_stride, tile_rows, least(size, columns - j), to + j * to_stride + i, to_stride,
                  least(size, filled - i));
     }
+}
+
+void deft_cut_panels(deft_isa isa, const float *from, int64_t from_stride, int64_t rows, int64_t units, float *to,
+                     int64_t to_unit) {
+    for (int64_t u = 0; u < units; u += SOME_PANELS)
+        (isa == DEFT_ISA_AVX512 ? deft_cut_panels_avx512
+         : isa == DEFT_ISA_AVX2 ? deft_cut_panels_avx2
+                                : cut_panels_c)(from + u * LANES, from_stride, rows, least(SOME_PANELS, units - u),
+                                                to + u * to_unit, to_unit);
 }

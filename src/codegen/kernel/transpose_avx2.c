@@ -62,3 +62,12 @@ void deft_transpose_tile_avx2(const float *from, int64_t from_stride, int64_t ro
     else
         transpose_edge(from, from_stride, rows, columns, to, to_stride, filled);
 }
+
+void deft_cut_panels_avx2(const float *from, int64_t from_stride, int64_t rows, int64_t units, float *to,
+                          int64_t to_unit) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t u = 0; u < units; u++)
+            for (int half = 0; half < 16; half += 8)
+                _mm256_storeu_ps(to + u * to_unit + i * 16 + half,
+                                 _mm256_loadu_ps(from + i * from_stride + u * 16 + half));
+}

@@ -62,3 +62,10 @@ void deft_transpose_tile_avx512(const float *from, int64_t from_stride, int64_t 
     else
         transpose_edge(from, from_stride, rows, columns, to, to_stride, filled);
 }
+
+void deft_cut_panels_avx512(const float *from, int64_t from_stride, int64_t rows, int64_t units, float *to,
+                            int64_t to_unit) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t u = 0; u < units; u++)
+            _mm512_storeu_ps(to + u * to_unit + i * 16, _mm512_loadu_ps(from + i * from_stride + u * 16));
+}

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { FORMAT_VERSION = 1, MAX_FILE_BYTES = 16 << 20, MAX_ENTRIES = 100000 };
+enum { FORMAT_VERSION = 2, MAX_FILE_BYTES = 16 << 20, MAX_ENTRIES = 100000 };
 
 /* ---- keys ---------------------------------------------------------------------------------------------------- */
 
@@ -126,8 +126,8 @@ deft_status deft_cache_put(deft_cache *cache, const deft_cache_entry *entry) {
 
 /* ---- the file ------------------------------------------------------------------------------------------------ */
 
-/* {"version": 1, "choices": {"<key in hex>": {"kernel", "us", "other", "other_us"}}}; kernels by their names in
- * kernels.def, which are unique; without "other" where there was none. */
+/* {"version": 2, "choices": {"<key in hex>": {"kernel", "schedule", "us", "other", "other_us"}}}; kernels by their
+ * names in kernels.def, which are unique; without "other" where there was none. */
 static const char *const kernel_names[DEFT_KERNEL_COUNT] = {
 #define DEFT_KERNEL(ENUM, ...) [DEFT_KERNEL_##ENUM] = #ENUM,
 #include "codegen/kernel/kernels.def"
@@ -142,13 +142,15 @@ static deft_kernel_id find_kernel(const char *name) {
 
 static bool parse_entry(const char *key, json_t *value, deft_cache_entry *entry) {
     const char *best, *other = "";
+    json_int_t schedule = 0;
     char *end;
     if (strlen(key) != 16 || strspn(key, "0123456789abcdef") != 16) return false;
     entry->key = strtoull(key, &end, 16);
-    if (json_unpack(value, "{s:s, s:F, s?s, s?F}", "kernel", &best, "us", &entry->verdict.best_us, "other", &other,
-                    "other_us", &entry->verdict.other_us) != 0)
+    if (json_unpack(value, "{s:s, s?I, s:F, s?s, s?F}", "kernel", &best, "schedule", &schedule, "us",
+                    &entry->verdict.best_us, "other", &other, "other_us", &entry->verdict.other_us) != 0)
         return false;
     entry->verdict.best = find_kernel(best);
+    entry->verdict.schedule = (uint64_t)schedule;
     entry->verdict.other = find_kernel(other);
     return entry->verdict.best != DEFT_KERNEL_COUNT && entry->verdict.best_us >= 0 && entry->verdict.other_us >= 0;
 }
@@ -198,10 +200,16 @@ void deft_cache_done(deft_cache *cache) {
 }
 
 static json_t *entry_json(const deft_cache_entry *entry) {
-    if (entry->verdict.other == DEFT_KERNEL_COUNT)
-        return json_pack("{s:s, s:f}", "kernel", kernel_names[entry->verdict.best], "us", entry->verdict.best_us);
-    return json_pack("{s:s, s:f, s:s, s:f}", "kernel", kernel_names[entry->verdict.best], "us", entry->verdict.best_us,
-                     "other", kernel_names[entry->verdict.other], "other_us", entry->verdict.other_us);
+    const deft_verdict *v = &entry->verdict;
+    json_t *json = json_pack("{s:s, s:I, s:f}", "kernel", kernel_names[v->best], "schedule", (json_int_t)v->schedule,
+                             "us", v->best_us);
+    if (!json || v->other == DEFT_KERNEL_COUNT) return json;
+    json_t *other = json_pack("{s:s, s:f}", "other", kernel_names[v->other], "other_us", v->other_us);
+    bool complete = other && json_object_update(json, other) == 0;
+    json_decref(other);
+    if (complete) return json;
+    json_decref(json);
+    return NULL;
 }
 
 static char *cache_text(const deft_cache *cache) {

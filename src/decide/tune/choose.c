@@ -2,7 +2,7 @@
 
 #include "decide/tune/cache.h"
 
-static const double seconds_per_request = 0.05;
+static const double seconds_per_request = 0.05, seconds_per_schedule = 0.02;
 
 struct deft_tuner {
     deft_context *ctx;
@@ -34,11 +34,13 @@ void deft_tuner_free(deft_tuner *tuner) {
 /* ---- measuring ----------------------------------------------------------------------------------------------- */
 
 static deft_status measure(deft_tuner *tuner, const deft_request *request, deft_cache_entry *entry) {
-    deft_kernel_id ids[DEFT_KERNEL_COUNT];
-    double ns[DEFT_KERNEL_COUNT];
-    int count = deft_kernel_candidates(request, false, ids);
-    DEFT_TRY(deft_kernel_measure(tuner->ctx, request, ids, count, seconds_per_request, ns));
-    entry->verdict = deft_verdict_of(ids, ns, count);
+    deft_candidate candidates[DEFT_CANDIDATES];
+    double ns[DEFT_CANDIDATES];
+    int kernels = deft_kernel_candidates(request, false, candidates);
+    int count = deft_kernel_scheduled_candidates(request, candidates);
+    double seconds = seconds_per_request + (count - kernels) * seconds_per_schedule;
+    DEFT_TRY(deft_kernel_measure(tuner->ctx, request, candidates, count, seconds, ns));
+    entry->verdict = deft_verdict_of(candidates, ns, count);
     entry->fresh = true;
     return deft_cache_put(&tuner->cache, entry);
 }
@@ -48,13 +50,16 @@ static deft_status measure(deft_tuner *tuner, const deft_request *request, deft_
 /* A file may have been written by anyone: what it says must still be possible. */
 static bool is_usable(const deft_cache_entry *entry, const deft_request *request) {
     const char *why;
-    return entry && deft_kernels[entry->verdict.best].accepts(request, &why);
+    if (!entry) return false;
+    deft_request scheduled = *request;
+    scheduled.schedule = entry->verdict.schedule;
+    return deft_kernels[entry->verdict.best].accepts(&scheduled, &why);
 }
 
 /* Where there is a choice; or layouts are compared, for which the time of the one kernel matters too. */
 static bool is_worth_timing(const deft_request *request) {
-    deft_kernel_id ids[DEFT_KERNEL_COUNT];
-    int count = deft_kernel_candidates(request, false, ids);
+    deft_candidate candidates[DEFT_CANDIDATES];
+    int count = deft_kernel_scheduled_candidates(request, candidates);
     bool rows = request->in_layout == DEFT_LAYOUT_ROWS && request->out_layout == DEFT_LAYOUT_ROWS;
     return count > 1 || (count == 1 && !rows);
 }

@@ -14,7 +14,7 @@ typedef struct deft_tuner deft_tuner;
 DEFT_MUST_CHECK deft_status deft_tuner_new(deft_context *ctx, bool measure, deft_tuner **tuner);
 void deft_tuner_free(deft_tuner *tuner);
 /* A deft_chooser; `user` is the tuner. Times each kernel that accepts the request, alternating, and takes the best
- * median; about 50 ms a request. */
+ * least time; about 50 ms a request, and up to 200 ms where there are schedules to choose from. */
 deft_status deft_tuner_choose(void *tuner, deft_context *ctx, const deft_request *request, deft_choice *choice);
 
 #endif

@@ -5,34 +5,36 @@
 #include <stdio.h>
 
 /* The fastest other than `best`; of the other kind only, where that is asked. */
-static int find_other(const deft_kernel_id *ids, const double *ns, int count, int best, bool other_kind) {
+static int find_other(const deft_candidate *all, const double *ns, int count, int best, bool other_kind) {
     int other = -1;
     for (int i = 0; i < count; i++) {
-        bool same_kind = deft_kernels[ids[i]].sparse == deft_kernels[ids[best]].sparse;
-        if (i == best || !isfinite(ns[i]) || (other_kind && same_kind)) continue;
+        bool same_kind = deft_kernels[all[i].kernel].sparse == deft_kernels[all[best].kernel].sparse;
+        if (all[i].kernel == all[best].kernel || !isfinite(ns[i]) || (other_kind && same_kind)) continue;
         if (other < 0 || ns[i] < ns[other]) other = i;
     }
     return other;
 }
 
-deft_verdict deft_verdict_of(const deft_kernel_id *ids, const double *ns, int count) {
+deft_verdict deft_verdict_of(const deft_candidate *all, const double *ns, int count) {
     deft_verdict verdict = {.best = DEFT_KERNEL_REFERENCE, .other = DEFT_KERNEL_COUNT};
     int best = -1;
     for (int i = 0; i < count; i++)
         if (isfinite(ns[i]) && (best < 0 || ns[i] < ns[best])) best = i;
     if (best < 0) return verdict;
-    verdict.best = ids[best];
+    verdict.best = all[best].kernel;
+    verdict.schedule = all[best].schedule;
     verdict.best_us = ns[best] / 1000;
-    int other = find_other(ids, ns, count, best, true);
-    if (other < 0) other = find_other(ids, ns, count, best, false);
+    int other = find_other(all, ns, count, best, true);
+    if (other < 0) other = find_other(all, ns, count, best, false);
     if (other < 0) return verdict;
-    verdict.other = ids[other];
+    verdict.other = all[other].kernel;
     verdict.other_us = ns[other] / 1000;
     return verdict;
 }
 
 void deft_verdict_tell(const deft_verdict *verdict, const char *how, deft_choice *choice) {
     choice->kernel = verdict->best;
+    choice->schedule = verdict->schedule;
     choice->us = verdict->best_us;
     if (verdict->other == DEFT_KERNEL_COUNT)
         snprintf(choice->why, sizeof choice->why, "the only kernel for it");
@@ -44,12 +46,12 @@ void deft_verdict_tell(const deft_verdict *verdict, const char *how, deft_choice
 deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     (void)user;
     (void)ctx;
-    deft_kernel_id ids[DEFT_KERNEL_COUNT];
-    double ns[DEFT_KERNEL_COUNT];
-    int count = deft_kernel_candidates(request, false, ids);
+    deft_candidate all[DEFT_CANDIDATES];
+    double ns[DEFT_CANDIDATES];
+    int count = deft_kernel_candidates(request, false, all);
     for (int i = 0; i < count; i++)
-        ns[i] = deft_kernels[ids[i]].estimate_ns(request);
-    deft_verdict verdict = deft_verdict_of(ids, ns, count);
+        ns[i] = deft_kernels[all[i].kernel].estimate_ns(request);
+    deft_verdict verdict = deft_verdict_of(all, ns, count);
     deft_verdict_tell(&verdict, "estimated ", choice);
     return DEFT_OK;
 }
@@ -65,11 +67,11 @@ deft_status deft_choose_reference(void *user, deft_context *ctx, const deft_requ
 deft_status deft_choose_dense(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     (void)user;
     static const double seconds = 0.01;
-    deft_kernel_id ids[DEFT_KERNEL_COUNT];
-    double ns[DEFT_KERNEL_COUNT] = {0};
-    int count = deft_kernel_candidates(request, true, ids);
-    if (count > 1) DEFT_TRY(deft_kernel_measure(ctx, request, ids, count, seconds, ns));
-    deft_verdict verdict = deft_verdict_of(ids, ns, count);
+    deft_candidate all[DEFT_CANDIDATES];
+    double ns[DEFT_CANDIDATES] = {0};
+    int count = deft_kernel_candidates(request, true, all);
+    if (count > 1) DEFT_TRY(deft_kernel_measure(ctx, request, all, count, seconds, ns));
+    deft_verdict verdict = deft_verdict_of(all, ns, count);
     deft_verdict_tell(&verdict, "", choice);
     return DEFT_OK;
 }

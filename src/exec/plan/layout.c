@@ -57,10 +57,10 @@ static deft_request with_panels(const deft_planner *p, const neighbourhood *arou
 
 /* Before anything is timed: whether each step has a kernel for it at all. */
 static bool is_possible(const deft_planner *p, neighbourhood *around) {
-    deft_kernel_id ids[DEFT_KERNEL_COUNT];
+    deft_candidate candidates[DEFT_CANDIDATES];
     for (int i = 0; i < around->count; i++) {
         around->changes[i].request = with_panels(p, around, i);
-        if (deft_kernel_candidates(&around->changes[i].request, false, ids) == 0) return false;
+        if (deft_kernel_candidates(&around->changes[i].request, false, candidates) == 0) return false;
     }
     return true;
 }

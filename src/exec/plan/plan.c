@@ -154,6 +154,7 @@ static deft_status make_steps(deft_planner *p) {
 static deft_status prepare_kernels(deft_planner *p) {
     for (int i = 0; i < p->plan->step_count; i++) {
         deft_step *step = &p->plan->steps[i];
+        p->requests[i].schedule = step->choice.schedule;
         DEFT_TRY(in_node(p, step, deft_kernel_prepare(p->ctx, step->choice.kernel, &p->requests[i], &step->kernel)));
         if (step->kernel.scratch_bytes > p->plan->scratch_bytes) p->plan->scratch_bytes = step->kernel.scratch_bytes;
         double share = step->kernel.weights ? (double)step->kernel.nonzeros / (double)step->kernel.weights : 1;

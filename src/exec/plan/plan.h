@@ -8,21 +8,23 @@
 
 typedef struct deft_choice {
     deft_kernel_id kernel;
-    double us;    /* what a run is expected to take; 0 where the chooser does not say */
-    char why[96]; /* "12.1 us; dense 40.2 us" */
+    uint64_t schedule; /* of it; 0: its own estimate */
+    double us;         /* what a run is expected to take; 0 where the chooser does not say */
+    char why[96];      /* "12.1 us; dense 40.2 us" */
 } deft_choice;
 
 /* Chooses the kernel of one request; asked again with other layouts where that might save packing. Where no kernel
  * accepts the layouts, any choice will do. */
 typedef deft_status (*deft_chooser)(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
 /* What times of several kernels say: the fastest, and what to tell it against: the fastest of the other kind (sparse or
- * not), else the runner-up. */
+ * not), else the runner-up among other kernels. */
 typedef struct deft_verdict {
     deft_kernel_id best, other; /* other: DEFT_KERNEL_COUNT where there is none */
+    uint64_t schedule;          /* of the best */
     double best_us, other_us;
 } deft_verdict;
 /* Infinite times do not count; where all are, the best is the reference. */
-deft_verdict deft_verdict_of(const deft_kernel_id *ids, const double *ns, int count);
+deft_verdict deft_verdict_of(const deft_candidate *candidates, const double *ns, int count);
 /* Writes it into a choice; `how` is "", "estimated " and the like. */
 void deft_verdict_tell(const deft_verdict *verdict, const char *how, deft_choice *choice);
 

@@ -164,6 +164,7 @@ static void make_request(layer_run *run) {
 static deft_status prepare_kernel(layer_run *run, deft_tuner *tuner) {
     deft_choice choice;
     DEFT_TRY(deft_tuner_choose(tuner, run->ctx, &run->request, &choice));
+    run->request.schedule = choice.schedule;
     int64_t start = deft_time_ns();
     DEFT_TRY(deft_kernel_prepare(run->ctx, choice.kernel, &run->request, &run->kernel));
     run->generate_us = (double)(deft_time_ns() - start) / 1000;
