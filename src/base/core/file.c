@@ -1,7 +1,10 @@
 #include "base/core/file.h"
 
+#include "base/core/timing.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,31 +87,28 @@ static deft_status write_directly(deft_context *ctx, const char *path, const voi
     return written ? DEFT_OK : fail_errno(ctx, path, "write");
 }
 
-deft_status deft_file_write(deft_context *ctx, const char *path, const void *data, size_t bytes) {
-    struct stat info;
-    bool exists = stat(path, &info) == 0;
-    if (exists && S_ISDIR(info.st_mode)) return deft_fail(ctx, DEFT_IO, "%s: is a directory; name a file", path);
-    if (exists && !S_ISREG(info.st_mode)) return write_directly(ctx, path, data, bytes);
+/* Makes a new file beside `target`, with the mode that the process gives new files; its name into `beside`. */
+static int open_beside(const char *target, char *beside, size_t room) {
+    uint64_t mark = (uint64_t)deft_time_ns() ^ (uint64_t)getpid() * 0x9e3779b97f4a7c15u;
+    for (int tries = 0; tries < 100; tries++, mark++) {
+        int length = snprintf(beside, room, "%s.%06" PRIx64, target, mark & 0xffffff);
+        if (length < 0 || (size_t)length >= room) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        int fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST) return fd;
+    }
+    return -1;
+}
 
-    /* A link is followed, so that the file it names is replaced and not the link. */
-    char *real = exists ? realpath(path, NULL) : NULL;
-    const char *target = real ? real : path;
+/* `old`: of the file that is replaced, whose mode is kept; or NULL. */
+static deft_status write_beside(deft_context *ctx, const char *path, const char *target, const struct stat *old,
+                                const void *data, size_t bytes) {
     char beside[4096];
-    deft_status status = DEFT_OK;
-    if (snprintf(beside, sizeof beside, "%s.XXXXXX", target) >= (int)sizeof beside) {
-        free(real);
-        return deft_fail(ctx, DEFT_IO, "%s: the path is too long", path);
-    }
-    int fd = mkostemp(beside, O_CLOEXEC);
-    if (fd < 0) {
-        status = fail_errno(ctx, path, "write");
-        free(real);
-        return status;
-    }
-    mode_t mask = umask(0);
-    umask(mask);
-    bool written =
-        fchmod(fd, exists ? info.st_mode & 0777 : 0666 & ~mask) == 0 && write_all(fd, data, bytes) && fsync(fd) == 0;
+    int fd = open_beside(target, beside, sizeof beside);
+    if (fd < 0) return fail_errno(ctx, path, "write");
+    bool written = (!old || fchmod(fd, old->st_mode & 0777) == 0) && write_all(fd, data, bytes) && fsync(fd) == 0;
     int error = errno;
     if (close(fd) != 0 && written) {
         written = false;
@@ -118,11 +118,21 @@ deft_status deft_file_write(deft_context *ctx, const char *path, const void *dat
         written = false;
         error = errno;
     }
-    if (!written) {
-        unlink(beside);
-        errno = error;
-        status = fail_errno(ctx, path, "write");
-    }
+    if (written) return DEFT_OK;
+    unlink(beside);
+    errno = error;
+    return fail_errno(ctx, path, "write");
+}
+
+deft_status deft_file_write(deft_context *ctx, const char *path, const void *data, size_t bytes) {
+    struct stat info;
+    bool exists = stat(path, &info) == 0;
+    if (exists && S_ISDIR(info.st_mode)) return deft_fail(ctx, DEFT_IO, "%s: is a directory; name a file", path);
+    if (exists && !S_ISREG(info.st_mode)) return write_directly(ctx, path, data, bytes);
+
+    /* A link is followed, so that the file it names is replaced and not the link. */
+    char *real = exists ? realpath(path, NULL) : NULL;
+    deft_status status = write_beside(ctx, path, real ? real : path, exists ? &info : NULL, data, bytes);
     free(real);
     return status;
 }
