@@ -29,7 +29,7 @@ deft_status deft_shape_conv(const deft_op_call *call) {
     deft_window window;
     deft_tensor out = {.dtype = call->in[0]->dtype};
     DEFT_TRY(deft_rule_require_real(call, 0, 2));
-    DEFT_TRY(deft_window_of_conv(call, call->in[0], call->in[1], &window));
+    DEFT_TRY(deft_window_of_conv_volume(call, call->in[0], call->in[1], &window));
     deft_window_out_shape(&window, &out);
     DEFT_TRY(deft_rule_set_out_like(call, 0, &out));
     if (call->in_count < 3 || !call->in[2]) return DEFT_OK;
@@ -81,6 +81,7 @@ deft_status deft_shape_conv_bias_grad(const deft_op_call *call) {
 }
 
 deft_status deft_forward_conv(const deft_op_call *call) {
+    if (deft_window_is_volume(call->in[0])) return deft_rule_by_real(call, conv_volume_f32, conv_volume_f64);
     return deft_rule_by_real(call, conv_f32, conv_f64);
 }
 

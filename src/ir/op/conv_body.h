@@ -159,3 +159,46 @@ static deft_status TYPED(conv_bias_grad)(const deft_op_call *call) {
     }
     return DEFT_OK;
 }
+
+/* One output of a volume, of one channel: w is the kernel there. */
+static REAL TYPED(dot_volume)(const deft_window *w, int64_t oz, int64_t oy, int64_t ox, const REAL *x,
+                              const REAL *weights) {
+    int64_t z_begin, z_end, y_begin, y_end, x_begin, x_end;
+    REAL sum = 0;
+    deft_window_taps(w, 2, oz, &z_begin, &z_end);
+    deft_window_taps(w, 0, oy, &y_begin, &y_end);
+    deft_window_taps(w, 1, ox, &x_begin, &x_end);
+    for (int64_t kz = z_begin; kz < z_end; kz++)
+        for (int64_t ky = y_begin; ky < y_end; ky++) {
+            int64_t iz = oz * w->stride[2] + kz * w->dilation[2] - w->pad_begin[2];
+            int64_t iy = oy * w->stride[0] + ky * w->dilation[0] - w->pad_begin[0];
+            int64_t row = (iz * w->in[0] + iy) * w->in[1] + ox * w->stride[1] - w->pad_begin[1];
+            const REAL *taps = weights + (kz * w->kernel[0] + ky) * w->kernel[1];
+            for (int64_t kx = x_begin; kx < x_end; kx++)
+                sum += taps[kx] * x[row + kx * w->dilation[1]];
+        }
+    return sum;
+}
+
+static deft_status TYPED(conv_volume)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_conv_volume(call, call->in[0], call->in[1], &w));
+    const deft_tensor *bias = deft_rule_in(call, 2);
+    const REAL *x = call->in[0]->data, *weights = call->in[1]->data;
+    REAL *y = call->out[0]->data;
+    int64_t plane = w.out[0] * w.out[1], volume = w.out[2] * plane, in_volume = w.in[0] * w.in[1] * w.in[2];
+    int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2], depth = w.channels / w.groups;
+    int64_t count = w.batch * w.filters * volume;
+    int threads = deft_rule_threads(call, count);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < count; i++) {
+        int64_t image = i / volume / w.filters, filter = i / volume % w.filters;
+        int64_t first = image * w.channels + filter / (w.filters / w.groups) * depth;
+        REAL sum = bias ? ((const REAL *)bias->data)[filter] : 0;
+        for (int64_t c = 0; c < depth; c++)
+            sum += TYPED(dot_volume)(&w, i % volume / plane, i % plane / w.out[1], i % w.out[1],
+                                     x + (first + c) * in_volume, weights + (filter * depth + c) * taps);
+        y[i] = sum;
+    }
+    return DEFT_OK;
+}

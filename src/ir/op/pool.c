@@ -33,6 +33,17 @@ static inline int64_t divisor(const deft_window *w, bool include_pad, int64_t oy
     return count > 0 ? count : 1;
 }
 
+/* One output's window in a volume: spans of z, y, x. */
+typedef struct box {
+    span z, y, x;
+} box;
+
+/* What a box's sum is divided by; at least 1. */
+static int64_t box_divisor(const deft_window *w, bool include_pad, int64_t oz, int64_t oy, int64_t ox, const box *b) {
+    int64_t planes = include_pad ? padded_count(w, 2, oz) : span_count(b->z, w->dilation[2]);
+    return planes > 0 ? planes * divisor(w, include_pad, oy, ox, b->y, b->x) : 1;
+}
+
 /* True for windows of 2x2 side by side, which most networks have. */
 static bool halves(const deft_window *w) {
     for (int i = 0; i < 2; i++)
@@ -54,9 +65,11 @@ static deft_status pooled_shape(const deft_op_call *call, const deft_tensor *x, 
 }
 
 deft_status deft_shape_pool(const deft_op_call *call) {
-    deft_tensor out;
+    deft_window window;
+    deft_tensor out = {.dtype = call->in[0]->dtype};
     DEFT_TRY(deft_rule_require_real(call, 0, 0));
-    DEFT_TRY(pooled_shape(call, call->in[0], &out));
+    DEFT_TRY(deft_window_of_pool_volume(call, call->in[0], &window));
+    deft_window_out_shape(&window, &out);
     return deft_rule_set_out_like(call, 0, &out);
 }
 
@@ -94,6 +107,7 @@ deft_status deft_shape_global_average_pool_grad(const deft_op_call *call) {
 }
 
 deft_status deft_forward_max_pool(const deft_op_call *call) {
+    if (deft_window_is_volume(call->in[0])) return deft_rule_by_real(call, pool_volume_f32, pool_volume_f64);
     return deft_rule_by_real(call, max_pool_f32, max_pool_f64);
 }
 
@@ -102,6 +116,7 @@ deft_status deft_forward_max_pool_grad(const deft_op_call *call) {
 }
 
 deft_status deft_forward_average_pool(const deft_op_call *call) {
+    if (deft_window_is_volume(call->in[0])) return deft_rule_by_real(call, pool_volume_f32, pool_volume_f64);
     return deft_rule_by_real(call, average_pool_f32, average_pool_f64);
 }
 

@@ -247,3 +247,37 @@ static deft_status TYPED(global_max_pool)(const deft_op_call *call) {
     }
     return DEFT_OK;
 }
+
+/* The sum of a box, or its maximum, of which NaN is the largest. */
+static REAL TYPED(pool_box)(const deft_window *w, const box *b, bool maximum, const REAL *x) {
+    REAL result = maximum ? -(REAL)INFINITY : 0;
+    for (int64_t z = b->z.begin; z < b->z.end; z += w->dilation[2])
+        for (int64_t y = b->y.begin; y < b->y.end; y += w->dilation[0])
+            for (int64_t i = b->x.begin; i < b->x.end; i += w->dilation[1]) {
+                REAL value = x[(z * w->in[0] + y) * w->in[1] + i];
+                if (!maximum)
+                    result += value;
+                else if (value > result || isnan(value))
+                    result = value;
+            }
+    return result;
+}
+
+static deft_status TYPED(pool_volume)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_pool_volume(call, call->in[0], &w));
+    bool maximum = call->op == DEFT_OP_MAX_POOL, include_pad = deft_attr_int(call->attrs, "count_include_pad", 0) != 0;
+    const REAL *x = call->in[0]->data;
+    REAL *y = call->out[0]->data;
+    int64_t plane = w.out[0] * w.out[1], volume = w.out[2] * plane, in_volume = w.in[0] * w.in[1] * w.in[2];
+    int64_t count = w.batch * w.channels * volume;
+    int threads = deft_rule_threads(call, count);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < count; i++) {
+        int64_t oz = i % volume / plane, oy = i % plane / w.out[1], ox = i % w.out[1];
+        box b = {window_span(&w, 2, oz), window_span(&w, 0, oy), window_span(&w, 1, ox)};
+        REAL result = TYPED(pool_box)(&w, &b, maximum, x + i / volume * in_volume);
+        y[i] = maximum ? result : result / (REAL)box_divisor(&w, include_pad, oz, oy, ox, &b);
+    }
+    return DEFT_OK;
+}

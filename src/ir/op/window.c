@@ -83,16 +83,21 @@ static deft_status resolve_axis(const deft_op_call *call, int axis, auto_pad mod
     return DEFT_OK;
 }
 
-deft_status deft_window_resolve(const deft_op_call *call, const int64_t *in_dims, int rank, const int64_t *kernel_dims,
-                                deft_window *window) {
+/* The index of the i-th spatial dimension: z comes first in a volume. */
+static int axis_of(int spatial, int i) {
+    return spatial == 3 ? (i + 2) % 3 : 2 - spatial + i;
+}
+
+static deft_status resolve(const deft_op_call *call, const int64_t *in_dims, int rank, const int64_t *kernel_dims,
+                           int most, deft_window *window) {
     int spatial = rank - 2;
     if (spatial < 1)
         return deft_rule_fail(call, DEFT_INVALID, "the input must have 3 or 4 dimensions, [N, C, (H,) W], got %d",
                               rank);
-    if (spatial > 2)
-        return deft_rule_fail(call, DEFT_UNSUPPORTED, "%d spatial dimensions; at most 2 are supported", spatial);
+    if (spatial > most)
+        return deft_rule_fail(call, DEFT_UNSUPPORTED, "%d spatial dimensions; at most %d are supported", spatial, most);
 
-    int64_t kernel[2], stride[2], dilation[2], pads[4];
+    int64_t kernel[3], stride[3], dilation[3], pads[6];
     auto_pad mode = AUTO_NOTSET;
     DEFT_TRY(read_kernel(call, spatial, kernel_dims, kernel));
     DEFT_TRY(read_sizes(call, "strides", spatial, 1, 1, stride));
@@ -105,13 +110,13 @@ deft_status deft_window_resolve(const deft_op_call *call, const int64_t *in_dims
                             .channels = in_dims[1],
                             .filters = in_dims[1],
                             .groups = 1,
-                            .in = {1, 1},
-                            .out = {1, 1},
-                            .kernel = {1, 1},
-                            .stride = {1, 1},
-                            .dilation = {1, 1}};
+                            .in = {1, 1, 1},
+                            .out = {1, 1, 1},
+                            .kernel = {1, 1, 1},
+                            .stride = {1, 1, 1},
+                            .dilation = {1, 1, 1}};
     for (int i = 0; i < spatial; i++) {
-        int axis = 2 - spatial + i;
+        int axis = axis_of(spatial, i);
         window->in[axis] = in_dims[2 + i];
         window->kernel[axis] = kernel[i];
         window->stride[axis] = stride[i];
@@ -123,14 +128,14 @@ deft_status deft_window_resolve(const deft_op_call *call, const int64_t *in_dims
     return DEFT_OK;
 }
 
-deft_status deft_window_of_conv(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
+static deft_status resolve_conv(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w, int most,
                                 deft_window *window) {
     char x_text[DEFT_SHAPE_TEXT_BYTES], w_text[DEFT_SHAPE_TEXT_BYTES];
     if (x->rank != w->rank || x->rank < 3)
         return deft_rule_fail(call, DEFT_INVALID,
                               "the input and the weight must have the same number of dimensions, 3 or 4, got %s and %s",
                               deft_shape_text(x, x_text, sizeof x_text), deft_shape_text(w, w_text, sizeof w_text));
-    DEFT_TRY(deft_window_resolve(call, x->dims, x->rank, w->dims + 2, window));
+    DEFT_TRY(resolve(call, x->dims, x->rank, w->dims + 2, most, window));
     int64_t groups = deft_attr_int(call->attrs, "group", 1);
     bool whole = groups >= 1 && x->dims[1] % groups == 0 && w->dims[0] % groups == 0;
     if (!whole || w->dims[1] != x->dims[1] / groups)
@@ -142,6 +147,11 @@ deft_status deft_window_of_conv(const deft_op_call *call, const deft_tensor *x, 
     window->groups = groups;
     window->filters = w->dims[0];
     return DEFT_OK;
+}
+
+deft_status deft_window_resolve(const deft_op_call *call, const int64_t *in_dims, int rank, const int64_t *kernel_dims,
+                                deft_window *window) {
+    return resolve(call, in_dims, rank, kernel_dims, 2, window);
 }
 
 /* Pads, if they are automatic or follow from the output's size, and the output's size of one axis. */
@@ -192,11 +202,11 @@ deft_status deft_window_of_transpose(const deft_op_call *call, const deft_tensor
                             .channels = channels,
                             .filters = x->dims[1],
                             .groups = groups,
-                            .in = {1, 1},
-                            .out = {1, 1},
-                            .kernel = {1, 1},
-                            .stride = {1, 1},
-                            .dilation = {1, 1}};
+                            .in = {1, 1, 1},
+                            .out = {1, 1, 1},
+                            .kernel = {1, 1, 1},
+                            .stride = {1, 1, 1},
+                            .dilation = {1, 1, 1}};
     for (int i = 0; i < spatial; i++) {
         int axis = 2 - spatial + i;
         window->out[axis] = x->dims[2 + i];
@@ -210,6 +220,20 @@ deft_status deft_window_of_transpose(const deft_op_call *call, const deft_tensor
     return DEFT_OK;
 }
 
+deft_status deft_window_of_conv(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
+                                deft_window *window) {
+    return resolve_conv(call, x, w, 2, window);
+}
+
+deft_status deft_window_of_conv_volume(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
+                                       deft_window *window) {
+    return resolve_conv(call, x, w, 3, window);
+}
+
+deft_status deft_window_of_pool_volume(const deft_op_call *call, const deft_tensor *x, deft_window *window) {
+    return resolve(call, x->dims, x->rank, NULL, 3, window);
+}
+
 deft_status deft_window_of_pool(const deft_op_call *call, const deft_tensor *x, deft_window *window) {
     return deft_window_resolve(call, x->dims, x->rank, NULL, window);
 }
@@ -219,5 +243,5 @@ void deft_window_out_shape(const deft_window *window, deft_tensor *out) {
     out->dims[0] = window->batch;
     out->dims[1] = window->filters;
     for (int i = 0; i < window->spatial; i++)
-        out->dims[2 + i] = window->out[2 - window->spatial + i];
+        out->dims[2 + i] = window->out[axis_of(window->spatial, i)];
 }

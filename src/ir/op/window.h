@@ -5,14 +5,15 @@
 
 #include "ir/op/op.h"
 
-/* Index 0 is y, index 1 is x; with one spatial dimension, that is x, and y has size 1. Output o of an axis reads the
- * inputs o * stride + tap * dilation - pad_begin for tap in [0, kernel), those outside of [0, in) being padding. */
+/* Index 0 is y, index 1 is x, index 2 is z, the first dimension of a volume, of size 1 else; with one spatial
+ * dimension, that is x, and y has size 1. Output o of an axis reads the inputs o * stride + tap * dilation - pad_begin
+ * for tap in [0, kernel), those outside of [0, in) being padding. */
 typedef struct deft_window {
-    int spatial;             /* dimensions of the model's tensors besides batch and channels: 1 or 2 */
+    int spatial;             /* dimensions of the model's tensors besides batch and channels: 1, 2, or 3 in a volume */
     int64_t batch, channels; /* of the input */
     int64_t filters;         /* channels of the output */
     int64_t groups;          /* of a convolution; 1 for pooling */
-    int64_t in[2], out[2], kernel[2], stride[2], dilation[2], pad_begin[2], pad_end[2];
+    int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad_begin[3], pad_end[3];
 } deft_window;
 
 /* Reads kernel_shape, strides, dilations, pads, auto_pad and, for pooling, ceil_mode. in_dims[rank] are [N, C, (H,) W];
@@ -36,6 +37,16 @@ DEFT_MUST_CHECK deft_status deft_window_of_transpose(const deft_op_call *call, c
 
 /* The window of a pooling operator over x. */
 DEFT_MUST_CHECK deft_status deft_window_of_pool(const deft_op_call *call, const deft_tensor *x, deft_window *window);
+
+/* The same, with three spatial dimensions: for the reference alone. Kernels do not know volumes, so that the functions
+ * above refuse them. */
+DEFT_MUST_CHECK deft_status deft_window_of_conv_volume(const deft_op_call *call, const deft_tensor *x,
+                                                       const deft_tensor *w, deft_window *window);
+DEFT_MUST_CHECK deft_status deft_window_of_pool_volume(const deft_op_call *call, const deft_tensor *x,
+                                                       deft_window *window);
+static inline bool deft_window_is_volume(const deft_tensor *x) {
+    return x->rank == 5;
+}
 
 /* Rank and dims of the output, [N, filters, (H,) W]. */
 void deft_window_out_shape(const deft_window *window, deft_tensor *out);
