@@ -108,9 +108,9 @@ static void test_conv_refusals(void **state) {
     REFUSED(DEFT_INVALID, "same number",
             CASE(.op = DEFT_OP_CONV, .in = {{DIMS(1, 4), UNKNOWN(DEFT_F32)}, {DIMS(6, 4), UNKNOWN(DEFT_F32)}}));
     REFUSED(DEFT_INVALID, "the bias", CASE(.op = DEFT_OP_CONV, .in = {x, w, {DIMS(4), UNKNOWN(DEFT_F32)}}));
-    REFUSED(DEFT_UNSUPPORTED, "3 spatial",
+    REFUSED(DEFT_UNSUPPORTED, "4 spatial",
             CASE(.op = DEFT_OP_CONV,
-                 .in = {{DIMS(1, 4, 5, 5, 5), UNKNOWN(DEFT_F32)}, {DIMS(6, 4, 3, 3, 3), UNKNOWN(DEFT_F32)}}));
+                 .in = {{DIMS(1, 4, 5, 5, 5, 5), UNKNOWN(DEFT_F32)}, {DIMS(6, 4, 3, 3, 3, 3), UNKNOWN(DEFT_F32)}}));
     REFUSED(DEFT_INVALID, "gradient of the output",
             CASE(.op = DEFT_OP_CONV_INPUT_GRAD, .in = {{DIMS(1, 6, 3, 4), UNKNOWN(DEFT_F32)}, w, x}));
     REFUSED(DEFT_INVALID, "gradient of the output",
