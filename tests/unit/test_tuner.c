@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/core/cpu.h"
 #include "base/core/file.h"
 #include "decide/tune/cache.h"
 #include "decide/tune/choose.h"
@@ -235,6 +236,42 @@ static void test_bad_files_are_ignored(void **state) {
     free_context(ctx);
 }
 
+/* What a file says of generated code comes back with its schedule, where that is possible. */
+static void test_schedules_are_remembered(void **state) {
+    folder *f = *state;
+    if (!deft_cpu_has(DEFT_ISA_AVX2)) {
+        print_message("skip: this CPU has no AVX2\n");
+        skip();
+    }
+    deft_context *ctx = context_with_cache(f);
+    layer l;
+    deft_choice choice;
+    char path[400], text[300];
+    uint64_t schedules[DEFT_SCHEDULES];
+    make_layer(ctx, &l, 40);
+    choose(ctx, true, &l.request, &choice);
+    assert_true(find_cache_file(f, path, sizeof path));
+    int count = deft_sparse_x86_schedules(&l.request, schedules);
+    assert_true(count >= 2);
+    const uint64_t told[] = {schedules[count - 1], schedules[0], 7, 0xFFFFFFFFFFFFFFFu};
+    for (int i = 0; i < 4; i++) {
+        snprintf(text, sizeof text,
+                 "{\"version\": 2, \"choices\": {\"%016llx\": {\"kernel\": \"SPARSE_X86\", \"schedule\": %llu, "
+                 "\"us\": 1}}}",
+                 (unsigned long long)deft_cache_key(&l.request), (unsigned long long)told[i]);
+        assert_int_equal(deft_file_write(ctx, path, text, strlen(text)), DEFT_OK);
+        choose(ctx, false, &l.request, &choice);
+        assert_true(i < 2 ? choice.schedule == told[i] : choice.schedule == 0);
+        if (i < 2) assert_int_equal(choice.kernel, DEFT_KERNEL_SPARSE_X86);
+        deft_request request = l.request;
+        deft_kernel kernel;
+        request.schedule = choice.schedule;
+        assert_int_equal(deft_kernel_prepare(ctx, choice.kernel, &request, &kernel), DEFT_OK);
+        deft_kernel_done(ctx, &kernel);
+    }
+    free_context(ctx);
+}
+
 static void test_file_keeps_what_others_added(void **state) {
     folder *f = *state;
     deft_context *ctx = context_with_cache(f);
@@ -323,6 +360,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_measures_once, set_up, tear_down),
         cmocka_unit_test(test_key_depends_on_all_that_matters),
         cmocka_unit_test_setup_teardown(test_bad_files_are_ignored, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_schedules_are_remembered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_file_keeps_what_others_added, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unwritable_folder_costs_a_warning, set_up, tear_down),
         cmocka_unit_test(test_out_of_memory),
