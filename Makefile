@@ -103,29 +103,29 @@ check-includes:
 # Builds in a second make, so that what `deps` installs is seen.
 check: deps
 	@$(MAKE) --no-print-directory check-includes
-	@$(MAKE) --no-print-directory -j$$(nproc) all tests
+	@$(MAKE) -s --no-print-directory -j$$(nproc) all tests
 	@tools/venv >/dev/null || true
 	@tools/run-tests --build $(BUILD) $(TEST_PROGRAMS) $(REPLAYS) $(TEST_SCRIPTS)
 
 DATA ?= digits
 demo: deps
-	@$(MAKE) --no-print-directory -j$$(nproc) build/deft
+	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
 	@tools/demo $(DATA)
 
 bench: deps
-	@$(MAKE) --no-print-directory -j$$(nproc) build/deft
+	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
 	@tools/bench $(BENCH_FLAGS)
 
 # What takes long: the bars of the main job, and ten minutes of fuzzing a target. ACCEPT_FLAGS="--fuzz 60 --only demo"
 accept:
 	@tools/install-deps ci
-	@$(MAKE) --no-print-directory -j$$(nproc) build/deft
+	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
 	@tools/accept $(ACCEPT_FLAGS)
 
 # The seeds' figures beside ours: a script for each figure or table in bench/reproduce.
 MNIST ?= $(or $(DEFT_DATA),../shared/data)/mnist
 reproduce: deps
-	@$(MAKE) --no-print-directory -j$$(nproc) build/deft
+	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
 	@bench/reproduce/lenet_pruning.py $(MNIST)
 
 install: all
