@@ -43,3 +43,19 @@ bool deft_dense_all_finite(const float *x, int64_t count, int threads) {
     }
     return finite;
 }
+
+int deft_dense_schedules(const deft_request *request, uint64_t *schedules) {
+    if (request->call.threads <= 1) return 0;
+    schedules[0] = DEFT_DENSE_ALL_THREADS;
+    schedules[1] = DEFT_DENSE_ONE_THREAD;
+    return 2;
+}
+
+int deft_dense_threads(const deft_request *request) {
+    return request->schedule == DEFT_DENSE_ONE_THREAD ? 1 : request->call.threads;
+}
+
+bool deft_dense_schedule_exists(uint64_t schedule, const char **why) {
+    *why = "it has no such schedule";
+    return schedule <= DEFT_DENSE_ONE_THREAD;
+}

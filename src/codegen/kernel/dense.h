@@ -8,6 +8,12 @@
  * written once. */
 double deft_dense_estimate_ns(deft_isa isa, double macs, double bytes, double efficiency);
 
+/* The schedules of the dense kernels: on all threads, which 0 means too, or on one, which is faster where waking the
+ * others takes longer than the layer. */
+enum { DEFT_DENSE_ALL_THREADS = 1, DEFT_DENSE_ONE_THREAD = 2 };
+int deft_dense_threads(const deft_request *request);
+bool deft_dense_schedule_exists(uint64_t schedule, const char **why);
+
 /* Sets the counts of weights and nonzeros; a weight that is not constant has none. */
 void deft_dense_count_weights(const deft_tensor *weight, deft_kernel *kernel);
 

@@ -76,12 +76,13 @@ static bool problem_of(const deft_request *request, conv_method method, deft_one
     const deft_op_call *call = &request->call;
     *why = method == BLOCKED ? "it computes Conv and its gradients only" : "it computes Conv only";
     if (!roles_of(call, r) || (method != BLOCKED && r->kind != DEFT_ONEDNN_CONV)) return false;
+    if (!deft_dense_schedule_exists(request->schedule, why)) return false;
     *why = "it works on f32 only";
     if (r->x->dtype != DEFT_F32 || r->w->dtype != DEFT_F32) return false;
     *why = "it works on row-major tensors only";
     if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS) return false;
     *problem = (deft_onednn_problem){.kind = r->kind,
-                                     .threads = call->threads,
+                                     .threads = deft_dense_threads(request),
                                      .has_bias = r->b != NULL,
                                      .activation = request->activation,
                                      .weight = r->kind == DEFT_ONEDNN_CONV ? r->w->data : NULL,
@@ -128,7 +129,7 @@ static deft_status prepare(deft_context *ctx, const deft_request *request, conv_
         state->in[i] = r.in[i];
     state->in_count = r.kind == DEFT_ONEDNN_CONV ? 2 + (r.b != NULL) : 2;
     state->out = r.out;
-    state->threads = request->call.threads;
+    state->threads = deft_dense_threads(request);
     state->guarded = r.kind == DEFT_ONEDNN_CONV && !deft_activation_is_none(request->activation);
     state->weight_is_finite =
         !problem.weight || deft_dense_all_finite(problem.weight, deft_tensor_count(r.w), state->threads);

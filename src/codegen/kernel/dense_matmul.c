@@ -73,11 +73,12 @@ static bool product_of(const deft_request *request, product *p, const char **why
     const deft_op_call *call = &request->call;
     *why = "it computes Gemm and MatMul only";
     if (call->op != DEFT_OP_GEMM && call->op != DEFT_OP_MATMUL) return false;
+    if (!deft_dense_schedule_exists(request->schedule, why)) return false;
     *why = "it works on f32 only";
     if (!is_f32(call->in[0]) || !is_f32(call->in[1])) return false;
     *why = "it works on row-major tensors only";
     if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS) return false;
-    *p = (product){.repeats = 1, .gemm.threads = call->threads};
+    *p = (product){.repeats = 1, .gemm.threads = deft_dense_threads(request)};
     if (call->op == DEFT_OP_GEMM)
         gemm_of(call, p);
     else

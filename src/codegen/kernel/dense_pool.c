@@ -37,7 +37,7 @@ static bool problem_of(const deft_request *request, deft_onednn_problem *problem
     if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS) return false;
     *problem =
         (deft_onednn_problem){.kind = call->op == DEFT_OP_MAX_POOL ? DEFT_ONEDNN_MAX_POOL : DEFT_ONEDNN_AVERAGE_POOL,
-                              .threads = call->threads,
+                              .threads = deft_dense_threads(request),
                               .plain = true,
                               .include_padding = deft_attr_int(call->attrs, "count_include_pad", 0) != 0};
     *why = "there is nothing to compute: a dimension is 0";
@@ -49,7 +49,7 @@ static bool problem_of(const deft_request *request, deft_onednn_problem *problem
 
 bool deft_dense_pool_accepts(const deft_request *request, const char **why) {
     deft_onednn_problem problem;
-    if (!problem_of(request, &problem, why)) return false;
+    if (!deft_dense_schedule_exists(request->schedule, why) || !problem_of(request, &problem, why)) return false;
     *why = "oneDNN has no fast implementation of this pooling";
     return deft_onednn_supports(&problem);
 }
@@ -70,7 +70,7 @@ deft_status deft_dense_pool_prepare(deft_context *ctx, const deft_request *reque
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
     problem_of(request, &problem, &why);
     state->guarded = problem.kind == DEFT_ONEDNN_MAX_POOL;
-    state->threads = request->call.threads;
+    state->threads = deft_dense_threads(request);
     DEFT_TRY_OR_FAIL(deft_onednn_new(ctx, &problem, &state->primitive));
     if (state->guarded) DEFT_TRY_OR_FAIL(deft_kernel_prepare(ctx, DEFT_KERNEL_REFERENCE, request, &state->reference));
     kernel->state = state;

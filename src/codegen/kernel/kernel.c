@@ -54,8 +54,8 @@ int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_ca
     return count;
 }
 
-int deft_kernel_scheduled_candidates(const deft_request *request, deft_candidate *candidates) {
-    int count = deft_kernel_candidates(request, false, candidates), kernels = count;
+int deft_kernel_scheduled_candidates(const deft_request *request, bool dense_only, deft_candidate *candidates) {
+    int count = deft_kernel_candidates(request, dense_only, candidates), kernels = count;
     for (int i = 0; i < kernels; i++) {
         uint64_t schedules[DEFT_SCHEDULES];
         const deft_kernel_def *def = &deft_kernels[candidates[i].kernel];

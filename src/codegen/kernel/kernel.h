@@ -84,6 +84,7 @@ extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
 #include "codegen/kernel/kernels.def"
 #undef DEFT_KERNEL
 int deft_sparse_x86_schedules(const deft_request *request, uint64_t *schedules);
+int deft_dense_schedules(const deft_request *request, uint64_t *schedules);
 
 /* The kernel that accepts `request` with the least estimate. DEFT_KERNEL_REFERENCE accepts everything in ROWS. */
 deft_kernel_id deft_kernel_cheapest(const deft_request *request);
@@ -98,7 +99,7 @@ typedef struct deft_candidate {
  * many. Those in portable C are only where their estimate is at most 4 times the least. */
 int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_candidate *candidates);
 /* The same, and of each kernel every schedule that is worth timing. */
-int deft_kernel_scheduled_candidates(const deft_request *request, deft_candidate *candidates);
+int deft_kernel_scheduled_candidates(const deft_request *request, bool dense_only, deft_candidate *candidates);
 /* Fails with DEFT_UNSUPPORTED where the kernel does not accept the request. On failure *kernel is zeroed. */
 DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
                                                 deft_kernel *kernel);

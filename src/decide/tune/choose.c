@@ -37,7 +37,7 @@ static deft_status measure(deft_tuner *tuner, const deft_request *request, deft_
     deft_candidate candidates[DEFT_CANDIDATES];
     double ns[DEFT_CANDIDATES];
     int kernels = deft_kernel_candidates(request, false, candidates);
-    int count = deft_kernel_scheduled_candidates(request, candidates);
+    int count = deft_kernel_scheduled_candidates(request, false, candidates);
     double seconds = seconds_per_request + (count - kernels) * seconds_per_schedule;
     DEFT_TRY(deft_kernel_measure(tuner->ctx, request, candidates, count, seconds, ns));
     entry->verdict = deft_verdict_of(candidates, ns, count);
@@ -59,7 +59,7 @@ static bool is_usable(const deft_cache_entry *entry, const deft_request *request
 /* Where there is a choice; or layouts are compared, for which the time of the one kernel matters too. */
 static bool is_worth_timing(const deft_request *request) {
     deft_candidate candidates[DEFT_CANDIDATES];
-    int count = deft_kernel_scheduled_candidates(request, candidates);
+    int count = deft_kernel_scheduled_candidates(request, false, candidates);
     bool rows = request->in_layout == DEFT_LAYOUT_ROWS && request->out_layout == DEFT_LAYOUT_ROWS;
     return count > 1 || (count == 1 && !rows);
 }
