@@ -75,9 +75,10 @@ static bool shape_of_convolution(const deft_request *request, deft_sparse_shape 
     return true;
 }
 
-/* A layer that one thread finishes sooner than this is not shared: waking a thread that sleeps and waiting for it took
- * 5 to 15 us where it was measured. Nanoseconds. */
-static const double worth_a_team = 30000;
+/* A layer that one thread finishes sooner than this is not shared. Waking a thread that sleeps took 5 to 15 us on a
+ * busy machine and about 60 us on an idle virtual one, whose cores sleep deeper: with less than twice that, two threads
+ * were slower. */
+static const double worth_a_team = 120000; /* nanoseconds */
 
 /* What one thread takes, roughly: 60 multiply-adds a nanosecond, and 20 bytes of x and y moved. */
 static double rough_ns(const deft_sparse_shape *shape) {
