@@ -29,6 +29,20 @@ static int64_t count_by_hand(const deft_dataset *data, deft_split split) {
     return correct;
 }
 
+/* Of the outputs, which are the samples: in f64, by the definition. */
+static double loss_by_hand(const deft_dataset *data, deft_split split) {
+    const deft_samples *samples = &data->split[split];
+    double loss = 0;
+    for (int64_t i = 0; i < samples->count; i++) {
+        const float *y = samples->x + i * data->sample_count;
+        double sum = 0;
+        for (int64_t j = 0; j < data->sample_count; j++)
+            sum += exp((double)y[j]);
+        loss -= log(exp((double)y[samples->y[i]]) / sum);
+    }
+    return loss / (double)samples->count;
+}
+
 static void check_counts(deft_context *ctx, int64_t batch, int64_t samples) {
     deft_dataset *data = make_samples(ctx, 1, (int64_t[]){5}, 5, COUNTS(samples, 1, samples + 3));
     deft_graph *graph = echo(ctx, batch, 5);
@@ -40,6 +54,7 @@ static void check_counts(deft_context *ctx, int64_t batch, int64_t samples) {
         assert_int_equal(quality.count, count);
         assert_int_equal(quality.correct, correct);
         assert_true(quality.accuracy == (double)correct / (double)count);
+        assert_true(fabs(quality.loss - loss_by_hand(data, splits[i])) < 1e-12);
         assert_true(isnan(quality.agreement) && isnan(quality.relative_error));
     }
     deft_graph_free(graph);

@@ -9,6 +9,7 @@
 typedef struct tally {
     int64_t correct, agreeing;
     double error, norm; /* sums of squares */
+    double loss;        /* sum of cross-entropies */
 } tally;
 
 /* The index of the largest element, the first of equals; NaN is never it, and -1 says that all are. */
@@ -17,6 +18,18 @@ static int64_t top_answer(const float *y, int64_t count) {
     for (int64_t i = 0; i < count; i++)
         if (y[i] == y[i] && (best < 0 || y[i] > y[best])) best = i;
     return best;
+}
+
+/* -log of the share that the softmax of `y` gives to the label; `head` is what the graph did to it already. */
+static double cross_entropy(const float *y, int64_t count, int32_t label, deft_op head) {
+    if (head == DEFT_OP_LOG_SOFTMAX) return -(double)y[label];
+    if (head == DEFT_OP_SOFTMAX) return -log((double)y[label]);
+    double largest = (double)y[0], sum = 0;
+    for (int64_t i = 1; i < count; i++)
+        largest = fmax(largest, (double)y[i]);
+    for (int64_t i = 0; i < count; i++)
+        sum += exp((double)y[i] - largest);
+    return log(sum) + largest - (double)y[label];
 }
 
 static void compare_outputs(const float *y, const float *reference, int64_t count, tally *t) {
@@ -45,11 +58,13 @@ static deft_status check_outputs(deft_context *ctx, const deft_predictor *model,
 static deft_status count_samples(deft_predictor *model, deft_predictor *reference, deft_split split, int64_t first,
                                  int64_t count, tally *t) {
     const int32_t *labels = model->data->split[split].y;
+    deft_op head = deft_graph_head(model->plan->graph);
     DEFT_TRY(deft_predictor_run(model, split, first, count));
     if (reference) DEFT_TRY(deft_predictor_run(reference, split, first, count));
     for (int64_t i = 0; i < count; i++) {
         const float *y = model->y + i * model->outputs;
         if (labels) t->correct += top_answer(y, model->outputs) == labels[first + i];
+        if (labels) t->loss += cross_entropy(y, model->outputs, labels[first + i], head);
         if (reference) compare_outputs(y, reference->y + i * model->outputs, model->outputs, t);
     }
     return DEFT_OK;
@@ -68,10 +83,12 @@ static deft_status count_split(deft_context *ctx, const char *what, deft_predict
 }
 
 static deft_quality quality_of(const tally *t, const deft_samples *samples, bool compared, int64_t outputs) {
-    deft_quality quality = {.accuracy = NAN, .agreement = NAN, .relative_error = NAN, .count = samples->count};
+    deft_quality quality = {
+        .accuracy = NAN, .agreement = NAN, .loss = NAN, .relative_error = NAN, .count = samples->count};
     if (samples->y) {
         quality.correct = t->correct;
         quality.accuracy = (double)t->correct / (double)samples->count;
+        quality.loss = t->loss / (double)samples->count;
     }
     if (compared && outputs > 1) quality.agreement = (double)t->agreeing / (double)samples->count;
     if (compared) quality.relative_error = t->error == 0 ? 0 : sqrt(t->error / t->norm);

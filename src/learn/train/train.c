@@ -39,7 +39,8 @@ static deft_status fill_in_options(deft_context *ctx, const deft_train_options *
     if (options->max_gradient_norm == 0) options->max_gradient_norm = 1;
     if (options->max_gradient_norm < 0) options->max_gradient_norm = INFINITY;
     bool valid = options->epochs > 0 && options->batch > 0 && options->learning_rate > 0 && options->momentum < 1 &&
-                 options->weight_decay >= 0 && options->step_factor > 0 && options->step_epochs >= 0;
+                 options->weight_decay >= 0 && options->step_factor > 0 && options->step_epochs >= 0 &&
+                 options->first_step >= 0;
     if (valid && isfinite(options->learning_rate) && isfinite(options->weight_decay)) return DEFT_OK;
     return deft_fail(ctx, DEFT_INVALID,
                      "training options: %d epochs of batches of %lld, learning rate %g times %g every %d epochs, "
@@ -84,7 +85,9 @@ static deft_status fingerprint_run(const training *t, uint64_t *print) {
                               (double)o->max_gradient_norm,
                               o->keep_zeros,
                               o->teacher != NULL};
-    const int64_t counts[] = {data->sample_count, data->split[DEFT_TRAIN].count, data->classes, (int64_t)t->ctx->seed};
+    const int64_t counts[] = {data->sample_count, data->split[DEFT_TRAIN].count,
+                              data->classes,      (int64_t)t->ctx->seed,
+                              o->first_step,      o->hook ? (int64_t)o->hook->print : 0};
     *print = DEFT_FINGERPRINT_START;
     DEFT_TRY(deft_fingerprint_structure(t->ctx, t->trainer.net.graph, print));
     *print = fingerprint_constants(*print, t->trainer.net.graph);
@@ -105,6 +108,7 @@ static deft_status resume(training *t) {
     bool found;
     if (!t->options.checkpoint) return DEFT_OK;
     *c = (deft_checkpoint){.start = DEFT_FINGERPRINT_START,
+                           .epoch = c->epoch,
                            .parts = trainer->parts,
                            .part_count = trainer->part_count,
                            .weight_count = trainer->net.learned_count};
@@ -137,22 +141,31 @@ static void shuffle(training *t, int epoch) {
     deft_rng_shuffle(&rng, t->order, count);
 }
 
+/* The first step of an epoch that is not left out. */
+static int64_t first_step(const training *t, int epoch) {
+    int64_t left = t->options.first_step - epoch * t->steps;
+    return left > 0 ? left : 0;
+}
+
 static deft_status run_steps(training *t, int epoch, double *mean_loss) {
     const deft_train_options *o = &t->options;
     deft_sgd sgd = {
         .rate = learning_rate(o, epoch), .momentum = o->momentum, .decay = o->weight_decay, .threads = t->ctx->threads};
-    double total = (double)t->steps * o->epochs, sum = 0;
+    int64_t total = t->steps * o->epochs;
+    double sum = 0;
     float loss = 0;
+    int64_t first = first_step(t, epoch);
     shuffle(t, epoch);
-    for (int64_t step = 0; step < t->steps; step++) {
-        DEFT_TRY(deft_progress(t->ctx, "training", (double)(epoch * t->steps + step) / total));
+    for (int64_t step = first; step < t->steps; step++) {
+        DEFT_TRY(deft_progress(t->ctx, "training", (double)(epoch * t->steps + step) / (double)total));
         DEFT_TRY(
             deft_trainer_step(&t->trainer, &sgd, o->max_gradient_norm, t->order, step * t->trainer.net.batch, &loss));
         if (!isfinite(loss)) return fail_diverged(t, epoch, step, loss);
         sum += (double)loss;
+        if (o->hook) DEFT_TRY(o->hook->after_step(o->hook->user, &t->trainer, epoch * t->steps + step + 1, total));
     }
     if (!deft_trainer_is_finite(&t->trainer)) return fail_diverged(t, epoch, t->steps - 1, loss);
-    *mean_loss = sum / (double)t->steps;
+    *mean_loss = sum / (double)(t->steps - first);
     return DEFT_OK;
 }
 
@@ -174,7 +187,7 @@ static deft_status run_epoch(training *t, int epoch) {
     int64_t start = deft_time_ns();
     DEFT_TRY(run_steps(t, epoch, &report.loss));
     double training_seconds = (double)(deft_time_ns() - start) * 1e-9;
-    report.images_per_second = (double)(t->steps * t->trainer.net.batch) / training_seconds;
+    report.images_per_second = (double)((t->steps - first_step(t, epoch)) * t->trainer.net.batch) / training_seconds;
     deft_trainer_store(&t->trainer, t->graph);
     DEFT_TRY(validate(t, &report.accuracy));
     t->checkpoint.epoch = epoch + 1;
@@ -194,7 +207,13 @@ static deft_status prepare(training *t) {
     if (t->steps < 1)
         return deft_fail(t->ctx, DEFT_INVALID, "%s: %lld training samples do not fill the model's fixed batch of %lld",
                          t->data->spec, (long long)count, (long long)t->trainer.net.batch);
+    if (o->first_step >= t->steps * o->epochs)
+        return deft_fail(t->ctx, DEFT_INVALID,
+                         "the first step is %lld, but %d epochs are %lld steps: choose one of them",
+                         (long long)o->first_step, o->epochs, (long long)(t->steps * o->epochs));
     DEFT_TRY(deft_arena_array(&t->trainer.arena, (size_t)count, sizeof *t->order, &t->order));
+    if (o->hook) deft_trainer_remember(&t->trainer, o->hook->state, o->hook->state_bytes);
+    t->checkpoint.epoch = (int)(o->first_step / t->steps);
     return resume(t);
 }
 

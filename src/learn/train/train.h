@@ -15,8 +15,20 @@ typedef struct deft_epoch {
     double seconds;           /* with the validation and the checkpoint */
 } deft_epoch;
 
+/* What looks on while a graph is trained, and may change weights and masks through the trainer. */
+struct deft_trainer;
+typedef struct deft_train_hook {
+    /* After step number `step`, from 1, of `steps` in all epochs; the gradients are still those of the step. */
+    deft_status (*after_step)(void *user, struct deft_trainer *trainer, int64_t step, int64_t steps);
+    void *user;
+    void *state; /* what it remembers from step to step: kept in the checkpoint */
+    size_t state_bytes;
+    uint64_t print; /* of all that decides what it does to the weights: a checkpoint of another one is refused */
+} deft_train_hook;
+
 typedef struct deft_train_options {
     int epochs;              /* default 10 */
+    int64_t first_step;      /* steps of the schedule that are left out: they are taken as done; default 0 */
     int64_t batch;           /* default 64; a model of a fixed batch keeps its own */
     float learning_rate;     /* default 0.05 */
     float momentum;          /* default 0.9; negative for none */
@@ -25,10 +37,11 @@ typedef struct deft_train_options {
     int step_epochs;         /* ... every so many epochs; default: after 1/2 and 3/4 of them */
     float max_gradient_norm; /* the gradient of all weights together is scaled down to it; default 1; negative: none */
     bool keep_zeros;         /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
-    const deft_graph *teacher; /* distil from it: its softmax is the target; where there are labels, half and half.
-                                  Where there are none and the graph does not end in a Softmax: its outputs, by squared
-                                  error */
-    const char *checkpoint;    /* written at the start and after each epoch, resumed from where it is; or NULL */
+    const deft_graph *teacher;   /* distil from it: its softmax is the target; where there are labels, half and half.
+                                    Where there are none and the graph does not end in a Softmax: its outputs, by squared
+                                    error */
+    const char *checkpoint;      /* written at the start and after each epoch, resumed from where it is; or NULL */
+    const deft_train_hook *hook; /* or NULL */
     void (*on_epoch)(void *user, const deft_epoch *epoch);
     void *user;
 } deft_train_options;
@@ -49,6 +62,7 @@ DEFT_MUST_CHECK deft_status deft_train(deft_context *ctx, deft_graph *graph, con
 typedef struct deft_quality {
     double accuracy;       /* share of samples whose top answer is the label's; NaN without labels */
     double agreement;      /* share whose top answer is the reference's; NaN without a reference, or for one output */
+    double loss;           /* mean softmax cross-entropy with the labels, of outputs [N, classes]; NaN for others */
     double relative_error; /* |y - y_reference|_2 / |y_reference|_2 over all outputs; NaN without a reference */
     int64_t correct, count;
 } deft_quality;

@@ -40,7 +40,7 @@ static deft_status make_state(deft_trainer *trainer, bool keep_zeros) {
     size_t count = (size_t)trainer->net.learned_count;
     DEFT_TRY(deft_arena_array(arena, count, sizeof *trainer->velocity, &trainer->velocity));
     DEFT_TRY(deft_arena_array(arena, count, sizeof *trainer->keep, &trainer->keep));
-    DEFT_TRY(deft_arena_array(arena, 3 * count, sizeof *trainer->parts, &trainer->parts));
+    DEFT_TRY(deft_arena_array(arena, 3 * count + 1, sizeof *trainer->parts, &trainer->parts));
     for (int i = 0; i < trainer->net.learned_count; i++) {
         const deft_learned *learned = &trainer->net.learned[i];
         if (learned->grad == DEFT_NO_VALUE) continue;
@@ -60,6 +60,19 @@ deft_status deft_trainer_init(deft_context *ctx, const deft_graph *graph, const 
     DEFT_TRY(deft_plan_new(ctx, trainer->net.graph, &(deft_plan_options){.training = true}, &trainer->plan));
     DEFT_TRY(deft_executor_new(trainer->plan, &trainer->executor));
     return make_state(trainer, keep_zeros);
+}
+
+void deft_trainer_remember(deft_trainer *trainer, void *state, size_t bytes) {
+    if (bytes) add_part(trainer, state, bytes);
+}
+
+float *deft_trainer_weights(const deft_trainer *trainer, int index) {
+    return data_of(trainer, trainer->net.learned[index].value);
+}
+
+const float *deft_trainer_gradient(const deft_trainer *trainer, int index) {
+    int grad = trainer->net.learned[index].grad;
+    return grad == DEFT_NO_VALUE ? NULL : data_of(trainer, grad);
 }
 
 void deft_trainer_done(deft_trainer *trainer) {

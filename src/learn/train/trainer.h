@@ -28,6 +28,13 @@ DEFT_MUST_CHECK deft_status deft_trainer_init(deft_context *ctx, const deft_grap
                                               deft_trainer *trainer);
 void deft_trainer_done(deft_trainer *trainer);
 
+/* Makes memory of someone else's, once, part of the state that checkpoints keep. */
+void deft_trainer_remember(deft_trainer *trainer, void *state, size_t bytes);
+/* The weights [count] of what is learned, number `index`, and its gradient of the last step (NULL for running
+ * statistics). A weight that is taken back under a mask (keep) has the velocity 0. */
+float *deft_trainer_weights(const deft_trainer *trainer, int index);
+const float *deft_trainer_gradient(const deft_trainer *trainer, int index);
+
 /* One step on samples order[first .. first + batch) of the training split; *loss is their mean loss before it, or what
  * the gradient's norm is where that is not finite; then, nothing changes. The gradient, all of it together, is scaled
  * down to the norm `max_norm` where it is larger; of `sgd`, the scale is not used. source: PASCANU2013 */
