@@ -279,6 +279,10 @@ def test_bench_of_layers():
     assert len(objects(deft("bench", "spmm", "--problems", "same.csv", "--duration", 0.001, "--json", "--sparsity",
                             0.7))) == 2
     assert "mean speed-up" in deft("bench", "spmm", "--problems", "same.csv", "--duration", 0.001, "--isa", "c").out
+    write_problems("v.csv", "id,m,k,n\n1,500,300,1\n")
+    row, _ = objects(deft("bench", "spmm", "--problems", "v.csv", "--sparsity", 0.9, "--cold", "--duration", 0.001,
+                          "--json", "--threads", 1))
+    assert row["n"] == 1 and row["error"] < 1e-5 and row["speedup"] > 0 and 0 < row["weight_bytes"] < 4 * 500 * 300
     write_problems("c.csv", "id,size,channels_in,channels_out,sparsity\n7,9,4,6,0.8\n")
     row, summary = objects(deft("bench", "conv", "--problems", "c.csv", "--duration", 0.001, "--json"))
     assert row["channels_out"] == 6 and row["error"] < 1e-5 and row["dense_us"] > 0

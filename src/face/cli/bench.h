@@ -19,9 +19,12 @@ DEFT_MUST_CHECK deft_status deft_bench_peak(deft_cli *cli);
 typedef struct deft_contestant {
     const char *name; /* static text */
     deft_status (*run)(deft_context *ctx, void *state);
-    void *state;
+    /* Runs take them in turns: more than one where weights are to come from memory, each copy having left the caches
+     * when its turn comes again. */
+    void **states;
+    int copies, next;
     bool baseline; /* plain loops, that no one would call the best dense library */
-    bool in_place; /* on the same row-major operands as ours */
+    bool in_place; /* on the same row-major X and Y as ours */
     deft_timing us;
 } deft_contestant;
 
@@ -35,6 +38,7 @@ DEFT_MUST_CHECK deft_status deft_bench_contest(deft_context *ctx, deft_contestan
 
 typedef struct deft_bench_options {
     const char *problems, *weights, *layout, *vs;
+    bool cold;       /* weights come from memory */
     double sparsity; /* negative: as the file says */
     double seconds;  /* for each contestant and problem */
 } deft_bench_options;
@@ -52,6 +56,11 @@ typedef struct deft_bench_layer {
     int threads;
 } deft_bench_layer;
 
+/* Rows and columns of the weights, and columns of Y: pixels, of a convolution. */
+int64_t deft_bench_rows(const deft_bench_layer *layer);
+int64_t deft_bench_columns(const deft_bench_layer *layer);
+int64_t deft_bench_positions(const deft_bench_layer *layer);
+
 /* ---- the others (bench_rivals.c, bench_naive.c) ---- */
 
 typedef struct deft_rivals {
@@ -61,12 +70,14 @@ typedef struct deft_rivals {
     int count;
 } deft_rivals;
 
-/* Makes the contestants that `vs` names ("onednn,openblas,naive"). The layer must outlive them. Errors: DEFT_INVALID
- * (an unknown name), DEFT_UNSUPPORTED (OpenBLAS is not installed), DEFT_MEMORY. */
-DEFT_MUST_CHECK deft_status deft_rivals_new(deft_context *ctx, const deft_bench_layer *layer, const char *vs,
-                                            deft_rivals *rivals);
+/* Adds the contestants that `vs` names ("onednn,openblas,naive"); where they are there already, a state to each. The
+ * layer's operands must outlive them. Errors: DEFT_INVALID (an unknown name), DEFT_UNSUPPORTED (OpenBLAS is not
+ * installed), DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_rivals_add_all(deft_rivals *rivals, const deft_bench_layer *layer, const char *vs);
+/* Releases whatever was added. */
 void deft_rivals_done(deft_rivals *rivals);
-/* `state` is then the list's to release, with `done`, even where this fails. */
+/* Adds a contestant of one state, or that state to the contestant of this name. `state` is then the list's to release,
+ * with `done`, even where this fails. */
 DEFT_MUST_CHECK deft_status deft_rivals_add(deft_rivals *rivals, const deft_contestant *one, void *state,
                                             void (*done)(deft_context *ctx, void *state));
 /* The loops that one would write first, for products: dense ones, and over CSR and COO. */

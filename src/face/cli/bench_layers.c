@@ -10,15 +10,18 @@
 #include <math.h>
 #include <omp.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { PANEL = DEFT_PANEL_LANES, OURS = 0 };
+enum { PANEL = DEFT_PANEL_LANES, OURS = 0, MOST_COPIES = 4096, LEAST_CACHE = 32 << 20 };
 
 /* One problem on the way: operands, the request that ours answers, and the kernel that does. */
 typedef struct layer_run {
     deft_context *ctx;
     deft_bench_layer layer;
     bool panels;
-    float *w, *x, *y;           /* row-major */
+    float *w, *x, *y; /* row-major */
+    float **w_copies; /* further ones of w, where weights come from memory */
+    int w_copy_count;
     float *x_panels, *y_panels; /* where ours is given panels */
     deft_tensor in[2], out;     /* of ours */
     const deft_tensor *in_list[2], *asked[2];
@@ -27,22 +30,30 @@ typedef struct layer_run {
     deft_attr attributes[1];
     deft_attrs attribute_list;
     deft_request request;
-    deft_kernel kernel;
+    struct our_state *ours; /* [copies] */
+    void **our_states;
+    int copies;
     void *scratch;
     double generate_us;
 } layer_run;
 
+/* A kernel with weights of its own. */
+typedef struct our_state {
+    layer_run *run;
+    deft_kernel kernel;
+} our_state;
+
 /* ---- the layer ----------------------------------------------------------------------------------------------- */
 
-static int64_t columns_of(const deft_bench_layer *l) {
+int64_t deft_bench_columns(const deft_bench_layer *l) {
     return l->conv ? l->channels * l->kernel * l->kernel : l->k;
 }
 
-static int64_t rows_of(const deft_bench_layer *l) {
+int64_t deft_bench_rows(const deft_bench_layer *l) {
     return l->conv ? l->filters : l->m;
 }
 
-static int64_t positions_of(const deft_bench_layer *l) {
+int64_t deft_bench_positions(const deft_bench_layer *l) {
     return l->conv ? l->size * l->size : l->n;
 }
 
@@ -64,7 +75,7 @@ static deft_bench_layer layer_of(const deft_problem *p, bool conv, int threads) 
 
 /* Weights out of a file, or zeros at random. */
 static void fill_weights(layer_run *run, const deft_tensor *given, double sparsity, deft_rng *rng) {
-    int64_t count = rows_of(&run->layer) * columns_of(&run->layer);
+    int64_t count = deft_bench_rows(&run->layer) * deft_bench_columns(&run->layer);
     if (given)
         memcpy(run->w, given->data, (size_t)count * sizeof *run->w);
     else
@@ -83,10 +94,10 @@ static void fill_panels(layer_run *run) {
 static deft_status make_operands(layer_run *run, const deft_tensor *given, double sparsity) {
     deft_context *ctx = run->ctx;
     deft_bench_layer *l = &run->layer;
-    size_t y_count = (size_t)(rows_of(l) * positions_of(l));
+    size_t y_count = (size_t)(deft_bench_rows(l) * deft_bench_positions(l));
     deft_rng rng;
-    deft_rng_init(&rng, ctx->seed, (uint64_t)(rows_of(l) * 31 + columns_of(l)));
-    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)(rows_of(l) * columns_of(l)), sizeof *run->w, &run->w));
+    deft_rng_init(&rng, ctx->seed, (uint64_t)(deft_bench_rows(l) * 31 + deft_bench_columns(l)));
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)(deft_bench_rows(l) * deft_bench_columns(l)), sizeof *run->w, &run->w));
     DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)x_count(l), sizeof *run->x, &run->x));
     DEFT_TRY(deft_allocate_zeroed(ctx, y_count, sizeof *run->y, &run->y));
     l->w = run->w, l->x = run->x, l->y = run->y;
@@ -161,24 +172,69 @@ static void make_request(layer_run *run) {
                                   .isa = run->ctx->isa};
 }
 
-static deft_status prepare_kernel(layer_run *run, deft_tuner *tuner) {
+/* As many as are out of the caches when their turn comes again. */
+static int copies_of(size_t bytes) {
+    double cache = fmax((double)sysconf(_SC_LEVEL3_CACHE_SIZE), (double)sysconf(_SC_LEVEL2_CACHE_SIZE));
+    double copies = ceil(2 * fmax(cache, LEAST_CACHE) / (double)(bytes + 1)) + 1;
+    return copies < MOST_COPIES ? (int)copies : MOST_COPIES;
+}
+
+static deft_status add_ours(layer_run *run, deft_kernel_id id) {
+    our_state *ours = &run->ours[run->copies];
+    ours->run = run;
+    DEFT_TRY(deft_kernel_prepare(run->ctx, id, &run->request, &ours->kernel));
+    run->our_states[run->copies++] = ours;
+    return DEFT_OK;
+}
+
+static deft_status prepare_kernels(layer_run *run, deft_tuner *tuner, bool cold) {
     deft_choice choice;
     DEFT_TRY(deft_tuner_choose(tuner, run->ctx, &run->request, &choice));
     run->request.schedule = choice.schedule;
+    DEFT_TRY(deft_allocate_zeroed(run->ctx, MOST_COPIES, sizeof *run->ours, &run->ours));
+    DEFT_TRY(deft_allocate_zeroed(run->ctx, MOST_COPIES, sizeof *run->our_states, &run->our_states));
     int64_t start = deft_time_ns();
-    DEFT_TRY(deft_kernel_prepare(run->ctx, choice.kernel, &run->request, &run->kernel));
+    DEFT_TRY(add_ours(run, choice.kernel));
     run->generate_us = (double)(deft_time_ns() - start) / 1000;
-    return deft_allocate_zeroed(run->ctx, 1, run->kernel.scratch_bytes, &run->scratch);
+    const deft_kernel *kernel = &run->ours->kernel;
+    for (int copies = cold ? copies_of(kernel->weight_bytes + kernel->code_bytes) : 1; run->copies < copies;)
+        DEFT_TRY(add_ours(run, choice.kernel));
+    return deft_allocate_zeroed(run->ctx, 1, kernel->scratch_bytes, &run->scratch);
 }
 
 static deft_status run_ours(deft_context *ctx, void *state) {
-    layer_run *run = state;
-    return run->kernel.def->run(ctx, &run->kernel, run->in_list, run->out_list, run->scratch);
+    const our_state *ours = state;
+    const layer_run *run = ours->run;
+    return ours->kernel.def->run(ctx, &ours->kernel, run->in_list, run->out_list, run->scratch);
+}
+
+/* All that `vs` names, and again with each further copy of the weights. */
+static deft_status make_rivals(layer_run *run, const char *vs, bool cold, deft_rivals *rivals) {
+    const deft_bench_layer *l = &run->layer;
+    size_t bytes = (size_t)(deft_bench_rows(l) * deft_bench_columns(l)) * sizeof *run->w;
+    DEFT_TRY(deft_rivals_add_all(rivals, l, vs));
+    int copies = cold ? copies_of(bytes) : 1;
+    DEFT_TRY(deft_allocate_zeroed(run->ctx, (size_t)copies, sizeof *run->w_copies, &run->w_copies));
+    for (int i = 1; i < copies; i++) {
+        deft_bench_layer copy = *l;
+        float **w = &run->w_copies[run->w_copy_count++];
+        DEFT_TRY(deft_allocate(run->ctx, bytes, w));
+        memcpy(*w, run->w, bytes);
+        copy.w = *w;
+        DEFT_TRY(deft_rivals_add_all(rivals, &copy, vs));
+    }
+    return DEFT_OK;
 }
 
 static void release_run(layer_run *run) {
     deft_context *ctx = run->ctx;
-    deft_kernel_done(ctx, &run->kernel);
+    for (int i = 0; i < run->copies; i++)
+        deft_kernel_done(ctx, &run->ours[i].kernel);
+    for (int i = 0; i < run->w_copy_count; i++)
+        deft_release(ctx, run->w_copies[i]);
+    deft_release(ctx, run->w_copies);
+    deft_release(ctx, run->ours);
+    deft_release(ctx, run->our_states);
     deft_release(ctx, run->scratch);
     float *owned[] = {run->w, run->x, run->y, run->x_panels, run->y_panels};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
@@ -200,16 +256,16 @@ static double x_at(const deft_bench_layer *l, int64_t column, int64_t position) 
 static double y_at(const layer_run *run, int64_t row, int64_t position) {
     const deft_bench_layer *l = &run->layer;
     if (run->panels) return run->y_panels[(position / PANEL * l->m + row) * PANEL + position % PANEL];
-    return run->y[row * positions_of(l) + position];
+    return run->y[row * deft_bench_positions(l) + position];
 }
 
 /* The largest |y - y64| / sum |w x| over all rows and some of the positions. */
 static double error_of(const layer_run *run) {
     enum { POSITIONS = 128 };
     const deft_bench_layer *l = &run->layer;
-    int64_t columns = columns_of(l), positions = positions_of(l), step = positions / POSITIONS + 1;
+    int64_t columns = deft_bench_columns(l), positions = deft_bench_positions(l), step = positions / POSITIONS + 1;
     double worst = 0;
-    for (int64_t row = 0; row < rows_of(l); row++)
+    for (int64_t row = 0; row < deft_bench_rows(l); row++)
         for (int64_t position = row % step; position < positions; position += step) {
             double sum = 0, magnitude = 0;
             for (int64_t column = 0; column < columns; column++) {
@@ -232,7 +288,7 @@ typedef struct bench_row {
     const char *weights, *dense, *kernel, *schedule, *own, *naive;
     double sparsity, dense_us, sparse_us, speedup, gflops, peak_fraction, error, generate_us, own_us, naive_us;
     double dense_min_us, sparse_min_us; /* medians of a busy machine say little */
-    int64_t code_bytes;
+    int64_t code_bytes, weight_bytes;
 } bench_row;
 
 #define SIZE(INDEX, KEY)                                                                                               \
@@ -252,6 +308,7 @@ static const deft_column columns[] = {
     {"error", NULL, DEFT_FIELD_REAL, offsetof(bench_row, error), 0, NULL, 0, NULL},
     {"generate_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, generate_us), 0, NULL, 0, NULL},
     {"code_bytes", NULL, DEFT_FIELD_INT64, offsetof(bench_row, code_bytes), 0, NULL, 0, NULL},
+    {"weight_bytes", NULL, DEFT_FIELD_INT64, offsetof(bench_row, weight_bytes), 0, NULL, 0, NULL},
     {"kernel", "kernel", DEFT_FIELD_TEXT, offsetof(bench_row, kernel), 0, NULL, 10, NULL},
     {"schedule", "schedule", DEFT_FIELD_TEXT, offsetof(bench_row, schedule), 0, NULL, 0, NULL},
     {"dense_min_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, dense_min_us), 0, NULL, 0, NULL},
@@ -317,19 +374,21 @@ static const char *fastest(const bench *b, const deft_contestant *all, int count
 static bench_row row_of(bench *b, const layer_run *run, const deft_contestant *all, int count) {
     const deft_problem *p = &b->problem;
     const deft_bench_layer *l = &run->layer;
-    int64_t weights = rows_of(l) * columns_of(l), nonzeros = 0;
+    const deft_kernel *kernel = &run->ours->kernel;
+    int64_t weights = deft_bench_rows(l) * deft_bench_columns(l), nonzeros = 0;
     for (int64_t i = 0; i < weights; i++)
         nonzeros += run->w[i] != 0;
     bench_row row = {
         .sizes = {p->id, b->conv ? p->size : p->m, b->conv ? p->channels_in : p->k, b->conv ? p->channels_out : p->n},
         .weights = b->weights_name,
-        .kernel = run->kernel.def->name,
-        .schedule = run->kernel.detail,
+        .kernel = kernel->def->name,
+        .schedule = kernel->detail,
         .sparsity = deft_share(weights - nonzeros, weights),
         .sparse_us = all[OURS].us.p50,
         .sparse_min_us = all[OURS].us.min,
         .generate_us = run->generate_us,
-        .code_bytes = (int64_t)run->kernel.code_bytes,
+        .code_bytes = (int64_t)kernel->code_bytes,
+        .weight_bytes = (int64_t)kernel->weight_bytes,
         .error = error_of(run),
     };
     deft_timing dense, own, naive;
@@ -338,7 +397,7 @@ static bench_row row_of(bench *b, const layer_run *run, const deft_contestant *a
     row.naive = fastest(b, all, count, RIVAL_NAIVE, &naive);
     row.dense_us = dense.p50, row.dense_min_us = dense.min, row.own_us = own.p50, row.naive_us = naive.p50;
     row.speedup = row.dense_us / row.sparse_us;
-    row.gflops = 2e-3 * (double)nonzeros * (double)positions_of(l) / row.sparse_us;
+    row.gflops = 2e-3 * (double)nonzeros * (double)deft_bench_positions(l) / row.sparse_us;
     row.peak_fraction = row.gflops / b->peak_gflops;
     return row;
 }
@@ -365,14 +424,15 @@ static deft_status report_summary(bench *b) {
 /* ---- all of them --------------------------------------------------------------------------------------------- */
 
 static deft_status time_layer(bench *b, layer_run *run, const deft_rivals *rivals) {
-    deft_contestant all[DEFT_CONTESTANTS + 1] = {{.name = "deft", .run = run_ours, .state = run}};
+    deft_contestant all[DEFT_CONTESTANTS + 1] = {
+        {.name = "deft", .run = run_ours, .states = run->our_states, .copies = run->copies}};
     memcpy(all + 1, rivals->all, (size_t)rivals->count * sizeof *all);
     double before;
     DEFT_TRY(deft_bench_fma_gflops(run->ctx, &before));
     DEFT_TRY(deft_bench_contest(run->ctx, all, rivals->count + 1, b->options->seconds));
     DEFT_TRY(deft_bench_fma_gflops(run->ctx, &b->peak_gflops));
     b->peak_gflops = fmax(before, b->peak_gflops);
-    DEFT_TRY(run_ours(run->ctx, run)); /* over what the others left in y */
+    DEFT_TRY(run_ours(run->ctx, run->ours)); /* over what the others left in y */
     bench_row row = row_of(b, run, all, rivals->count + 1);
     return report_row(b, &row);
 }
@@ -386,8 +446,8 @@ static deft_status bench_layer(bench *b, const deft_tensor *weights) {
     deft_status status;
     DEFT_TRY_OR_FAIL(make_operands(&run, weights, b->problem.sparsity));
     make_request(&run);
-    DEFT_TRY_OR_FAIL(prepare_kernel(&run, b->tuner));
-    DEFT_TRY_OR_FAIL(deft_rivals_new(ctx, &run.layer, b->options->vs, &rivals));
+    DEFT_TRY_OR_FAIL(prepare_kernels(&run, b->tuner, b->options->cold));
+    DEFT_TRY_OR_FAIL(make_rivals(&run, b->options->vs, b->options->cold, &rivals));
     DEFT_TRY_OR_FAIL(time_layer(b, &run, &rivals));
 fail:
     deft_rivals_done(&rivals);
@@ -397,8 +457,8 @@ fail:
 
 /* An array of the layer's size: [rows][columns], or a filter of four dimensions. */
 static bool fits(const deft_tensor *array, const deft_bench_layer *l) {
-    return array->dtype == DEFT_F32 && array->rank >= 2 && array->dims[0] == rows_of(l) &&
-           deft_tensor_count(array) == rows_of(l) * columns_of(l);
+    return array->dtype == DEFT_F32 && array->rank >= 2 && array->dims[0] == deft_bench_rows(l) &&
+           deft_tensor_count(array) == deft_bench_rows(l) * deft_bench_columns(l);
 }
 
 /* With random weights, or once with each array that fits. */

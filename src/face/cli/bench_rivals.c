@@ -9,19 +9,34 @@
 
 deft_status deft_rivals_add(deft_rivals *rivals, const deft_contestant *one, void *state,
                             void (*done)(deft_context *ctx, void *state)) {
-    if (rivals->count == DEFT_CONTESTANTS) {
-        done(rivals->ctx, state);
-        return deft_fail(rivals->ctx, DEFT_BUG, "more than %d contestants", DEFT_CONTESTANTS);
+    int at = 0;
+    while (at < rivals->count && strcmp(rivals->all[at].name, one->name) != 0)
+        at++;
+    deft_status status;
+    if (at == DEFT_CONTESTANTS) {
+        status = deft_fail(rivals->ctx, DEFT_BUG, "more than %d contestants", DEFT_CONTESTANTS);
+        goto fail;
     }
-    rivals->all[rivals->count] = *one;
-    rivals->all[rivals->count].state = state;
-    rivals->done[rivals->count++] = done;
+    if (at == rivals->count) {
+        rivals->all[at] = *one;
+        rivals->done[at] = done;
+        rivals->count++;
+    }
+    deft_contestant *list = &rivals->all[at];
+    DEFT_TRY_OR_FAIL(deft_reallocate(rivals->ctx, (size_t)(list->copies + 1) * sizeof *list->states, &list->states));
+    list->states[list->copies++] = state;
     return DEFT_OK;
+fail:
+    done(rivals->ctx, state);
+    return status;
 }
 
 void deft_rivals_done(deft_rivals *rivals) {
-    for (int i = 0; i < rivals->count; i++)
-        rivals->done[i](rivals->ctx, rivals->all[i].state);
+    for (int i = 0; i < rivals->count; i++) {
+        for (int j = 0; j < rivals->all[i].copies; j++)
+            rivals->done[i](rivals->ctx, rivals->all[i].states[j]);
+        deft_release(rivals->ctx, rivals->all[i].states);
+    }
     rivals->count = 0;
 }
 
@@ -75,6 +90,7 @@ static deft_status fill_primitive(deft_context *ctx, const deft_onednn_problem *
     deft_rng_init(&rng, ctx->seed, 0);
     DEFT_TRY(deft_onednn_new(ctx, problem, &p->one));
     for (int i = 0; i < DEFT_ONEDNN_OPERANDS; i++) {
+        if (i == DEFT_ONEDNN_W && problem->weight) continue; /* it has a copy of its own */
         size_t bytes = deft_onednn_operand_bytes(p->one, (deft_onednn_operand)i);
         DEFT_TRY(deft_allocate_zeroed(ctx, 1, bytes, &p->memory[i]));
         for (size_t j = 0; j < bytes / sizeof(float); j++)
@@ -112,7 +128,18 @@ static deft_status add_onednn_product(deft_rivals *rivals, const deft_bench_laye
     DEFT_TRY(add_primitive(rivals, &problem, "onednn matmul", true));
     problem.plain = false;
     problem.own_layouts = true;
-    return add_primitive(rivals, &problem, "onednn matmul, own layouts", false);
+    DEFT_TRY(add_primitive(rivals, &problem, "onednn matmul, own layouts", false));
+    if (layer->n > 1) return DEFT_OK;
+    problem = (deft_onednn_problem){.kind = DEFT_ONEDNN_MATMUL,
+                                    .threads = layer->threads,
+                                    .rows = 1,
+                                    .columns = layer->m,
+                                    .inner = layer->k,
+                                    .weight = layer->w,
+                                    .weight_row_stride = 1,
+                                    .weight_column_stride = layer->k,
+                                    .plain = true};
+    return add_primitive(rivals, &problem, "onednn matmul, packed", true);
 }
 
 static deft_status add_onednn_convolution(deft_rivals *rivals, const deft_bench_layer *layer) {
@@ -146,11 +173,14 @@ static deft_status add_onednn_convolution(deft_rivals *rivals, const deft_bench_
 
 typedef void (*cblas_sgemm_fn)(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a,
                                int lda, const float *b, int ldb, float beta, float *c, int ldc);
+typedef void (*cblas_sgemv_fn)(int order, int trans, int m, int n, float alpha, const float *a, int lda, const float *x,
+                               int x_step, float beta, float *y, int y_step);
 enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111 };
 
 typedef struct openblas {
     deft_bench_layer layer;
     cblas_sgemm_fn sgemm;
+    cblas_sgemv_fn sgemv;
 } openblas;
 
 static deft_status run_openblas(deft_context *ctx, void *state) {
@@ -162,24 +192,45 @@ static deft_status run_openblas(deft_context *ctx, void *state) {
     return DEFT_OK;
 }
 
+static deft_status run_openblas_vector(deft_context *ctx, void *state) {
+    (void)ctx;
+    const openblas *o = state;
+    const deft_bench_layer *l = &o->layer;
+    o->sgemv(ROW_MAJOR, NO_TRANSPOSE, (int)l->m, (int)l->k, 1, l->w, (int)l->k, l->x, 1, 0, l->y, 1);
+    return DEFT_OK;
+}
+
 /* The library stays loaded: its threads do not outlive it well. */
-static deft_status add_openblas(deft_rivals *rivals, const deft_bench_layer *layer) {
+static deft_status load_openblas(deft_context *ctx, const deft_bench_layer *layer, openblas *loaded) {
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     void (*set_threads)(int) = NULL;
-    openblas *state;
-    if (!library) return deft_fail(rivals->ctx, DEFT_UNSUPPORTED, "--vs openblas: %s", dlerror());
-    DEFT_TRY(deft_allocate_zeroed(rivals->ctx, 1, sizeof *state, &state));
-    *state = (openblas){.layer = *layer};
-    void *symbols[] = {dlsym(library, "cblas_sgemm"), dlsym(library, "openblas_set_num_threads")};
-    memcpy(&state->sgemm, &symbols[0], sizeof state->sgemm);
-    memcpy(&set_threads, &symbols[1], sizeof set_threads);
-    if (!state->sgemm || !set_threads) {
-        deft_release(rivals->ctx, state);
-        return deft_fail(rivals->ctx, DEFT_UNSUPPORTED, "--vs openblas: the library has no cblas_sgemm");
-    }
+    if (!library) return deft_fail(ctx, DEFT_UNSUPPORTED, "--vs openblas: %s", dlerror());
+    *loaded = (openblas){.layer = *layer};
+    void *symbols[] = {dlsym(library, "cblas_sgemm"), dlsym(library, "cblas_sgemv"),
+                       dlsym(library, "openblas_set_num_threads")};
+    memcpy(&loaded->sgemm, &symbols[0], sizeof loaded->sgemm);
+    memcpy(&loaded->sgemv, &symbols[1], sizeof loaded->sgemv);
+    memcpy(&set_threads, &symbols[2], sizeof set_threads);
+    if (!loaded->sgemm || !loaded->sgemv || !set_threads)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "--vs openblas: the library has no cblas_sgemm");
     set_threads(layer->threads);
-    deft_contestant one = {.name = "openblas sgemm", .run = run_openblas, .in_place = true};
-    return deft_rivals_add(rivals, &one, state, release_state);
+    return DEFT_OK;
+}
+
+static deft_status add_openblas(deft_rivals *rivals, const deft_bench_layer *layer) {
+    static const deft_contestant calls[] = {
+        {.name = "openblas sgemm", .run = run_openblas, .in_place = true},
+        {.name = "openblas sgemv", .run = run_openblas_vector, .in_place = true},
+    };
+    openblas loaded;
+    DEFT_TRY(load_openblas(rivals->ctx, layer, &loaded));
+    for (int i = 0; i < (layer->n == 1 ? 2 : 1); i++) {
+        openblas *state;
+        DEFT_TRY(deft_allocate(rivals->ctx, sizeof *state, &state));
+        *state = loaded;
+        DEFT_TRY(deft_rivals_add(rivals, &calls[i], state, release_state));
+    }
+    return DEFT_OK;
 }
 
 /* ---- by name ------------------------------------------------------------------------------------------------- */
@@ -194,15 +245,10 @@ static deft_status add_named(deft_rivals *rivals, const deft_bench_layer *layer,
                      product ? "onednn, openblas and naive" : "onednn (for convolutions there is no other)");
 }
 
-deft_status deft_rivals_new(deft_context *ctx, const deft_bench_layer *layer, const char *vs, deft_rivals *rivals) {
-    *rivals = (deft_rivals){.ctx = ctx};
+deft_status deft_rivals_add_all(deft_rivals *rivals, const deft_bench_layer *layer, const char *vs) {
     for (const char *name = vs; *name; name += *name == ',') {
         size_t length = strcspn(name, ",");
-        deft_status status = add_named(rivals, layer, name, length);
-        if (status != DEFT_OK) {
-            deft_rivals_done(rivals);
-            return status;
-        }
+        DEFT_TRY(add_named(rivals, layer, name, length));
         name += length;
     }
     return DEFT_OK;

@@ -43,6 +43,8 @@ static const deft_option options[] = {
      false},
     {"layout", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.layout), "LAYOUT", "of spmm: rows (default), panels",
      0, 0, false},
+    {"cold", 0, DEFT_OPTION_FLAG, offsetof(bench_options, layers.cold), NULL,
+     "layers' weights come from memory, not out of a cache", 0, 0, false},
     {"vs", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.vs), "LIST", "of onednn (default), openblas, naive", 0,
      0, false},
 };
