@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 import models
 
-NETS = ["lenet-300-100", "lenet-5", "mlp:12,7,3"]
+NETS = ["lenet-300-100", "lenet-5", "cifarnet", "resnet-20", "mobilenet-v1", "mlp:12,7,3"]
 MAX_ERROR = 1e-4
 
 

@@ -4,9 +4,20 @@
 
 #include "ir/graph/graph.h"
 
-/* `spec`: "lenet-300-100" (266,610 parameters), "lenet-5" (Caffe's: conv 20 and 50 of 5x5, max pooling, 500, 10;
- * 431,080 parameters), "mlp:784,300,100,10" (any layer sizes). Input x [batch, 1, 28, 28] for the LeNets ([batch, first
- * size] for mlp), batch symbolic ("N"); output logits [batch, classes]. Errors: DEFT_INVALID, with the list of names.
+/* `spec`: a name out of zoo.def, or "mlp:784,300,100,10" (any layer sizes). Input x [batch, channels, height, width]
+ * ([batch, first size] for mlp) of pixels from 0 to 1 or standardised, batch symbolic ("N"); output logits [batch,
+ * classes]. Dropout is left out. Errors: DEFT_INVALID, with the list of names.
+ *
+ *   name            input      parameters learned   multiply-adds    as in
+ *   lenet-300-100   1x28x28               266,610         266,200    LECUN1998
+ *   lenet-5         1x28x28               431,080       2,293,000    Caffe's, HAN2015
+ *   cifarnet        3x32x32                89,578      12,298,240    CAFFE, cifar10_full
+ *   resnet-20       3x32x32               272,474      40,813,184    HE2016, projection shortcuts (option B)
+ *   vgg-16-cifar    3x32x32            14,986,698     313,463,808    LI2017
+ *   alexnet         3x227x227          60,965,224     724,406,816    KRIZHEVSKY2012
+ *   vgg-16          3x224x224         138,357,544  15,470,264,320    SIMONYAN2015, configuration D
+ *   resnet-50       3x224x224          25,557,032   3,857,973,248    HE2016
+ *   mobilenet-v1    3x224x224           4,231,976     568,740,352    HOWARD2017
  */
 DEFT_MUST_CHECK deft_status deft_zoo_build(deft_context *ctx, const char *spec, deft_graph **graph);
 
