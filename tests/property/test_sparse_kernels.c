@@ -663,7 +663,7 @@ static code_counts count_instructions(const uint8_t *code, size_t bytes) {
     return counts;
 }
 
-/* As many multiply-adds as nonzeros, tile by tile, as many stores as sums, and bounded code. */
+/* As many multiply-adds as nonzeros, band by band, as many stores as sums, and bounded code. */
 static void check_code(deft_isa isa, int64_t m, int64_t k, double most_bytes_per_nonzero) {
     deft_context *ctx = test_context();
     deft_rng rng;
@@ -677,22 +677,23 @@ static void check_code(deft_isa isa, int64_t m, int64_t k, double most_bytes_per
     const deft_sparse *sparse = kernel.state;
     int64_t nonzeros = 0, rows = 0, vectors = sparse->schedule.vectors;
     int64_t depths = sparse->schedule.depths;
-    for (int64_t i = 0; i < sparse->tile_count; i++) {
-        const deft_sparse_tile *tile = &sparse->tiles[i];
+    for (int64_t i = 0; i < sparse->band_count; i++) {
+        const deft_sparse_band *band = &sparse->bands[i];
         int64_t fmas = 0;
         for (int64_t depth = 0; depth < depths; depth++) {
             size_t entry = sparse->segments[i * depths + depth].entry;
             const uint8_t *code = sparse->code.memory;
             code_counts counts = count_instructions(code + entry, sparse->code_bytes - entry);
-            int64_t sums = tile->row_count * vectors;
+            int64_t sums = band->row_count * vectors;
+            int64_t tiles = (band->row_count + sparse->schedule.tile_rows - 1) / sparse->schedule.tile_rows;
             fmas += counts.fmas;
             assert_int_equal(counts.stores, sums);
-            assert_true(counts.loads <= k * vectors + sums);
+            assert_true(counts.loads <= tiles * k * vectors + sums);
         }
-        assert_int_equal(fmas, tile->nonzeros * vectors);
-        assert_int_equal(tile->first_row, rows);
-        nonzeros += tile->nonzeros;
-        rows += tile->row_count;
+        assert_int_equal(fmas, band->nonzeros * vectors);
+        assert_int_equal(band->first_row, rows);
+        nonzeros += band->nonzeros;
+        rows += band->row_count;
     }
     if (k > 1000) assert_true(depths > 1);
     assert_int_equal(rows, m);

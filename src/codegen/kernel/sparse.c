@@ -141,17 +141,17 @@ float deft_sparse_bias(const deft_sparse_shape *shape, int64_t row) {
 
 deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t span) {
     if (shape->images >= shape->threads) return DEFT_SPLIT_IMAGES;
-    return shape->units / shape->threads >= span ? DEFT_SPLIT_UNITS : DEFT_SPLIT_TILES;
+    return shape->units / shape->threads >= span ? DEFT_SPLIT_UNITS : DEFT_SPLIT_BANDS;
 }
 
-static deft_status make_tiles(deft_context *ctx, deft_sparse *sparse) {
-    int64_t rows = sparse->shape.rows, size = sparse->schedule.tile_rows;
-    sparse->tile_count = (rows + size - 1) / size;
-    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)sparse->tile_count, sizeof *sparse->tiles, &sparse->tiles));
-    for (int64_t i = 0; i < sparse->tile_count; i++) {
-        deft_sparse_tile *tile = &sparse->tiles[i];
-        tile->first_row = i * size;
-        tile->row_count = size < rows - i * size ? size : rows - i * size;
+static deft_status make_bands(deft_context *ctx, deft_sparse *sparse) {
+    int64_t rows = sparse->shape.rows, size = sparse->schedule.tile_rows * sparse->schedule.band_tiles;
+    sparse->band_count = (rows + size - 1) / size;
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)sparse->band_count, sizeof *sparse->bands, &sparse->bands));
+    for (int64_t i = 0; i < sparse->band_count; i++) {
+        deft_sparse_band *band = &sparse->bands[i];
+        band->first_row = i * size;
+        band->row_count = size < rows - i * size ? size : rows - i * size;
     }
     return DEFT_OK;
 }
@@ -169,19 +169,19 @@ static void lay_out_scratch(deft_sparse *sparse) {
     sparse->capacity = capacity;
     bool conv = shape->linear.conv;
     if (conv && !shape->y_direct) shape->y_row = capacity * shape->unit_lanes;
-    int64_t units = schedule->split == DEFT_SPLIT_TILES && shape->units > capacity ? shape->units : capacity;
+    int64_t units = schedule->split == DEFT_SPLIT_BANDS && shape->units > capacity ? shape->units : capacity;
     bool picture = conv && !shape->packed;
     int64_t x = picture ? shape->picture + span : units * shape->x_unit;
     int64_t y = conv ? shape->rows * shape->y_row : capacity * shape->y_unit;
     if (!shape->x_direct) sparse->x_scratch_bytes = scratch_bytes(x);
     if (!shape->y_direct) sparse->y_scratch_bytes = scratch_bytes(y);
-    bool shared = schedule->split == DEFT_SPLIT_TILES || (schedule->split == DEFT_SPLIT_UNITS && picture);
+    bool shared = schedule->split == DEFT_SPLIT_BANDS || (schedule->split == DEFT_SPLIT_UNITS && picture);
     sparse->x_copies = shared ? 1 : shape->threads;
-    sparse->y_copies = schedule->split == DEFT_SPLIT_TILES ? 1 : shape->threads;
+    sparse->y_copies = schedule->split == DEFT_SPLIT_BANDS ? 1 : shape->threads;
 }
 
 static void free_sparse(deft_context *ctx, deft_sparse *sparse) {
-    deft_release(ctx, sparse->tiles);
+    deft_release(ctx, sparse->bands);
     deft_release(ctx, sparse->segments);
     deft_release(ctx, sparse->stream);
     deft_release(ctx, sparse->offsets);
@@ -194,8 +194,9 @@ static void describe(deft_sparse *sparse, deft_kernel *kernel) {
     const deft_linear *linear = &sparse->shape.linear;
     const deft_sparse_schedule *schedule = &sparse->schedule;
     long long lanes = (long long)sparse->shape.unit_lanes;
-    snprintf(sparse->detail, sizeof sparse->detail, "tiles %lldx%lld, blocks of %lld columns, %lld depths%s",
-             (long long)schedule->tile_rows, (long long)schedule->span * lanes, (long long)schedule->block * lanes,
+    snprintf(sparse->detail, sizeof sparse->detail,
+             "tiles %lldx%lld, bands of %lld, blocks of %lld columns, %lld depths%s", (long long)schedule->tile_rows,
+             (long long)schedule->span * lanes, (long long)schedule->band_tiles, (long long)schedule->block * lanes,
              (long long)schedule->depths, schedule->packed ? ", packed" : "");
     kernel->state = sparse;
     kernel->scratch_bytes =
@@ -217,7 +218,7 @@ deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shap
     sparse->engine = engine;
     lay_out_scratch(sparse);
     deft_status status;
-    DEFT_TRY_OR_FAIL(make_tiles(ctx, sparse));
+    DEFT_TRY_OR_FAIL(make_bands(ctx, sparse));
     DEFT_TRY_OR_FAIL(fill(ctx, sparse));
     describe(sparse, kernel);
     return DEFT_OK;

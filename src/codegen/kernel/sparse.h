@@ -49,14 +49,15 @@ typedef struct deft_sparse_shape {
     deft_sparse_axis axis_y, axis_x;
 } deft_sparse_shape;
 
-/* How threads share the work: each takes images, or ranges of units, or ranges of tiles. */
-typedef enum deft_sparse_split { DEFT_SPLIT_IMAGES, DEFT_SPLIT_UNITS, DEFT_SPLIT_TILES } deft_sparse_split;
+/* How threads share the work: each takes images, or ranges of units, or ranges of bands. */
+typedef enum deft_sparse_split { DEFT_SPLIT_IMAGES, DEFT_SPLIT_UNITS, DEFT_SPLIT_BANDS } deft_sparse_split;
 
-/* Loops, from the outside: images, blocks of units, depths of the inner dimension, tiles of rows, passes over a span of
- * units. */
+/* Loops, from the outside: images, blocks of units, depths of the inner dimension, bands of rows, passes over a span of
+ * units, tiles of rows. */
 typedef struct deft_sparse_schedule {
     int64_t tile_rows;
-    int64_t span;   /* units of a pass */
+    int64_t band_tiles; /* so many that their code stays in a cache, and x of a pass is read into it once for them */
+    int64_t span;       /* units of a pass */
     int64_t block;  /* units of a block, a multiple of the span; the last one of a range may be up to a span longer */
     int64_t depths; /* into which the inner dimension is split, so that code and x stay in a cache */
     int vectors;    /* of a pass */
@@ -64,12 +65,12 @@ typedef struct deft_sparse_schedule {
     deft_sparse_split split;
 } deft_sparse_schedule;
 
-/* Rows that are computed together. */
-typedef struct deft_sparse_tile {
+/* Rows that one call computes, and one pass: tiles, one after the other. */
+typedef struct deft_sparse_band {
     int64_t first_row, row_count, nonzeros;
-} deft_sparse_tile;
+} deft_sparse_band;
 
-/* Generated code: the nonzeros of a tile in one of the depths into which the inner dimension is split. All but the
+/* Generated code: the nonzeros of a band in one of the depths into which the inner dimension is split. All but the
  * first add to what the one before left in y. */
 typedef struct deft_sparse_segment {
     size_t entry;   /* of its code, in bytes */
@@ -77,9 +78,9 @@ typedef struct deft_sparse_segment {
 } deft_sparse_segment;
 
 typedef struct deft_sparse deft_sparse;
-/* Computes `passes` passes of a tile, one span after the other; y is that of the tile's first row. Depth 0 overwrites
+/* Computes `passes` passes of a band, one span after the other; y is that of the band's first row. Depth 0 overwrites
  * y, whatever it held; the others add to it. */
-typedef void (*deft_sparse_engine)(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
+typedef void (*deft_sparse_engine)(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y,
                                    int64_t passes);
 
 struct deft_sparse {
@@ -89,16 +90,16 @@ struct deft_sparse {
     int64_t capacity;                        /* units of a block in scratch memory */
     size_t x_scratch_bytes, y_scratch_bytes; /* of one copy */
     int x_copies, y_copies;
-    deft_sparse_tile *tiles;
-    int64_t tile_count;
-    deft_sparse_segment *segments; /* generated code: [tile_count][depths] */
+    deft_sparse_band *bands;
+    int64_t band_count;
+    deft_sparse_segment *segments; /* generated code: [band_count][depths] */
     float *stream;                 /* biases, weights and limits in the order of use */
     int64_t stream_count;
     int32_t *offsets;   /* portable engine: x_offset of each weight */
     int64_t *row_begin; /* portable engine: [rows + 1], into stream and offsets */
     deft_code code;
     size_t code_bytes;
-    char detail[96];
+    char detail[128];
 };
 
 /* False, with the reason, where a request cannot be computed by these engines. */
@@ -114,9 +115,9 @@ float deft_sparse_bias(const deft_sparse_shape *shape, int64_t row);
 /* How many threads take part, and what they share, for passes of `span` units. */
 deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t span);
 
-/* Fills in what an engine runs on: stream, code, the tiles' nonzeros. Errors: DEFT_MEMORY, DEFT_DEVICE. */
+/* Fills in what an engine runs on: stream, code, the bands' nonzeros. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 typedef deft_status (*deft_sparse_filler)(deft_context *ctx, deft_sparse *sparse);
-/* Makes a kernel with a deft_sparse for its state: tiles, scratch memory, and what `fill` makes. */
+/* Makes a kernel with a deft_sparse for its state: bands, scratch memory, and what `fill` makes. */
 DEFT_MUST_CHECK deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shape,
                                                 const deft_sparse_schedule *schedule, deft_sparse_engine engine,
                                                 deft_sparse_filler fill, deft_kernel *kernel);
@@ -133,7 +134,7 @@ uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule);
 bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule);
 /* Generates the code and the stream of `sparse`. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 DEFT_MUST_CHECK deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse);
-void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
+void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y,
                             int64_t passes);
 
 #endif

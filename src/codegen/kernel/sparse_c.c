@@ -44,22 +44,22 @@ typedef void (*row_fn)(const deft_sparse *sparse, int64_t row, const float *x, f
 static inline void run_passes(const deft_sparse *sparse, int64_t index, const float *x, float *y, int64_t passes,
                               row_fn run) {
     const deft_sparse_shape *shape = &sparse->shape;
-    const deft_sparse_tile *tile = &sparse->tiles[index];
+    const deft_sparse_band *band = &sparse->bands[index];
     int64_t span = sparse->schedule.span;
     for (int64_t pass = 0; pass < passes; pass++, x += span * shape->x_unit, y += span * shape->y_unit)
-        for (int64_t i = 0; i < tile->row_count; i++)
-            run(sparse, tile->first_row + i, x, y + i * shape->y_row);
+        for (int64_t i = 0; i < band->row_count; i++)
+            run(sparse, band->first_row + i, x, y + i * shape->y_row);
 }
 
-static void run_wide(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y, int64_t passes) {
+static void run_wide(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y, int64_t passes) {
     (void)depth;
-    run_passes(sparse, tile, x, y, passes, run_row);
+    run_passes(sparse, band, x, y, passes, run_row);
 }
 
-static void run_single(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
+static void run_single(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y,
                        int64_t passes) {
     (void)depth;
-    run_passes(sparse, tile, x, y, passes, run_row_single);
+    run_passes(sparse, band, x, y, passes, run_row_single);
 }
 
 /* Whether a unit is one row of a small batch. */
@@ -68,12 +68,12 @@ static bool is_single(const deft_sparse_shape *shape) {
 }
 
 static deft_sparse_schedule schedule_of(const deft_sparse_shape *shape) {
-    deft_sparse_schedule schedule = {.vectors = 1, .depths = 1};
+    deft_sparse_schedule schedule = {.vectors = 1, .depths = 1, .band_tiles = 1};
     schedule.span = is_single(shape) ? 1 : LANES / shape->unit_lanes;
     schedule.block = 16 * schedule.span;
     schedule.split = deft_sparse_split_of(shape, schedule.span);
-    int64_t tiles = schedule.split == DEFT_SPLIT_TILES ? 4 * shape->threads : 1;
-    schedule.tile_rows = (shape->rows + tiles - 1) / tiles;
+    int64_t bands = schedule.split == DEFT_SPLIT_BANDS ? 4 * shape->threads : 1;
+    schedule.tile_rows = (shape->rows + bands - 1) / bands;
     return schedule;
 }
 
@@ -94,10 +94,10 @@ static deft_status compress_rows(deft_context *ctx, deft_sparse *sparse) {
         sparse->row_begin[row + 1] = count;
     }
     sparse->stream_count = count;
-    for (int64_t i = 0; i < sparse->tile_count; i++) {
-        deft_sparse_tile *tile = &sparse->tiles[i];
-        int64_t past = tile->first_row + tile->row_count;
-        tile->nonzeros = sparse->row_begin[past] - sparse->row_begin[tile->first_row];
+    for (int64_t i = 0; i < sparse->band_count; i++) {
+        deft_sparse_band *band = &sparse->bands[i];
+        int64_t past = band->first_row + band->row_count;
+        band->nonzeros = sparse->row_begin[past] - sparse->row_begin[band->first_row];
     }
     return DEFT_OK;
 }

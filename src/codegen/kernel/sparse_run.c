@@ -19,7 +19,7 @@ typedef struct part {
     float *y;
     float *x_scratch, *y_scratch;
     int thread, team;
-    range units, tiles;
+    range units, bands;
 } part;
 
 static int64_t least(int64_t a, int64_t b) {
@@ -30,14 +30,14 @@ static range share_of(int64_t count, int thread, int team) {
     return (range){count * thread / team, count * (thread + 1) / team};
 }
 
-/* Shares of tiles with about as many operations each; a row costs about as much as a nonzero besides its own. */
-static range share_of_tiles(const deft_sparse *sparse, int thread, int team) {
+/* Shares of bands with about as many operations each; a row costs about as much as a nonzero besides its own. */
+static range share_of_bands(const deft_sparse *sparse, int thread, int team) {
     int64_t total = 0, before = 0;
-    for (int64_t i = 0; i < sparse->tile_count; i++)
-        total += sparse->tiles[i].nonzeros + sparse->tiles[i].row_count;
-    range share = {-1, sparse->tile_count};
-    for (int64_t i = 0; i < sparse->tile_count; i++) {
-        int64_t cost = sparse->tiles[i].nonzeros + sparse->tiles[i].row_count;
+    for (int64_t i = 0; i < sparse->band_count; i++)
+        total += sparse->bands[i].nonzeros + sparse->bands[i].row_count;
+    range share = {-1, sparse->band_count};
+    for (int64_t i = 0; i < sparse->band_count; i++) {
+        int64_t cost = sparse->bands[i].nonzeros + sparse->bands[i].row_count;
         int64_t owner = (before + cost / 2) * team / total;
         if (owner >= thread && share.begin < 0) share.begin = i;
         if (owner > thread) {
@@ -184,15 +184,15 @@ typedef struct stretch {
     int64_t passes;
 } stretch;
 
-static void run_stretch(const part *p, const stretch *s, int64_t tile, int64_t depth) {
+static void run_stretch(const part *p, const stretch *s, int64_t band, int64_t depth) {
     const deft_sparse *sparse = p->sparse;
-    sparse->engine(sparse, tile, depth, s->x, s->y + sparse->tiles[tile].first_row * sparse->shape.y_row, s->passes);
+    sparse->engine(sparse, band, depth, s->x, s->y + sparse->bands[band].first_row * sparse->shape.y_row, s->passes);
 }
 
 /* The last pass is moved back to end with the block: what overlaps is computed twice, from the start. So is a panel of
- * which y has fewer than 16 columns. Where one depth makes the whole of y, this comes tile by tile, while its code is
+ * which y has fewer than 16 columns. Where one depth makes the whole of y, this comes band by band, while its code is
  * in the cache; otherwise the first stretch must be complete before. */
-static void run_tiles(const part *p, const float *x, float *y, range units) {
+static void run_bands(const part *p, const float *x, float *y, range units) {
     const deft_sparse *sparse = p->sparse;
     const deft_sparse_shape *shape = &sparse->shape;
     int64_t span = sparse->schedule.span, count = units.end - units.begin, depths = sparse->schedule.depths;
@@ -205,9 +205,9 @@ static void run_tiles(const part *p, const float *x, float *y, range units) {
     int together = depths == 1 ? end - first : 1;
     for (int begin = first; begin < end; begin += together)
         for (int64_t depth = 0; depth < depths; depth++)
-            for (int64_t tile = p->tiles.begin; tile < p->tiles.end; tile++)
+            for (int64_t band = p->bands.begin; band < p->bands.end; band++)
                 for (int i = begin; i < begin + together; i++)
-                    run_stretch(p, &all[i], tile, depth);
+                    run_stretch(p, &all[i], band, depth);
 }
 
 /* Rows of x that there are to pack. */
@@ -221,14 +221,14 @@ static void run_block(const part *p, const float *x_image, float *y_image, range
     const float *x = x_image + units.begin * shape->x_unit;
     float *y = shape->y_direct ? y_image + units.begin * shape->y_unit : p->y_scratch;
     bool picture = shape->linear.conv && !shape->packed;
-    if (!shape->x_direct && !picture && sparse->schedule.split != DEFT_SPLIT_TILES) {
+    if (!shape->x_direct && !picture && sparse->schedule.split != DEFT_SPLIT_BANDS) {
         pack_units(p, x_image, units, (range){0, inputs_of(shape)});
         x = p->x_scratch;
     }
-    run_tiles(p, x, y, units);
-    if (shape->y_direct || p->tiles.begin == p->tiles.end) return;
-    const deft_sparse_tile *last = &sparse->tiles[p->tiles.end - 1];
-    range rows = {sparse->tiles[p->tiles.begin].first_row, last->first_row + last->row_count};
+    run_bands(p, x, y, units);
+    if (shape->y_direct || p->bands.begin == p->bands.end) return;
+    const deft_sparse_band *last = &sparse->bands[p->bands.end - 1];
+    range rows = {sparse->bands[p->bands.begin].first_row, last->first_row + last->row_count};
     if (shape->packed)
         unpack_columns(p, y_image, units, rows);
     else if (shape->linear.conv)
@@ -263,7 +263,7 @@ static void run_part(const part *p) {
     bool by_image = split == DEFT_SPLIT_IMAGES;
     range images = by_image ? share_of(shape->images, p->thread, p->team) : (range){0, shape->images};
     bool picture = shape->linear.conv && !shape->packed;
-    bool packs = !shape->x_direct && (picture || split == DEFT_SPLIT_TILES);
+    bool packs = !shape->x_direct && (picture || split == DEFT_SPLIT_BANDS);
     bool together = packs && !by_image && p->team > 1;
     for (int64_t i = images.begin; i < images.end; i++) {
         const float *x_image = p->x + i * shape->x_image;
@@ -293,7 +293,7 @@ static void run_thread(const deft_sparse *sparse, const float *x, float *y, void
         .team = team,
         .units =
             split == DEFT_SPLIT_UNITS ? share_of(sparse->shape.units, thread, team) : (range){0, sparse->shape.units},
-        .tiles = split == DEFT_SPLIT_TILES ? share_of_tiles(sparse, thread, team) : (range){0, sparse->tile_count},
+        .bands = split == DEFT_SPLIT_BANDS ? share_of_bands(sparse, thread, team) : (range){0, sparse->band_count},
     };
     run_part(&p);
 }

@@ -3,54 +3,49 @@
 
 #include <math.h>
 
-/* Basis of the estimates, for one core. Multiply-adds: 117 GFLOP/s in either width, measured on the AVX-512 machine
- * that the project began with (Zen 4 at 3.66 GHz); chains need 8 independent sums to be full. A load of x from L1: 0.30
- * ns for 512 bits, 0.15 for 256; of a broadcast, 0.14. What is not hidden behind them was fitted to schedules timed on
- * a Sapphire Rapids core, over the shapes of SPARSERT at 90% zeros: the rates at which x, sums between depths, code and
- * y move to and from L2 and beyond ("far"). Most of x's traffic hides; that of code does not, and code that does not
- * stay in L1 from pass to pass is the worst that can happen. Between machines mostly the unit of time changes, which
- * the choice does not depend on. */
-static const double fma_gflops = 117, broadcast_ns = 0.14, loop_ns = 6, call_ns = 15, chains_full = 8;
-static const double l1_bytes = 32768, l1_code_bytes = 24576, l2_bytes = 1048576;
-static const double x_l2_bytes_per_ns = 400, x_far_bytes_per_ns = 60, sums_l2_bytes_per_ns = 60,
-                    sums_far_bytes_per_ns = 20;
-static const double row_ns = 5; /* to begin with another row of a picture, in another page */
-static const double code_l2_bytes_per_ns = 20, code_far_bytes_per_ns = 10, y_far_bytes_per_ns = 20;
+/* Basis of the estimates, for one core: cycles of an Emerald Rapids core at 3 GHz (docs/SPARSE.md), two multiply-adds a
+ * cycle in either width. Chains need 8 independent sums to be full. Loads: 2.3 a cycle of 512 bits and broadcasts
+ * mixed, 3 of 256. What comes from further away than L1 is hidden in part; the rates say what remains. Code that is
+ * executed once, from L2, is fetched at 12 bytes a cycle whatever it does. "far" is beyond L2. Between machines mostly
+ * the unit of time changes, which the choice does not depend on. */
+static const double cycle_ns = 1 / 3.0, loop_cycles = 15, call_cycles = 45, chains_full = 8;
+static const double l1_bytes = 36864, l1_code_bytes = 28672, l2_bytes = 1572864;
+static const double code_l2_rate = 12, code_far_rate = 4, x_l2_rate = 100, x_far_rate = 14, y_l2_rate = 40,
+                    y_far_rate = 7;  /* bytes a cycle */
+static const double row_cycles = 15; /* to begin with another row of a picture, in another page */
 
-enum { MOST_VECTORS = 4, MOST_DEPTHS = 64, LEAST_DEPTH = 64 };
+enum { MOST_VECTORS = 4, MOST_DEPTHS = 64, LEAST_DEPTH = 64, MOST_BAND_TILES = 64 };
 
 typedef struct rates {
     int lanes, registers;
     bool embedded_broadcast;
-    double fma_ns, load_ns;
+    double loads; /* a cycle */
 } rates;
 
 static rates rates_of(deft_isa isa) {
     bool wide = isa == DEFT_ISA_AVX512;
-    int lanes = wide ? 16 : 8;
     return (rates){
-        .lanes = lanes,
+        .lanes = wide ? 16 : 8,
         .registers = wide ? 32 : 16,
         .embedded_broadcast = wide,
-        .fma_ns = 2 * lanes / fma_gflops,
-        .load_ns = wide ? 0.30 : 0.15,
+        .loads = wide ? 2.3 : 3,
     };
 }
 
 /* What a pass over one depth of an average tile does. */
-typedef struct pass_work {
+typedef struct tile_work {
     double sums, nonzeros;
     double steps; /* of the inner dimension with any nonzero, if they fall at random */
     double code_bytes, stream_bytes;
-} pass_work;
+} tile_work;
 
-static pass_work work_of(const deft_sparse_shape *shape, const rates *cpu, const deft_sparse_schedule *schedule) {
+static tile_work work_of(const deft_sparse_shape *shape, const rates *cpu, const deft_sparse_schedule *schedule) {
     const deft_linear *l = &shape->linear;
     double rows = (double)schedule->tile_rows, k = (double)l->k / (double)schedule->depths;
     double groups = rows > (double)l->m ? rows / (double)l->m : 1;
     double density = l->weights ? (double)l->nonzeros / (double)l->weights : 0;
     int vectors = schedule->vectors;
-    pass_work work = {.sums = rows * vectors, .nonzeros = density * rows * k};
+    tile_work work = {.sums = rows * vectors, .nonzeros = density * rows * k};
     work.steps = groups * k * (1 - pow(1 - density, rows / groups));
     double x_instruction = shape->unit_lanes == DEFT_PANEL_LANES ? 7 : 10;
     work.code_bytes = cpu->embedded_broadcast ? vectors * (7 * work.nonzeros + x_instruction * work.steps)
@@ -60,46 +55,58 @@ static pass_work work_of(const deft_sparse_shape *shape, const rates *cpu, const
     return work;
 }
 
-/* A pass whose operands and code are all in L1. */
-static double compute_ns(const rates *cpu, const pass_work *work, const deft_sparse_schedule *schedule) {
+/* A pass over a tile whose operands and code are all in L1. */
+static double compute_cycles(const rates *cpu, const tile_work *work, const deft_sparse_schedule *schedule) {
     double fmas = work->nonzeros * schedule->vectors, chains = chains_full / work->sums;
-    double fma_ns = fmas * cpu->fma_ns * (chains > 1 ? chains : 1);
-    double load_ns = cpu->embedded_broadcast ? fmas * broadcast_ns + work->steps * schedule->vectors * cpu->load_ns
-                                             : fmas * cpu->load_ns + work->nonzeros * broadcast_ns;
-    return fmax(fma_ns, load_ns) + work->sums * (cpu->fma_ns + cpu->load_ns) + loop_ns;
+    double fma_cycles = fmas / 2 * (chains > 1 ? chains : 1);
+    double loads = cpu->embedded_broadcast ? fmas + work->steps * schedule->vectors : fmas + work->nonzeros;
+    double sum_cycles = (double)work->sums * (0.5 + (schedule->depths > 1 ? 0.5 : 0));
+    return fmax(fma_cycles, loads / cpu->loads) + sum_cycles;
+}
+
+/* Rows of x that a block is made of: of all depths. */
+static double inputs_per_unit(const deft_sparse_shape *shape) {
+    if (!shape->linear.conv) return (double)shape->linear.k;
+    if (shape->packed) return (double)shape->linear.channels_in;
+    return (double)shape->picture / (double)(shape->axis_y.size * shape->axis_x.size);
 }
 
 /* Time of one image without packing. */
 static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, const deft_sparse_schedule *schedule) {
-    pass_work work = work_of(shape, cpu, schedule);
+    tile_work work = work_of(shape, cpu, schedule);
     double depths = (double)schedule->depths, tiles = ceil((double)shape->rows / (double)schedule->tile_rows);
+    double bands = ceil(tiles / (double)schedule->band_tiles), band_tiles = tiles / bands;
     double units = (double)shape->units, blocks = fmax(1, ceil(units / (double)schedule->block));
     double passes = ceil(units / (double)schedule->span) / blocks, vector_bytes = 4.0 * cpu->lanes * schedule->vectors;
-    bool picture = shape->linear.conv && !shape->packed;
-    double inputs = picture              ? (double)shape->picture / (double)(shape->axis_y.size * shape->axis_x.size)
-                    : shape->linear.conv ? (double)shape->linear.channels_in
-                                         : (double)shape->linear.k;
-    double tile_ns = passes * compute_ns(cpu, &work, schedule) + call_ns;
+    double inputs = inputs_per_unit(shape);
 
-    double x_block_bytes = inputs / depths * passes * vector_bytes;
-    double x_bytes = work.steps * passes * vector_bytes;
-    if (x_block_bytes > l1_bytes)
-        tile_ns += x_bytes / (x_block_bytes > l2_bytes / 2 ? x_far_bytes_per_ns : x_l2_bytes_per_ns);
+    double y_bytes = 4 * units * (double)(shape->unit_lanes * shape->rows);
+    double y_rate = y_bytes > l2_bytes && depths == 1 ? y_far_rate
+                    : y_bytes / blocks > l2_bytes / 2 ? y_far_rate
+                                                      : y_l2_rate;
+    double moves = depths == 1 ? 1 : 2;
+    double tile_cycles = compute_cycles(cpu, &work, schedule) + moves * 4 * work.sums * cpu->lanes / y_rate;
 
-    double fetched_bytes = work.code_bytes + work.stream_bytes, all_bytes = fetched_bytes * tiles * depths;
-    double fetch_ns = fetched_bytes / (all_bytes > l2_bytes ? code_far_bytes_per_ns : code_l2_bytes_per_ns);
-    if (work.code_bytes > l1_code_bytes)
-        tile_ns += passes * fetch_ns;
-    else if (all_bytes > l1_bytes)
-        tile_ns += fetch_ns;
+    double code_bytes = work.code_bytes * band_tiles, fetched_bytes = code_bytes + work.stream_bytes * band_tiles;
+    bool far = fetched_bytes * bands * depths > l2_bytes;
+    double fetch_cycles = fetched_bytes / (far ? code_far_rate : code_l2_rate), pass_cycles = band_tiles * tile_cycles;
+    double fetches = code_bytes > l1_code_bytes ? passes : fetched_bytes * bands * depths > l1_code_bytes ? 1 : 0;
+    double band_cycles = call_cycles + (passes - fetches) * pass_cycles + fetches * fmax(pass_cycles, fetch_cycles);
 
-    double y_bytes = 4 * units * (double)(shape->unit_lanes * shape->rows), y_block_bytes = y_bytes / blocks;
-    double y_ns = y_bytes > l2_bytes ? y_bytes / y_far_bytes_per_ns : 0;
-    if (y_block_bytes > l1_bytes)
-        y_ns +=
-            2 * (depths - 1) * y_bytes / (y_block_bytes > l2_bytes / 2 ? sums_far_bytes_per_ns : sums_l2_bytes_per_ns);
-    double rows_ns = shape->linear.conv ? row_ns * (inputs + (double)shape->rows) : 0; /* packed ones are, too */
-    return blocks * (depths * tiles * tile_ns + rows_ns) + y_ns;
+    /* x of a pass stays in L1 for the tiles of a band, that of a block for all bands; that of the picture may have to
+     * come from far for the first of them */
+    double x_pass_bytes = inputs / depths * vector_bytes, x_block_bytes = x_pass_bytes * passes;
+    double x_reads = x_block_bytes <= l1_bytes ? 1 : x_pass_bytes <= l1_bytes ? bands : tiles;
+    double x_read_bytes =
+        fmin(work.steps * vector_bytes * passes * (x_reads == tiles ? 1 : fmin(band_tiles, 3)), x_block_bytes);
+    double x_far_bytes = inputs * 4 * units * (double)shape->unit_lanes > l2_bytes ? x_block_bytes : 0;
+    double x_cycles = x_reads * x_read_bytes / (x_block_bytes > l2_bytes / 2 ? x_far_rate : x_l2_rate);
+    x_cycles = fmax(x_cycles, x_far_bytes / x_far_rate);
+
+    double rows_cycles = shape->linear.conv && !shape->packed ? row_cycles * (inputs + (double)shape->rows)
+                         : shape->packed                      ? row_cycles * (double)shape->rows
+                                                              : 0;
+    return cycle_ns * blocks * (depths * (bands * band_cycles + x_cycles) + rows_cycles + loop_cycles);
 }
 
 static const double cut_ns = 0.04;
@@ -131,7 +138,7 @@ static int64_t tile_rows_of(const deft_sparse_shape *shape, const rates *cpu, co
     int operands = cpu->embedded_broadcast ? schedule->vectors : 1;
     int64_t most = (cpu->registers - operands) / schedule->vectors, threads = shape->threads;
     int64_t tiles = (shape->rows + most - 1) / most;
-    if (schedule->split == DEFT_SPLIT_TILES) tiles = (tiles + threads - 1) / threads * threads;
+    if (schedule->split == DEFT_SPLIT_BANDS) tiles = (tiles + threads - 1) / threads * threads;
     if (tiles > shape->rows) tiles = shape->rows;
     return (shape->rows + tiles - 1) / tiles;
 }
@@ -141,13 +148,29 @@ static int64_t tile_rows_of(const deft_sparse_shape *shape, const rates *cpu, co
 /* Is shown every schedule and its estimate. */
 typedef void (*visitor)(void *user, const deft_sparse_schedule *schedule, double ns);
 
+static int64_t most_band_tiles(const deft_sparse_shape *shape, const deft_sparse_schedule *schedule) {
+    int64_t tiles = (shape->rows + schedule->tile_rows - 1) / schedule->tile_rows;
+    if (schedule->split == DEFT_SPLIT_BANDS) tiles = (tiles + shape->threads - 1) / shape->threads;
+    return tiles < MOST_BAND_TILES ? tiles : MOST_BAND_TILES;
+}
+
+static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule schedule, visitor visit,
+                        void *user) {
+    int64_t most = most_band_tiles(shape, &schedule);
+    tile_work work = work_of(shape, cpu, &schedule);
+    for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles++) {
+        double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape);
+        visit(user, &schedule, ns * (double)shape->images);
+        if (work.code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
+    }
+}
+
 static void visit_blocks(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule schedule, visitor visit,
                          void *user) {
     for (schedule.depths = 1; schedule.depths <= MOST_DEPTHS; schedule.depths *= 2) {
         if (schedule.depths > 1 && shape->linear.k / schedule.depths < LEAST_DEPTH) break;
         for (schedule.block = schedule.span;; schedule.block *= 2) {
-            double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape);
-            visit(user, &schedule, ns * (double)shape->images);
+            visit_bands(shape, cpu, schedule, visit, user);
             if (schedule.block >= shape->units) break;
         }
     }
@@ -188,7 +211,7 @@ typedef struct best_schedules {
 
 static bool is_of_kind(const deft_sparse_schedule *a, const deft_sparse_schedule *b) {
     return a->packed == b->packed && a->vectors == b->vectors && a->depths == b->depths && a->block <= 4 * b->block &&
-           b->block <= 4 * a->block;
+           b->block <= 4 * a->block && (a->band_tiles > 1) == (b->band_tiles > 1);
 }
 
 static void keep_best(void *user, const deft_sparse_schedule *schedule, double ns) {
@@ -225,14 +248,26 @@ deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, do
 
 /* ---- as numbers ---------------------------------------------------------------------------------------------- */
 
-/* From the lowest bits: vectors 3, packed 1, log2 of the depths 4, spans of a block. The rest follows from the shape.
- */
-enum { VECTOR_BITS = 3, PACKED_BITS = 1, DEPTH_BITS = 4, BLOCK_SHIFT = VECTOR_BITS + PACKED_BITS + DEPTH_BITS };
+/* From the lowest bits: vectors 3, packed 1, log2 of the depths 4, tiles of a band 8, spans of a block. The rest
+ * follows from the shape. */
+enum {
+    VECTOR_BITS = 3,
+    PACKED_BITS = 1,
+    DEPTH_BITS = 4,
+    BAND_BITS = 8,
+    DEPTH_SHIFT = VECTOR_BITS + PACKED_BITS,
+    BAND_SHIFT = DEPTH_SHIFT + DEPTH_BITS,
+    BLOCK_SHIFT = BAND_SHIFT + BAND_BITS
+};
+
+static uint64_t field(uint64_t code, int shift, int bits) {
+    return code >> shift & (((uint64_t)1 << bits) - 1);
+}
 
 uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule) {
     uint64_t depths = (uint64_t)__builtin_ctzll((unsigned long long)schedule->depths);
-    return (uint64_t)schedule->vectors | (uint64_t)schedule->packed << VECTOR_BITS |
-           depths << (VECTOR_BITS + PACKED_BITS) | (uint64_t)(schedule->block / schedule->span) << BLOCK_SHIFT;
+    return (uint64_t)schedule->vectors | (uint64_t)schedule->packed << VECTOR_BITS | depths << DEPTH_SHIFT |
+           (uint64_t)schedule->band_tiles << BAND_SHIFT | (uint64_t)(schedule->block / schedule->span) << BLOCK_SHIFT;
 }
 
 bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule) {
@@ -240,12 +275,14 @@ bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code,
     deft_sparse_shape seen;
     uint64_t spans = code >> BLOCK_SHIFT;
     *schedule = (deft_sparse_schedule){
-        .vectors = (int)(code & ((1u << VECTOR_BITS) - 1)),
-        .packed = code >> VECTOR_BITS & 1,
-        .depths = 1ll << (code >> (VECTOR_BITS + PACKED_BITS) & ((1u << DEPTH_BITS) - 1)),
+        .vectors = (int)field(code, 0, VECTOR_BITS),
+        .packed = field(code, VECTOR_BITS, PACKED_BITS),
+        .depths = 1ll << field(code, DEPTH_SHIFT, DEPTH_BITS),
+        .band_tiles = (int64_t)field(code, BAND_SHIFT, BAND_BITS),
     };
     if (schedule->vectors < 1 || schedule->vectors > MOST_VECTORS || !complete(shape, &cpu, schedule, &seen))
         return false;
+    if (schedule->band_tiles < 1 || schedule->band_tiles > most_band_tiles(&seen, schedule)) return false;
     if (schedule->depths > 1 && shape->linear.k / schedule->depths < LEAST_DEPTH) return false;
     if (schedule->depths > MOST_DEPTHS || spans < 1 || spans > 2 * (uint64_t)seen.units) return false;
     schedule->block = (int64_t)spans * schedule->span;

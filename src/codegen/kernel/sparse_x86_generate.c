@@ -1,12 +1,12 @@
-/* Generates the code of a sparse product: for each segment of each tile of rows a function whose body is one pass,
+/* Generates the code of a sparse product: for each segment of each band of rows a function whose body is one pass,
  * straight-line code without any index, and whose loop goes over passes.
  *
- * A pass keeps the outputs of its rows x vectors in registers. It walks the inner dimension once; at each step it does
- * one multiply-add for each row of the tile that has a nonzero there. The weights lie in a stream in the order of use,
- * so that displacements from a cursor that now and then moves on fit in one byte. AVX-512: x is loaded into registers
- * at the first nonzero of a step, and each nonzero is vfmadd231ps sum, x, dword [weight]{1to16}: a weight read inside
- * the multiply-add costs no instruction. AVX2:    has no embedded broadcast: vbroadcastss weight; then vfmadd231ps sum,
- * weight, [x] for each vector.
+ * A pass goes over the tiles of its band. A tile keeps the outputs of its rows x vectors in registers. It walks the
+ * inner dimension once; at each step it does one multiply-add for each row that has a nonzero there. The weights lie in
+ * a stream in the order of use, so that displacements from a cursor that now and then moves on fit in one byte.
+ * AVX-512: x is loaded into registers at the first nonzero of a step, and each nonzero is vfmadd231ps sum, x, dword
+ * [weight]{1to16}: a weight read inside the multiply-add costs no instruction. AVX2:    has no embedded broadcast:
+ * vbroadcastss weight; then vfmadd231ps sum, weight, [x] for each vector.
  *
  * Generated functions have the type `code` below. Registers: rdi x, rsi y, rdx stream, rcx passes left; r8 the stream's
  * cursor; r9-r11 and rax the cursors of x, one a vector (panels only: elsewhere the offsets are no multiples of 64). */
@@ -31,8 +31,9 @@ typedef struct window {
 typedef struct generator {
     deft_emitter emitter;
     deft_sparse *sparse;
-    deft_sparse_tile *tile;
+    deft_sparse_band *band;
     deft_sparse_segment *segment; /* the one that is being emitted */
+    int64_t first_row, row_count; /* of the tile */
     deft_vector_width width;
     int lanes;   /* of a vector register */
     int vectors; /* of a pass */
@@ -56,12 +57,15 @@ static deft_gpr window_register(const window *w) {
     return w->used ? w->cursor : w->base;
 }
 
-static void begin_windows(generator *g) {
+/* x is reached anew by every tile, the stream once through all of a pass. */
+static void begin_x(generator *g) {
     static const deft_gpr cursors[MOST_VECTORS] = {DEFT_R9, DEFT_R10, DEFT_R11, DEFT_RAX};
-    bool evex = g->width == DEFT_ZMM;
-    g->stream = (window){.base = DEFT_RDX, .cursor = DEFT_R8, .unit = evex ? 4 : 1};
     for (int v = 0; v < g->vectors; v++)
-        g->x[v] = (window){.base = DEFT_RDI, .cursor = cursors[v], .unit = evex ? 64 : 1};
+        g->x[v] = (window){.base = DEFT_RDI, .cursor = cursors[v], .unit = g->width == DEFT_ZMM ? 64 : 1};
+}
+
+static void begin_stream(generator *g) {
+    g->stream = (window){.base = DEFT_RDX, .cursor = DEFT_R8, .unit = g->width == DEFT_ZMM ? 4 : 1};
 }
 
 /* Puts a value into the stream and returns the operand that reads it. */
@@ -102,8 +106,8 @@ static void emit_zero(generator *g, int dst) {
 
 static void emit_biases(generator *g) {
     const deft_sparse_shape *shape = &g->sparse->shape;
-    for (int64_t row = 0; row < g->tile->row_count; row++) {
-        float bias = deft_sparse_bias(shape, g->tile->first_row + row);
+    for (int64_t row = 0; row < g->row_count; row++) {
+        float bias = deft_sparse_bias(shape, g->first_row + row);
         deft_operand operand = {0};
         if (bias != 0) operand = stream_operand(g, bias, DEFT_IN_MEMORY);
         for (int v = 0; v < g->vectors; v++)
@@ -120,7 +124,7 @@ static void emit_limit(generator *g, deft_vector_op op, float limit) {
         emit_zero(g, g->scratch);
     else
         emit_broadcast(g, g->scratch, stream_operand(g, limit, DEFT_IN_MEMORY));
-    int sums = (int)g->tile->row_count * g->vectors;
+    int sums = (int)g->row_count * g->vectors;
     for (int i = 0; i < sums; i++)
         deft_emit_vector(&g->emitter, op, g->width, i, g->scratch, deft_in_register(i));
 }
@@ -128,9 +132,10 @@ static void emit_limit(generator *g, deft_vector_op op, float limit) {
 /* The sums to y, or what the depth before left there from it. */
 static void emit_moves(generator *g, deft_vector_op op) {
     const deft_sparse_shape *shape = &g->sparse->shape;
-    for (int64_t row = 0; row < g->tile->row_count; row++)
+    for (int64_t row = 0; row < g->row_count; row++)
         for (int v = 0; v < g->vectors; v++) {
-            int32_t offset = (int32_t)(row * shape->y_row * (int64_t)sizeof(float));
+            int64_t y_row = g->first_row - g->band->first_row + row;
+            int32_t offset = (int32_t)(y_row * shape->y_row * (int64_t)sizeof(float));
             deft_emit_vector(&g->emitter, op, g->width, sum_register(g, row, v), 0,
                              deft_in_memory(DEFT_RSI, offset + vector_offset(g, v, shape->y_unit)));
         }
@@ -179,7 +184,7 @@ static void read_chunk(const deft_sparse_shape *shape, int64_t first_row, int64_
 static void emit_group(generator *g, int64_t depth, int64_t begin, int64_t end) {
     const deft_sparse_shape *shape = &g->sparse->shape;
     int64_t k = shape->linear.k, depths = g->sparse->schedule.depths, group = begin / shape->linear.m;
-    int64_t first = k * depth / depths, past = k * (depth + 1) / depths, row = begin - g->tile->first_row;
+    int64_t first = k * depth / depths, past = k * (depth + 1) / depths, row = begin - g->first_row;
     weight_chunk chunk;
     for (int64_t from = first; from < past; from += CHUNK_COLUMNS) {
         int64_t columns = past - from < CHUNK_COLUMNS ? past - from : CHUNK_COLUMNS;
@@ -189,7 +194,7 @@ static void emit_group(generator *g, int64_t depth, int64_t begin, int64_t end) 
             if (!present) continue;
             int64_t x_offset = deft_sparse_x_offset(shape, group, from + j);
             emit_x(g, x_offset);
-            g->tile->nonzeros += __builtin_popcount(present);
+            g->band->nonzeros += __builtin_popcount(present);
             for (; present; present &= present - 1) {
                 int i = __builtin_ctz(present);
                 emit_nonzero(g, row + i, chunk.weights[j][i], x_offset);
@@ -199,22 +204,18 @@ static void emit_group(generator *g, int64_t depth, int64_t begin, int64_t end) 
 }
 
 static void emit_nonzeros(generator *g, int64_t depth) {
-    int64_t m = g->sparse->shape.linear.m, end = g->tile->first_row + g->tile->row_count;
-    for (int64_t row = g->tile->first_row, next; row < end; row = next) {
+    int64_t m = g->sparse->shape.linear.m, end = g->first_row + g->row_count;
+    for (int64_t row = g->first_row, next; row < end; row = next) {
         next = (row / m + 1) * m;
         if (next > end) next = end;
         emit_group(g, depth, row, next);
     }
 }
 
-/* The loop over passes. The first depth starts from the biases, the others from what was stored before them. */
-static void emit_segment(generator *g, int64_t depth) {
-    const deft_sparse_shape *shape = &g->sparse->shape;
-    const deft_activation *activation = &shape->activation;
-    deft_emitter *e = &g->emitter;
-    deft_emit_align(e, CODE_ALIGNMENT);
-    *g->segment = (deft_sparse_segment){e->count, g->streamed};
-    begin_windows(g);
+/* The first depth starts from the biases, the others from what was stored before them. */
+static void emit_tile(generator *g, int64_t depth) {
+    const deft_activation *activation = &g->sparse->shape.activation;
+    begin_x(g);
     if (depth == 0)
         emit_biases(g);
     else
@@ -225,7 +226,22 @@ static void emit_segment(generator *g, int64_t depth) {
         if (activation->high < __builtin_inff()) emit_limit(g, DEFT_VMINPS, activation->high);
     }
     emit_moves(g, DEFT_VMOVUPS_STORE);
-    int64_t step_bytes = g->sparse->schedule.span * (int64_t)sizeof(float);
+}
+
+/* The loop over passes. */
+static void emit_segment(generator *g, int64_t depth) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    const deft_sparse_schedule *schedule = &g->sparse->schedule;
+    deft_emitter *e = &g->emitter;
+    deft_emit_align(e, CODE_ALIGNMENT);
+    *g->segment = (deft_sparse_segment){e->count, g->streamed};
+    begin_stream(g);
+    int64_t past = g->band->first_row + g->band->row_count;
+    for (g->first_row = g->band->first_row; g->first_row < past; g->first_row += g->row_count) {
+        g->row_count = schedule->tile_rows < past - g->first_row ? schedule->tile_rows : past - g->first_row;
+        emit_tile(g, depth);
+    }
+    int64_t step_bytes = schedule->span * (int64_t)sizeof(float);
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RDI, (int32_t)(step_bytes * shape->x_unit));
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RSI, (int32_t)(step_bytes * shape->y_unit));
     deft_emit_general_constant(e, DEFT_SUB, DEFT_RCX, 1);
@@ -246,15 +262,15 @@ deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse) {
     };
     deft_emitter_init(&g.emitter, ctx);
     deft_status status;
-    int64_t depths = sparse->schedule.depths,
-            most = shape->linear.nonzeros + shape->rows + 2 * sparse->tile_count; /* weights, biases, limits */
-    size_t segments = (size_t)(sparse->tile_count * depths);
+    int64_t depths = sparse->schedule.depths, tiles = sparse->band_count * sparse->schedule.band_tiles,
+            most = shape->linear.nonzeros + shape->rows + 2 * tiles; /* weights, biases, limits */
+    size_t segments = (size_t)(sparse->band_count * depths);
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, segments, sizeof *sparse->segments, &sparse->segments));
     DEFT_TRY_OR_FAIL(deft_allocate(ctx, (size_t)most * sizeof *sparse->stream, &sparse->stream));
     for (int64_t depth = 0; depth < depths; depth++)
-        for (int64_t tile = 0; tile < sparse->tile_count; tile++) {
-            g.tile = &sparse->tiles[tile];
-            g.segment = &sparse->segments[tile * depths + depth];
+        for (int64_t band = 0; band < sparse->band_count; band++) {
+            g.band = &sparse->bands[band];
+            g.segment = &sparse->segments[band * depths + depth];
             emit_segment(&g, depth);
         }
     DEFT_TRY_OR_FAIL(g.emitter.status);
@@ -266,9 +282,9 @@ fail:
     return status;
 }
 
-void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t tile, int64_t depth, const float *x, float *y,
+void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y,
                             int64_t passes) {
-    const deft_sparse_segment *segment = &sparse->segments[tile * sparse->schedule.depths + depth];
+    const deft_sparse_segment *segment = &sparse->segments[band * sparse->schedule.depths + depth];
     char *entry = (char *)sparse->code.memory + segment->entry;
     code run;
     memcpy(&run, &entry, sizeof run);
