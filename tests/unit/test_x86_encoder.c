@@ -280,6 +280,12 @@ static void test_general_registers(void **state) {
     e->count = 0;
     deft_emit_vzeroupper(e);
     check_general(&f, "vzeroupper", -1, -1);
+    e->count = 0;
+    deft_emit_jump_on(e);
+    decoded d;
+    assert_true(decode(&f, e->bytes, e->count, &d));
+    assert_string_equal(ZydisMnemonicGetString(d.instruction.mnemonic), "jmp");
+    assert_int_equal(d.operands[0].imm.value.s, 0);
     fixture_done(&f);
 }
 
@@ -377,6 +383,7 @@ static void test_code_runs_and_is_not_writable(void **state) {
     deft_emit_general(e, DEFT_SUB, DEFT_RAX, DEFT_RAX);
     size_t top = e->count;
     deft_emit_general(e, DEFT_ADD, DEFT_RAX, DEFT_RBX);
+    deft_emit_jump_on(e);
     deft_emit_general_constant(e, DEFT_SUB, DEFT_RBX, 1);
     deft_emit_jump(e, DEFT_JNZ, top);
     deft_emit_pop(e, DEFT_RBX);

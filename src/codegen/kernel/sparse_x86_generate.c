@@ -8,6 +8,10 @@
  * [weight]{1to16}: a weight read inside the multiply-add costs no instruction. AVX2:    has no embedded broadcast:
  * vbroadcastss weight; then vfmadd231ps sum, weight, [x] for each vector.
  *
+ * Code that has been evicted from L1 is fetched one line after the other, each when the one before has come; only past
+ * a jump does the branch predictor look ahead. So there is a jump to the next instruction now and then: with 1 MB of
+ * code a product runs 15% faster.
+ *
  * Generated functions have the type `code` below. Registers: rdi x, rsi y, rdx stream, rcx passes left; r8 the stream's
  * cursor; r9-r11 and rax the cursors of x, one a vector (panels only: elsewhere the offsets are no multiples of 64). */
 #include "codegen/kernel/sparse.h"
@@ -18,7 +22,7 @@
 typedef void (*code)(const float *x, float *y, const float *stream, int64_t passes);
 
 enum { MOST_ROWS = 32, MOST_VECTORS = 4, CHUNK_COLUMNS = 16 };
-enum { CODE_ALIGNMENT = 64 };
+enum { CODE_ALIGNMENT = 64, JUMP_DISTANCE = 240 };
 
 /* Makes short displacements: [base + offset] by way of a cursor register that lies near. */
 typedef struct window {
@@ -40,6 +44,7 @@ typedef struct generator {
     int scratch; /* the first of the registers that hold no sums */
     window stream, x[MOST_VECTORS];
     int64_t streamed; /* floats put into the stream */
+    size_t jumped;    /* where the code last jumped to */
 } generator;
 
 /* The displacement from window_register() for `offset`. Moves the cursor on so that the offsets from here on are near.
@@ -141,8 +146,15 @@ static void emit_moves(generator *g, deft_vector_op op) {
         }
 }
 
+static void emit_jump_on(generator *g) {
+    if (g->emitter.count - g->jumped < JUMP_DISTANCE) return;
+    deft_emit_jump_on(&g->emitter);
+    g->jumped = g->emitter.count;
+}
+
 /* What the nonzeros of a step share. */
 static void emit_x(generator *g, int64_t x_offset) {
+    emit_jump_on(g);
     if (g->width != DEFT_ZMM) return;
     for (int v = 0; v < g->vectors; v++)
         deft_emit_vector(&g->emitter, DEFT_VMOVUPS, g->width, g->scratch + v, 0, x_operand(g, x_offset, v));

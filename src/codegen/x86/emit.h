@@ -91,6 +91,8 @@ void deft_emit_vzeroupper(deft_emitter *emitter);
 void deft_emit_ret(deft_emitter *emitter);
 /* Jumps to `target`, a position in the code that is already emitted. */
 void deft_emit_jump(deft_emitter *emitter, deft_jump_op op, size_t target);
+/* Jumps to the next instruction. */
+void deft_emit_jump_on(deft_emitter *emitter);
 /* Pads with int3, which is never reached, to a multiple of `bytes`. */
 void deft_emit_align(deft_emitter *emitter, size_t bytes);
 

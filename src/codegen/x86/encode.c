@@ -224,6 +224,10 @@ void deft_emit_jump(deft_emitter *emitter, deft_jump_op op, size_t target) {
     commit(emitter, put_u32(at, (uint32_t)distance));
 }
 
+void deft_emit_jump_on(deft_emitter *emitter) {
+    emit_bytes(emitter, (const uint8_t[]){0xEB, 0x00}, 2);
+}
+
 void deft_emit_align(deft_emitter *emitter, size_t bytes) {
     while (emitter->status == DEFT_OK && emitter->count % bytes)
         emit_bytes(emitter, (const uint8_t[]){0xCC}, 1);
