@@ -1,0 +1,222 @@
+/* deft prune: zeros in a model; without data, or fine-tuned under the mask. */
+#include "face/cli/cli.h"
+#include "face/cli/output.h"
+#include "face/report/shape.h"
+#include "ir/model/file.h"
+#include "learn/approx/sparsify.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct prune_options {
+    const char *output, *scope, *pattern, *data, *schedule;
+    double zeros, learning_rate, move;
+    int epochs;
+    int64_t every;
+} prune_options;
+
+static const prune_options defaults = {
+    .scope = "global", .schedule = "one-shot", .zeros = -1, .learning_rate = 0.1, .epochs = 10, .every = 100};
+
+static const deft_option options[] = {
+    {"output", 'o', DEFT_OPTION_TEXT, offsetof(prune_options, output), "FILE", "where to write the pruned model", 0, 0,
+     true},
+    {"zeros", 0, DEFT_OPTION_REAL, offsetof(prune_options, zeros), "SHARE", "of the weights, 0 to 1", 0, 1, false},
+    {"scope", 0, DEFT_OPTION_TEXT, offsetof(prune_options, scope), "SCOPE",
+     "global (default), or layer: the share in each", 0, 0, false},
+    {"pattern", 0, DEFT_OPTION_TEXT, offsetof(prune_options, pattern), "P", "2:4 keeps 2 of 4; 4x1: blocks go together",
+     0, 0, false},
+    {"data", 0, DEFT_OPTION_TEXT, offsetof(prune_options, data), "DATA", "to fine-tune on: " DEFT_DATA_HELP, 0, 0,
+     false},
+    {"epochs", 0, DEFT_OPTION_INT, offsetof(prune_options, epochs), "E", "of fine-tuning (default 10)", 1, 1e6, false},
+    {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(prune_options, learning_rate), "R", "at the start (default 0.1)",
+     1e-12, 1e6, false},
+    {"schedule", 0, DEFT_OPTION_TEXT, offsetof(prune_options, schedule), "S",
+     "one-shot (default), or cubic: while fine-tuning", 0, 0, false},
+    {"move", 0, DEFT_OPTION_REAL, offsetof(prune_options, move), "SHARE", "dropped and grown at an update (default 0)",
+     0, 0.99, false},
+    {"every", 0, DEFT_OPTION_INT64, offsetof(prune_options, every), "STEPS", "from update to update (default 100)", 1,
+     1e9, false},
+};
+
+/* ---- what is asked ------------------------------------------------------------------------------------------- */
+
+/* One of two words, as 0 or 1. */
+static deft_status choose(deft_context *ctx, const char *option, const char *word, const char *first,
+                          const char *second, int *choice) {
+    *choice = strcmp(word, second) == 0;
+    if (*choice || strcmp(word, first) == 0) return DEFT_OK;
+    return deft_fail(ctx, DEFT_INVALID, "--%s '%.64s' is neither %s nor %s", option, word, first, second);
+}
+
+static deft_status parse_pattern(deft_context *ctx, const char *text, deft_prune_options *prune) {
+    int first, second, end = 0;
+    char between;
+    bool whole = sscanf(text, "%4d%c%4d%n", &first, &between, &second, &end) == 3 && text[end] == '\0';
+    if (whole && between == ':')
+        prune->keep = first, prune->of = second;
+    else if (whole && between == 'x')
+        prune->block_rows = first, prune->block_inner = second;
+    else
+        return deft_fail(ctx, DEFT_INVALID, "--pattern '%.64s' is neither N:M, as in 2:4, nor RxC, as in 4x1", text);
+    return DEFT_OK;
+}
+
+static deft_status read_options(deft_context *ctx, const prune_options *wanted, deft_sparsify_options *sparsify) {
+    int layer, cubic;
+    *sparsify = (deft_sparsify_options){.move = wanted->move, .every = wanted->every};
+    DEFT_TRY(choose(ctx, "scope", wanted->scope, "global", "layer", &layer));
+    DEFT_TRY(choose(ctx, "schedule", wanted->schedule, "one-shot", "cubic", &cubic));
+    if (wanted->pattern) DEFT_TRY(parse_pattern(ctx, wanted->pattern, &sparsify->prune));
+    if (wanted->zeros < 0 && !sparsify->prune.of)
+        return deft_fail(ctx, DEFT_INVALID, "--zeros SHARE is missing, or --pattern N:M; see 'deft help prune'");
+    if (!wanted->data && (cubic || wanted->move > 0))
+        return deft_fail(ctx, DEFT_INVALID, "a schedule and masks that move need --data to train on");
+    sparsify->prune.scope = layer ? DEFT_PRUNE_LAYER : DEFT_PRUNE_GLOBAL;
+    sparsify->prune.zeros = wanted->zeros < 0 ? 0 : wanted->zeros;
+    sparsify->cubic = cubic;
+    return deft_prune_check(ctx, &sparsify->prune);
+}
+
+/* ---- what is told -------------------------------------------------------------------------------------------- */
+
+typedef struct layer {
+    const char *name, *op;
+    int64_t weights, zeros;
+    double share;
+} layer;
+
+static const deft_column layer_columns[] = {
+    {"layer", "layer", DEFT_FIELD_TEXT, offsetof(layer, name), 0, NULL, 0, NULL},
+    {"op", "op", DEFT_FIELD_TEXT, offsetof(layer, op), 0, NULL, 0, NULL},
+    {"weights", "weights", DEFT_FIELD_INT64, offsetof(layer, weights), 0, NULL, 0, NULL},
+    {"zeros", "zeros", DEFT_FIELD_INT64, offsetof(layer, zeros), 0, NULL, 0, NULL},
+    {"share", "share", DEFT_FIELD_SHARE, offsetof(layer, share), 2, NULL, 0, NULL},
+};
+
+typedef struct outcome {
+    const char *file;
+    int64_t weights, zeros;
+    double share, dense_validation, dense_test, validation, test;
+} outcome;
+
+static const deft_column outcome_columns[] = {
+    {"file", "file", DEFT_FIELD_TEXT, offsetof(outcome, file), 0, NULL, 0, NULL},
+    {"weights", "weights", DEFT_FIELD_INT64, offsetof(outcome, weights), 0, NULL, 0, NULL},
+    {"zeros", "zeros", DEFT_FIELD_INT64, offsetof(outcome, zeros), 0, NULL, 0, NULL},
+    {"share", "share", DEFT_FIELD_SHARE, offsetof(outcome, share), 2, NULL, 0, NULL},
+    {"dense_validation", "valid.", DEFT_FIELD_SHARE, offsetof(outcome, dense_validation), 2, NULL, 0, "dense"},
+    {"dense_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, dense_test), 2, NULL, 0, "dense"},
+    {"accuracy_validation", "valid.", DEFT_FIELD_SHARE, offsetof(outcome, validation), 2, NULL, 0, "pruned"},
+    {"accuracy_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, test), 2, NULL, 0, "pruned"},
+};
+
+static deft_status print_layers(deft_cli *cli, const deft_graph *graph, const deft_weights *weights) {
+    deft_report report;
+    deft_status status = DEFT_OK;
+    deft_cli_report(cli, &report, layer_columns, sizeof layer_columns / sizeof *layer_columns);
+    report.kind = "layer";
+    for (int i = 0; status == DEFT_OK && i < weights->count; i++) {
+        const deft_weight *weight = &weights->items[i];
+        const deft_node *node = &graph->nodes[weight->node];
+        int64_t zeros = deft_weight_zeros(weight);
+        layer row = {deft_layer_name(graph, node), deft_ops[node->op].name, weight->count, zeros,
+                     deft_share(zeros, weight->count)};
+        status = deft_report_row(&report, &row);
+    }
+    deft_report_flush(&report);
+    deft_report_done(&report);
+    if (!cli->json) fputc('\n', cli->out);
+    return status;
+}
+
+/* Accuracy where there are labels, else agreement with the original. */
+static deft_status evaluate(deft_cli *cli, const deft_graph *graph, const deft_graph *original,
+                            const deft_dataset *data, deft_split split, double *result) {
+    deft_quality quality;
+    DEFT_TRY(deft_evaluate(cli->ctx, graph, data->classes ? NULL : original, data, split, &quality));
+    *result = data->classes ? quality.accuracy : quality.agreement;
+    return DEFT_OK;
+}
+
+static deft_status print_outcome(deft_cli *cli, const char *file, const deft_graph *graph, const deft_graph *original,
+                                 const deft_weights *weights, const deft_dataset *data) {
+    int64_t zeros = deft_weights_zeros(weights);
+    double none = deft_share(0, 0);
+    outcome row = {file, weights->total, zeros, deft_share(zeros, weights->total), none, none, none, none};
+    if (data) {
+        DEFT_TRY(evaluate(cli, original, original, data, DEFT_VALIDATION, &row.dense_validation));
+        DEFT_TRY(evaluate(cli, original, original, data, DEFT_TEST, &row.dense_test));
+        DEFT_TRY(evaluate(cli, graph, original, data, DEFT_VALIDATION, &row.validation));
+        DEFT_TRY(evaluate(cli, graph, original, data, DEFT_TEST, &row.test));
+    }
+    return deft_cli_print(cli, "outcome", outcome_columns, sizeof outcome_columns / sizeof *outcome_columns, &row);
+}
+
+static deft_status print_all(deft_cli *cli, const char *file, const deft_graph *graph, const deft_graph *original,
+                             const deft_dataset *data) {
+    deft_arena arena;
+    deft_weights weights;
+    deft_arena_init(&arena, cli->ctx);
+    deft_status status = deft_weights_find(graph, &arena, &weights);
+    if (status == DEFT_OK) status = print_layers(cli, graph, &weights);
+    if (status == DEFT_OK) status = print_outcome(cli, file, graph, original, &weights, data);
+    deft_arena_done(&arena);
+    return status;
+}
+
+/* ---- pruning ------------------------------------------------------------------------------------------------- */
+
+static deft_status fine_tune(deft_cli *cli, const prune_options *wanted, const deft_sparsify_options *sparsify,
+                             const char *checkpoint, deft_graph *graph, const deft_graph *original,
+                             const deft_dataset *data) {
+    deft_train_options training = {.epochs = wanted->epochs,
+                                   .learning_rate = (float)wanted->learning_rate,
+                                   .step_factor = 0.3f,
+                                   .weight_decay = 1e-4f,
+                                   .teacher = original,
+                                   .checkpoint = checkpoint};
+    return deft_sparsify_train(cli->ctx, graph, data, sparsify, &training);
+}
+
+static deft_status run(deft_cli *cli, const void *arguments) {
+    const prune_options *wanted = arguments;
+    deft_model_file model = {0};
+    deft_graph *original = NULL;
+    deft_dataset *data = NULL;
+    char *checkpoint = NULL;
+    deft_sparsify_options sparsify;
+    deft_status status;
+    DEFT_TRY(read_options(cli->ctx, wanted, &sparsify));
+    DEFT_TRY(deft_output_claim(cli, wanted->output));
+    DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));
+    DEFT_TRY_OR_FAIL(deft_graph_clone(cli->ctx, model.graph, &original));
+    if (wanted->data) {
+        DEFT_TRY_OR_FAIL(deft_dataset_open(cli->ctx, wanted->data, &data));
+        DEFT_TRY_OR_FAIL(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));
+        DEFT_TRY_OR_FAIL(fine_tune(cli, wanted, &sparsify, checkpoint, model.graph, original, data));
+    } else {
+        DEFT_TRY_OR_FAIL(deft_prune_graph(cli->ctx, model.graph, &sparsify.prune));
+    }
+    DEFT_TRY_OR_FAIL(deft_model_file_save(cli->ctx, wanted->output, model.graph, NULL));
+    if (checkpoint) remove(checkpoint);
+    DEFT_TRY_OR_FAIL(print_all(cli, wanted->output, model.graph, original, data));
+fail:
+    deft_release(cli->ctx, checkpoint);
+    deft_dataset_free(data);
+    deft_graph_free(original);
+    deft_graph_free(model.graph);
+    deft_release(cli->ctx, model.frontier);
+    return status;
+}
+
+const deft_command deft_command_prune = {
+    .name = "prune",
+    .summary = "Set the smallest weights to zero; with data, fine-tune the rest.",
+    .operand = "MODEL",
+    .options = options,
+    .option_count = sizeof options / sizeof *options,
+    .options_bytes = sizeof(prune_options),
+    .defaults = &defaults,
+    .run = run,
+};
