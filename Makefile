@@ -38,7 +38,7 @@ LIB_OBJECTS := $(call object,$(LIB_SOURCES)) $(BUILD)/obj/onnx.pb-c.o
 CLI_OBJECTS := $(call object,$(CLI_SOURCES))
 TEST_PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TESTS))
 
-.PHONY: all help deps check check-includes demo bench accept reproduce install clean format tests fuzzers
+.PHONY: all help deps check check-includes check-models demo bench accept reproduce install clean format tests fuzzers
 .SECONDARY:
 all: $(BUILD)/libdeft.a $(BUILD)/$(SONAME) $(if $(filter release,$(MODE)),build/deft,$(BUILD)/deft)
 
@@ -47,6 +47,7 @@ help:
 	@echo "make demo       train, optimise and measure on the built-in digits; DATA=mnist for MNIST"
 	@echo "make check      build and run every test; the last line is 'N passed, N failed'"
 	@echo "make bench      measure, and write docs/BENCHMARKS.md (BENCH_FLAGS=--full for LeNet-5 too)"
+	@echo "make check-models  models that their makers trained, from PyPI, against ONNX Runtime"
 	@echo "make accept     what takes long: the bars on MNIST, long fuzzing, 100,000 hostile models"
 	@echo "make reproduce  the figures of the papers beside ours (needs MNIST)"
 	@echo "make install    to PREFIX (default /usr/local) under DESTDIR"
@@ -124,6 +125,11 @@ accept:
 	@tools/install-deps ci
 	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
 	@tools/accept $(ACCEPT_FLAGS)
+
+# Real models beside ONNX Runtime. CHECK_MODELS_FLAGS="--threads 1 silero"
+check-models: deps
+	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
+	@tools/check-models $(CHECK_MODELS_FLAGS)
 
 # The seeds' figures beside ours: a script for each figure or table in bench/reproduce.
 MNIST ?= $(or $(DEFT_DATA),../shared/data)/mnist

@@ -361,7 +361,14 @@ static void repeated_output(messages *m) {
 static void wrong_output_type(messages *m) {
     m->graph->output[0]->type->tensor_type->elem_type = DEFT_I64;
 }
+/* What does not fit in a model without symbolic dimensions fits at no batch. */
+static void fix_batch(messages *m) {
+    Onnx__TensorShapeProto__Dimension *batch = m->graph->input[0]->type->tensor_type->shape->dim[0];
+    batch->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+    batch->dim_value = 1;
+}
 static void wrong_output_rank(messages *m) {
+    fix_batch(m);
     m->graph->output[0]->type->tensor_type->shape->n_dim = 1;
 }
 static void unknown_operator(messages *m) {
@@ -420,6 +427,7 @@ static void input_too_large(messages *m) {
     m->graph->input[0]->type->tensor_type->shape->dim[1]->dim_value = INT64_MAX;
 }
 static void shapes_do_not_fit(messages *m) {
+    fix_batch(m);
     m->graph->input[0]->type->tensor_type->shape->dim[1]->dim_value = 5;
 }
 static void data_too_short(messages *m) {
@@ -565,6 +573,23 @@ static const struct refusal {
     {infinite_weight, DEFT_INVALID, "'fc1.weight', a weight of Gemm 'fc1': element 0"},
     {nan_bias, DEFT_INVALID, "'fc1.bias'"},
 };
+
+/* It may be that they fit at another size than 1. */
+static void test_symbolic_shapes_undecided(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    messages m = unpack(ctx, "mlp:6,4,2");
+    m.graph->input[0]->type->tensor_type->shape->dim[1]->dim_value = 5;
+    deft_graph *graph;
+    assert_int_equal(parse(&m, &graph), DEFT_OK);
+    for (int i = 0; i < graph->node_count; i++)
+        assert_false(graph->values[graph->nodes[i].out[0]].known);
+    assert_int_equal(deft_graph_infer(graph, 3, NULL, 0), DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "with input 'x' at 3x5: Gemm 'fc1'"));
+    deft_graph_free(graph);
+    deft_arena_done(&m.arena);
+    test_context_free(ctx);
+}
 
 static void test_refusals(void **state) {
     (void)state;
@@ -781,6 +806,7 @@ int main(void) {
         cmocka_unit_test(test_initializers_as_inputs),
         cmocka_unit_test(test_constant_nodes),
         cmocka_unit_test(test_absent_inputs),
+        cmocka_unit_test(test_symbolic_shapes_undecided),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_random_damage),

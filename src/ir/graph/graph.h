@@ -101,6 +101,8 @@ typedef struct deft_binding {
 } deft_binding;
 DEFT_MUST_CHECK deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings,
                                              int binding_count);
+/* Forgets what inference found: only what is declared is known then. */
+void deft_graph_forget_shapes(deft_graph *graph);
 /* Infers the outputs of one node whose inputs are known. */
 DEFT_MUST_CHECK deft_status deft_graph_infer_node(deft_graph *graph, int node);
 /* Runs the reference forward of one node whose shapes are known and inputs have data; the outputs then have data too.

@@ -173,8 +173,7 @@ static deft_status bind_rest(deft_graph *graph, deft_value *value, int64_t batch
     return DEFT_OK;
 }
 
-/* Forgets what an earlier inference found. */
-static void unbind(deft_graph *graph) {
+void deft_graph_forget_shapes(deft_graph *graph) {
     for (int i = 0; i < graph->value_count; i++) {
         deft_value *value = &graph->values[i];
         for (int j = 0; value->input && j < value->desc.rank; j++) {
@@ -189,14 +188,25 @@ static void unbind(deft_graph *graph) {
     }
 }
 
-deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count) {
-    if (batch < 0)
-        return deft_fail(graph->ctx, DEFT_INVALID, "a batch of %lld; at least 0 is expected", (long long)batch);
-    unbind(graph);
-    for (int i = 0; i < binding_count; i++)
-        DEFT_TRY(bind_input(graph, &bindings[i]));
-    for (int i = 0; i < graph->input_count; i++)
-        DEFT_TRY(bind_rest(graph, &graph->values[graph->inputs[i]], batch));
+/* Says which shape the inputs have that were given none: a network for pictures is refused with pictures of one pixel.
+ */
+static deft_status blame_defaults(deft_graph *graph, deft_status status, const deft_binding *bindings, int count) {
+    for (int i = 0; status != DEFT_OK && i < graph->input_count; i++) {
+        const deft_value *input = &graph->values[graph->inputs[i]];
+        bool given = true;
+        for (int j = 0; j < input->desc.rank; j++)
+            given &= !input->dim_names[j];
+        for (int j = 0; j < count; j++)
+            given |= strcmp(bindings[j].input, input->name) == 0;
+        char text[DEFT_SHAPE_TEXT_BYTES];
+        if (!given)
+            return deft_fail_in(graph->ctx, status, "with input '%.64s' at %s", input->name,
+                                deft_shape_text(&input->desc, text, sizeof text));
+    }
+    return status;
+}
+
+static deft_status infer_nodes(deft_graph *graph) {
     for (int i = 0; i < graph->node_count; i++) {
         DEFT_TRY(deft_graph_infer_node(graph, i));
         if (!is_shape_arithmetic(graph, &graph->nodes[i])) continue;
@@ -204,4 +214,15 @@ deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_bindin
         if (status != DEFT_OK && status != DEFT_UNSUPPORTED) return status;
     }
     return DEFT_OK;
+}
+
+deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count) {
+    if (batch < 0)
+        return deft_fail(graph->ctx, DEFT_INVALID, "a batch of %lld; at least 0 is expected", (long long)batch);
+    deft_graph_forget_shapes(graph);
+    for (int i = 0; i < binding_count; i++)
+        DEFT_TRY(bind_input(graph, &bindings[i]));
+    for (int i = 0; i < graph->input_count; i++)
+        DEFT_TRY(bind_rest(graph, &graph->values[graph->inputs[i]], batch));
+    return blame_defaults(graph, infer_nodes(graph), bindings, binding_count);
 }

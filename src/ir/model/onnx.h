@@ -4,11 +4,12 @@
 
 #include "ir/graph/graph.h"
 
-/* Reads a model, verifies it and infers its shapes with symbolic dimensions at 1, so that what is returned can run.
- * Memory while reading is bounded by a small multiple of `bytes`; nesting by 100 levels (onnx_wire.h).
- * Errors: DEFT_INVALID (malformed, cycles, dangling names, shapes that do not fit, weights of Gemm, MatMul or Conv that
- * are not finite), DEFT_UNSUPPORTED (an operator, an operator set, a data type, control flow, data in other files),
- * DEFT_MEMORY. The message names the node or tensor. */
+/* Reads a model, verifies it and infers its shapes with symbolic dimensions at 1. Where a model with symbolic
+ * dimensions does not fit together at 1, which need not be a fault of its, no shape is known yet. Memory while reading
+ * is bounded by a small multiple of `bytes`; nesting by 100 levels (onnx_wire.h). Errors: DEFT_INVALID (malformed,
+ * cycles, dangling names, shapes that do not fit, weights of Gemm, MatMul or Conv that are not finite),
+ * DEFT_UNSUPPORTED (an operator, an operator set, a data type, control flow, data in other files), DEFT_MEMORY. The
+ * message names the node or tensor. */
 DEFT_MUST_CHECK deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph);
 
 /* What is known of a model's input before it is read. */
