@@ -76,6 +76,9 @@ typedef struct deft_context_options {
     int threads;              /* default: the cores this process may use */
     deft_isa isa;             /* default: the best there is; asking for one the CPU lacks is DEFT_DEVICE */
     uint64_t seed;            /* of everything random; default 0 */
+    size_t max_memory_bytes;  /* what may be allocated at a time, beyond which a call is DEFT_MEMORY; generated code and
+                                 the small objects of other libraries do not count; default: three quarters of what the
+                                 machine or its container has */
     deft_allocator allocator; /* default: the C library */
     void (*log)(void *user, deft_log_level level, const char *message); /* default: discard */
     /* Called now and then during long work with the share done, 0 to 1; returning false stops it (DEFT_CANCELLED). */

@@ -68,7 +68,8 @@ def test_numbers_are_strict():
     for option, values in {
             "--threads": ["0", "-1", "", "x", "1x", "1.5", " 1", "99999", "1e3", "99999999999999999999"],
             "--seed": ["-1", "", "x", "1.0", "18446744073709551616", "+1"],
-            "--isa": ["sse", "", "AVX2", "avx"]}.items():
+            "--isa": ["sse", "", "AVX2", "avx"],
+            "--max-memory": ["0", "-1", "", "x", "1T", "1.5G", "M", "1MB", "99999999999999999999", "17179869184G"]}.items():
         for value in values:
             refused("info", "x", option, value, status=2, names=option)
     for option in "--epochs", "--batch":
@@ -81,6 +82,14 @@ def test_numbers_are_strict():
         refused("optimize", "x", "--data", "digits", "-o", "y", "--max-drop", value, status=2, names="--max-drop")
     for value in "0", "-1", "inf":
         refused("bench", "x", "--duration", value, status=2, names="--duration")
+
+
+def test_memory_has_a_limit():
+    for command in ["info"], ["bench", "--runs", 1], ["export", "-o", "copy.onnx"]:
+        line = refused(*command, "net.onnx", "--max-memory", "1M", status=3)
+        assert "memory budget of 1.0 MB" in line and "--max-memory" in line, line
+    for limit in "100000000", "100m", "100M", "1G", "100000K":
+        assert deft("info", "net.onnx", "--max-memory", limit).error == ""
 
 
 def test_full_disk_for_stdout():

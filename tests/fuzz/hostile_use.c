@@ -22,7 +22,6 @@ typedef struct meter {
 
 static void *allocate(void *user, size_t bytes) {
     meter *m = user;
-    if (bytes > MAX_BYTES - m->live) return NULL;
     void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!memory) return NULL;
     m->live += bytes;
@@ -147,6 +146,7 @@ bool hostile_use(const uint8_t *data, size_t bytes, uint64_t seed, volatile host
     deft_isa isa = isas[deft_rng_below(&u.rng, 4)];
     deft_context_options options = {.cache_directory = "",
                                     .threads = 1,
+                                    .max_memory_bytes = MAX_BYTES,
                                     .isa = isa == DEFT_ISA_BEST || deft_cpu_has(isa) ? isa : DEFT_ISA_BEST,
                                     .allocator = {allocate, release, &u.meter}};
     if (deft_context_new(&options, &u.ctx) != DEFT_OK) return false;

@@ -43,6 +43,40 @@ static void test_allocation_overflow(void **state) {
     test_context_free(ctx);
 }
 
+/* What is live counts, to the byte; what was released is there again. */
+static void test_memory_budget(void **state) {
+    (void)state;
+    deft_context *ctx;
+    void *first, *second;
+    deft_context_options options = {.cache_directory = "", .max_memory_bytes = 3 << 20};
+    assert_int_equal(deft_context_new(&options, &ctx), DEFT_OK);
+    assert_int_equal(deft_allocate(ctx, 2 << 20, &first), DEFT_OK);
+    assert_int_equal(deft_allocate(ctx, (1 << 20) + 1, &second), DEFT_MEMORY);
+    assert_string_equal(deft_context_message(ctx),
+                        "over the memory budget of 3.0 MB: 1.0 MB more were asked for, with 2.0 MB in use; a larger "
+                        "--max-memory (max_memory_bytes) allows it");
+    assert_int_equal(atomic_load(&ctx->live_bytes), 2 << 20);
+    assert_int_equal(deft_allocate(ctx, 1 << 20, &second), DEFT_OK);
+    assert_int_equal(deft_reallocate(ctx, 4 << 20, &second), DEFT_MEMORY);
+    deft_release(ctx, first);
+    assert_int_equal(deft_reallocate(ctx, 2 << 20, &second), DEFT_OK);
+    deft_release(ctx, second);
+    test_context_free(ctx);
+}
+
+/* By default some of the machine's memory can be had, but not all of it. */
+static void test_memory_of_the_machine(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    size_t bytes = deft_machine_memory_bytes();
+    void *memory;
+    assert_true(bytes > 64 << 20);
+    assert_int_equal(deft_allocate(ctx, 1 << 20, &memory), DEFT_OK);
+    deft_release(ctx, memory);
+    assert_int_equal(deft_allocate(ctx, bytes, &memory), DEFT_MEMORY);
+    test_context_free(ctx);
+}
+
 static deft_status use_arena(deft_context *ctx, void *user) {
     (void)user;
     deft_arena arena;
@@ -167,6 +201,8 @@ int main(void) {
         cmocka_unit_test(test_context_options),
         cmocka_unit_test(test_messages_are_one_line),
         cmocka_unit_test(test_allocation_overflow),
+        cmocka_unit_test(test_memory_budget),
+        cmocka_unit_test(test_memory_of_the_machine),
         cmocka_unit_test(test_arena),
         cmocka_unit_test(test_rng),
         cmocka_unit_test(test_timing),

@@ -2,6 +2,7 @@
 
 #include "base/core/cpu.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,11 @@ static deft_status set_cache_directory(deft_context *ctx, const char *wanted) {
     return deft_duplicate_string(ctx, path, &ctx->cache_directory);
 }
 
+static long long budget_of(size_t wanted) {
+    size_t bytes = wanted ? wanted : deft_machine_memory_bytes() / 4 * 3;
+    return bytes > LLONG_MAX ? LLONG_MAX : (long long)bytes;
+}
+
 deft_status deft_context_new(const deft_context_options *options, deft_context **context) {
     static const deft_context_options defaults = {0};
     if (!options) options = &defaults;
@@ -61,6 +67,7 @@ deft_status deft_context_new(const deft_context_options *options, deft_context *
     ctx->threads = options->threads ? options->threads : deft_cpu_count();
     ctx->isa = options->isa != DEFT_ISA_BEST ? options->isa : deft_cpu_best_isa();
     ctx->seed = options->seed;
+    ctx->max_bytes = budget_of(options->max_memory_bytes);
     ctx->log = options->log;
     ctx->progress = options->progress;
     ctx->user = options->user;
@@ -117,13 +124,27 @@ static size_t block_bytes(const void *memory) {
     return bytes;
 }
 
+static deft_status fail_to_allocate(deft_context *ctx, size_t bytes, long long live) {
+    static const double megabyte = 1 << 20;
+    if (live <= ctx->max_bytes && (long long)bytes <= ctx->max_bytes - live)
+        return deft_fail(ctx, DEFT_MEMORY, "out of memory: %zu bytes were asked for", bytes);
+    return deft_fail(ctx, DEFT_MEMORY,
+                     "over the memory budget of %.1f MB: %.1f MB more were asked for, with %.1f MB in use; a larger "
+                     "--max-memory (max_memory_bytes) allows it",
+                     (double)ctx->max_bytes / megabyte, (double)bytes / megabyte, (double)live / megabyte);
+}
+
 deft_status deft_allocate(deft_context *ctx, size_t bytes, void *out_pointer) {
-    char *block = bytes <= SIZE_MAX - 2 * HEADER_BYTES
+    if (bytes > LLONG_MAX / 2) return deft_fail(ctx, DEFT_MEMORY, "out of memory: %zu bytes were asked for", bytes);
+    long long live = atomic_fetch_add(&ctx->live_bytes, (long long)bytes);
+    char *block = live <= ctx->max_bytes && (long long)bytes <= ctx->max_bytes - live
                       ? ctx->allocator.allocate(ctx->allocator.user, bytes + HEADER_BYTES)
                       : NULL;
-    if (!block) return deft_fail(ctx, DEFT_MEMORY, "out of memory: %zu bytes were asked for", bytes);
+    if (!block) {
+        atomic_fetch_sub(&ctx->live_bytes, (long long)bytes);
+        return fail_to_allocate(ctx, bytes, live);
+    }
     memcpy(block, &bytes, sizeof bytes);
-    atomic_fetch_add(&ctx->live_bytes, (long long)bytes);
     atomic_fetch_add(&ctx->allocation_count, 1);
     void *memory = block + HEADER_BYTES;
     memcpy(out_pointer, &memory, sizeof memory);

@@ -7,6 +7,7 @@
 
 struct deft_context {
     deft_allocator allocator;
+    long long max_bytes;           /* that may be live at a time */
     atomic_llong live_bytes;       /* allocated and not yet released */
     atomic_llong allocation_count; /* ever made: what "a run allocates nothing" is asserted on */
     int threads;
@@ -27,19 +28,20 @@ deft_status deft_fail_in(deft_context *ctx, deft_status status, const char *form
     __attribute__((format(printf, 3, 4)));
 
 /* Returns from the calling function where `expression` fails. */
-#define DEFT_TRY(expression)                    \
-    do {                                        \
-        deft_status deft_try_ = (expression);   \
-        if (deft_try_ != DEFT_OK) return deft_try_; \
+#define DEFT_TRY(expression)                                                                                           \
+    do {                                                                                                               \
+        deft_status deft_try_ = (expression);                                                                          \
+        if (deft_try_ != DEFT_OK) return deft_try_;                                                                    \
     } while (0)
 
 /* Jumps to `fail` with the local `status` set: for functions that clean up. */
-#define DEFT_TRY_OR_FAIL(expression)                   \
-    do {                                               \
-        if ((status = (expression)) != DEFT_OK) goto fail; \
+#define DEFT_TRY_OR_FAIL(expression)                                                                                   \
+    do {                                                                                                               \
+        if ((status = (expression)) != DEFT_OK) goto fail;                                                             \
     } while (0)
 
-/* 64-byte aligned, uninitialised; zero bytes gives a valid pointer. Error: DEFT_MEMORY with a message. */
+/* 64-byte aligned, uninitialised; zero bytes gives a valid pointer. Error: DEFT_MEMORY with a message, where memory is
+ * out or the context's budget is. */
 DEFT_MUST_CHECK deft_status deft_allocate(deft_context *ctx, size_t bytes, void *out_pointer);
 /* The same, zeroed, of `count` elements; an overflowing product is DEFT_MEMORY. */
 DEFT_MUST_CHECK deft_status deft_allocate_zeroed(deft_context *ctx, size_t count, size_t size, void *out_pointer);

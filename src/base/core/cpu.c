@@ -2,7 +2,9 @@
 
 #include <cpuid.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* __builtin_cpu_supports also asks whether the operating system saves the registers. */
 bool deft_cpu_has(deft_isa isa) {
@@ -59,6 +61,24 @@ int deft_cpu_count(void) {
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     int count = CPU_COUNT(&set);
     return count > 0 ? count : 1;
+}
+
+/* A limit that a container sets; SIZE_MAX / 2 where there is none, which the file calls "max". */
+static size_t container_memory_bytes(void) {
+    unsigned long long bytes;
+    FILE *file = fopen("/sys/fs/cgroup/memory.max", "r");
+    if (!file) return SIZE_MAX / 2;
+    bool limited = fscanf(file, "%llu", &bytes) == 1 && bytes < SIZE_MAX / 2;
+    fclose(file);
+    return limited ? (size_t)bytes : SIZE_MAX / 2;
+}
+
+size_t deft_machine_memory_bytes(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    size_t container = container_memory_bytes();
+    if (pages <= 0 || page_bytes <= 0) return container;
+    size_t machine = (size_t)pages * (size_t)page_bytes;
+    return machine < container ? machine : container;
 }
 
 bool deft_cpu_pin(int index) {

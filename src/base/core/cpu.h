@@ -1,4 +1,4 @@
-/* What this CPU is and has. */
+/* What this machine is and has. */
 #ifndef DEFT_BASE_CORE_CPU_H
 #define DEFT_BASE_CORE_CPU_H
 
@@ -13,6 +13,8 @@ const char *deft_isa_name(deft_isa isa);
 void deft_cpu_name(char *out, size_t bytes);
 /* Cores that this process may use. */
 int deft_cpu_count(void);
+/* Memory that the machine has, or its container where that has less; SIZE_MAX / 2 where neither says. */
+size_t deft_machine_memory_bytes(void);
 /* Binds the calling thread to the index-th core that the process may use. */
 bool deft_cpu_pin(int index);
 

@@ -13,6 +13,7 @@ typedef struct deft_cli {
     int threads;
     deft_isa isa;
     uint64_t seed;
+    size_t max_memory_bytes;
     const char *operand;   /* the argument that is no option, or the first of them */
     char *const *operands; /* all of them, where the command takes several; ends in NULL */
     deft_context *ctx;

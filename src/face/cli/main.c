@@ -25,6 +25,8 @@ static const deft_option global_options[] = {
     {"isa", 0, DEFT_OPTION_ISA, offsetof(deft_cli, isa), "ISA", "avx512, avx2 or c (default: the best there is)", 0, 0,
      false},
     {"seed", 0, DEFT_OPTION_U64, offsetof(deft_cli, seed), "S", "seed of everything random (default 0)", 0, 0, false},
+    {"max-memory", 0, DEFT_OPTION_BYTES, offsetof(deft_cli, max_memory_bytes), "BYTES",
+     "memory to use, as 512M or 2G (default: 3/4 of it)", 0, 0, false},
     {"quiet", 'q', DEFT_OPTION_FLAG, offsetof(deft_cli, quiet), NULL, "no progress and no warnings", 0, 0, false},
 };
 enum { GLOBAL_OPTIONS = sizeof global_options / sizeof *global_options };
@@ -57,7 +59,7 @@ static void print_global_options(FILE *file) {
 }
 
 static void print_overview(FILE *file) {
-    fputs("Deft makes a trained neural network faster within a bound that you set.\n\n"
+    fputs("Deft makes a trained neural network faster within a bound that you set.\n"
           "usage: deft COMMAND ARGUMENTS\n\n",
           file);
     for (int i = 0; i < COMMANDS; i++)
@@ -106,6 +108,7 @@ static deft_status make_context(deft_cli *cli) {
     deft_context_options options = {.threads = cli->threads,
                                     .isa = cli->isa,
                                     .seed = cli->seed,
+                                    .max_memory_bytes = cli->max_memory_bytes,
                                     .log = log_message,
                                     .progress = report_progress,
                                     .user = cli};

@@ -34,6 +34,19 @@ static bool parse_unsigned(const char *text, uint64_t *value) {
     return isdigit((unsigned char)*text) && *end == '\0' && errno == 0;
 }
 
+/* "512M". At least 1. */
+static bool parse_bytes(const char *text, size_t *value) {
+    static const char units[] = "KMG";
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (unit) end++;
+    *value = (size_t)number << shift;
+    return isdigit((unsigned char)*text) && *end == '\0' && errno == 0 && number > 0 && number <= SIZE_MAX >> shift;
+}
+
 static bool parse_real(const char *text, double *value) {
     char *end;
     *value = strtod(text, &end);
@@ -79,6 +92,8 @@ static bool set_field(const deft_option *option, void *field, const char *text) 
         return parse_integer(text, field) && *(int64_t *)field >= option->low && *(int64_t *)field <= option->high;
     case DEFT_OPTION_U64:
         return parse_unsigned(text, field);
+    case DEFT_OPTION_BYTES:
+        return parse_bytes(text, field);
     case DEFT_OPTION_REAL:
         return parse_real(text, field) && *(double *)field >= option->low && *(double *)field <= option->high;
     case DEFT_OPTION_ISA:
@@ -96,6 +111,9 @@ static void explain_value(const option_parse *parse, const deft_option *option, 
         break;
     case DEFT_OPTION_U64:
         fprintf(stderr, "a whole number from 0 to %llu\n", (unsigned long long)UINT64_MAX);
+        break;
+    case DEFT_OPTION_BYTES:
+        fprintf(stderr, "a number of bytes, as 1000000, 512M or 2G\n");
         break;
     case DEFT_OPTION_REAL:
         fprintf(stderr, "a number from %g to %g\n", option->low, option->high);

@@ -5,7 +5,8 @@
 #include <deft/deft.h>
 #include <stdio.h>
 
-/* The type of the field that an option sets: bool, const char *, deft_texts, int, int64_t, uint64_t, double, deft_isa.
+/* The type of the field that an option sets: bool, const char *, deft_texts, int, int64_t, uint64_t, size_t, double,
+ * deft_isa.
  */
 typedef enum deft_option_type {
     DEFT_OPTION_FLAG,
@@ -14,6 +15,7 @@ typedef enum deft_option_type {
     DEFT_OPTION_INT,
     DEFT_OPTION_INT64,
     DEFT_OPTION_U64,
+    DEFT_OPTION_BYTES, /* with K, M or G behind it: times 1024, its square or its cube */
     DEFT_OPTION_REAL,
     DEFT_OPTION_ISA
 } deft_option_type;
