@@ -165,6 +165,36 @@ DEFT_API DEFT_MUST_CHECK deft_status deft_session_output(deft_session *session, 
 /* Runs the model once. Allocates nothing through the context's allocator. */
 DEFT_API DEFT_MUST_CHECK deft_status deft_session_run(deft_session *session);
 
+/* ---- training ------------------------------------------------------------------------------------------------ */
+
+typedef enum deft_optimizer {
+    DEFT_OPTIMIZER_SGD = 0,  /* v = momentum v + g; w -= rate v */
+    DEFT_OPTIMIZER_NESTEROV, /* v = momentum v + g; w -= rate (g + momentum v) */
+    DEFT_OPTIMIZER_ADAM,     /* m = momentum m + (1 - momentum) g; v = beta2 v + (1 - beta2) g^2;
+                                w -= rate m' / (sqrt(v') + epsilon), m' and v' corrected for their start at 0 */
+    DEFT_OPTIMIZER_ADAMW     /* the same, and the decay is taken from the weight: w -= rate decay w */
+} deft_optimizer;
+
+typedef enum deft_loss {
+    DEFT_LOSS_DEFAULT = 0,     /* of classes: CROSS_ENTROPY, else SQUARED_ERROR */
+    DEFT_LOSS_CROSS_ENTROPY,   /* -sum target log softmax(y), mean over the batch: targets are shares of [N, classes] */
+    DEFT_LOSS_SQUARED_ERROR,   /* (y - target)^2, mean over all elements */
+    DEFT_LOSS_PERCENTAGE_ERROR /* |y - target| / max(|target|, 1e-7), mean over all elements; 1 is 100% */
+} deft_loss;
+
+/* How weights follow their gradient g. But for AdamW, weight decay is added to it: g + decay w. */
+typedef struct deft_optimizer_options {
+    deft_optimizer kind;
+    float momentum;          /* default 0.9; negative for none */
+    float beta2;             /* Adam's; default 0.999 */
+    float epsilon;           /* Adam's; default 1e-8 */
+    float weight_decay;      /* of weights: two dimensions or more; default 5e-4 (AdamW: 0.01); negative for none */
+    float max_gradient_norm; /* the gradient of all weights together is scaled down to it; default 1; negative: none */
+    float average;           /* what is evaluated and kept is a moving average of the weights, of which each step keeps
+                                this share, and less at the start, (1 + step) / (10 + step); default 0: the last
+                                weights */
+} deft_optimizer_options;
+
 /* ---- the main job -------------------------------------------------------------------------------------------- */
 
 /* One configuration as it was measured, always beside the dense original in the same run. */

@@ -75,7 +75,11 @@ def test_numbers_are_strict():
     for option in "--epochs", "--batch":
         for value in "0", "-1", "nan", "1e1":
             refused("train", "x", "--data", "digits", "-o", "y", option, value, status=2, names=option)
-    for option in "--learning-rate", "--momentum", "--weight-decay":
+    for option in "--optimizer", "--schedule", "--loss":
+        for value in "", "x", "adamw|", "cos", "stepscosine", "|":
+            error = refused("train", "x", "--data", "digits", "-o", "y", option, value, status=2, names=option)
+            assert "one of" in error, error
+    for option in "--learning-rate", "--momentum", "--weight-decay", "--clip", "--average", "--warmup", "--label-smoothing":
         for value in "nan", "inf", "-1", "x", "":
             refused("train", "x", "--data", "digits", "-o", "y", option, value, status=2, names=option)
     for value in "-0.1", "101", "nan", "1%":

@@ -301,6 +301,7 @@ static int (*const makers[DEFT_OP_COUNT])(problem *p, deft_op op) = {
     [DEFT_OP_BATCH_NORM_TRAINING] = make_batch_norm,
     [DEFT_OP_SOFTMAX_CROSS_ENTROPY] = make_loss,
     [DEFT_OP_MEAN_SQUARED_ERROR] = make_loss,
+    [DEFT_OP_MEAN_PERCENTAGE_ERROR] = make_loss,
 };
 
 /* ---- checking ---- */

@@ -202,6 +202,7 @@ static const op_case fitting[DEFT_OP_COUNT] = {
     [DEFT_OP_SOFTMAX_CROSS_ENTROPY] = {.in = {REAL(2, 3), REAL(2, 3)}},
     [DEFT_OP_SOFTMAX_CROSS_ENTROPY_GRAD] = {.in = {{.dtype = DEFT_F32}, REAL(2, 3), REAL(2, 3)}},
     [DEFT_OP_MEAN_SQUARED_ERROR_GRAD] = {.in = {{.dtype = DEFT_F32}, REAL(2, 3), REAL(2, 3)}},
+    [DEFT_OP_MEAN_PERCENTAGE_ERROR_GRAD] = {.in = {{.dtype = DEFT_F32}, REAL(2, 3), REAL(2, 3)}},
     [DEFT_OP_RESHAPE] = {.in = {REAL(2, 3), {.dtype = DEFT_I64, DIMS(2)}}},
     [DEFT_OP_SQUEEZE] = {.in = {REAL(1, 3, 1), {.dtype = DEFT_I64, DIMS(1)}}},
     [DEFT_OP_UNSQUEEZE] = {.in = {REAL(3), {.dtype = DEFT_I64, DIMS(1)}}},

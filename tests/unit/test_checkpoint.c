@@ -57,20 +57,30 @@ static deft_dataset *make_data(deft_context *ctx) {
     return make_samples(ctx, 3, (int64_t[]){2, 4, 4}, 3, COUNTS(100, 20, 20));
 }
 
-static deft_train_options options_with(const char *checkpoint) {
-    return (deft_train_options){
-        .epochs = EPOCHS, .batch = 20, .weight_decay = 0.01f, .keep_zeros = true, .checkpoint = checkpoint};
-}
-
 /* Trains a new model until the brake; the graph is the caller's, and the context freed with it. */
 typedef struct trained {
     brake b;
+    deft_optimizer_options optimizer;
+    deft_schedule_kind schedule;
     deft_context *ctx;
     deft_dataset *data;
     deft_graph *graph;
 } trained;
 
+static deft_train_options options_with(const trained *t, const char *checkpoint) {
+    return (deft_train_options){.epochs = EPOCHS,
+                                .batch = 20,
+                                .optimizer = t->optimizer,
+                                .schedule = t->schedule,
+                                .warmup_epochs = t->schedule == DEFT_SCHEDULE_COSINE ? 1.5f : 0,
+                                .label_smoothing = 0.1f,
+                                .keep_zeros = true,
+                                .checkpoint = checkpoint};
+}
+
 static void set_up(trained *t) {
+    t->optimizer = (deft_optimizer_options){.weight_decay = 0.01f};
+    t->schedule = DEFT_SCHEDULE_STEPS;
     t->b.stop_at = 2;
     t->ctx = context_with(&t->b);
     t->data = make_data(t->ctx);
@@ -85,34 +95,58 @@ static void tear_down(trained *t) {
 
 static deft_status train_until(trained *t, double stop_at, const char *checkpoint) {
     t->b.stop_at = stop_at;
-    deft_train_options options = options_with(checkpoint);
+    deft_train_options options = options_with(t, checkpoint);
     return deft_train(t->ctx, t->graph, t->data, &options);
 }
 
 /* ---- going on ------------------------------------------------------------------------------------------------ */
 
+/* A run that is stopped in the middle of epoch `epoch`, which is lost and done again, and goes on: in the process that
+ * was interrupted, or in a new one. */
+static void check_resumed(const trained *whole, int epoch, bool in_process) {
+    trained stopped, resumed;
+    set_up(&stopped);
+    set_up(&resumed);
+    stopped.optimizer = resumed.optimizer = whole->optimizer;
+    stopped.schedule = resumed.schedule = whole->schedule;
+    remove(path);
+    assert_int_equal(train_until(&stopped, (epoch + 0.5) / EPOCHS, path), DEFT_CANCELLED);
+    assert_false(same_constants(stopped.graph, whole->graph));
+    trained *second = in_process ? &stopped : &resumed;
+    if (train_until(second, 2, path) != DEFT_OK) fail_msg("%s", deft_context_message(second->ctx));
+    assert_true(same_constants(second->graph, whole->graph));
+    tear_down(&resumed);
+    tear_down(&stopped);
+}
+
 static void test_resumed_is_uninterrupted(void **state) {
     (void)state;
-    trained whole;
-    set_up(&whole);
-    assert_int_equal(train_until(&whole, 2, NULL), DEFT_OK);
-    for (int epoch = 0; epoch < EPOCHS; epoch++)
-        for (int in_process = 0; in_process < 2; in_process++) {
-            trained stopped, resumed;
-            set_up(&stopped);
-            set_up(&resumed);
-            remove(path);
-            /* in the middle of an epoch: what it did is lost, and done again */
-            assert_int_equal(train_until(&stopped, (epoch + 0.5) / EPOCHS, path), DEFT_CANCELLED);
-            assert_false(same_constants(stopped.graph, whole.graph));
-            trained *second = in_process ? &stopped : &resumed;
-            assert_int_equal(train_until(second, 2, path), DEFT_OK);
-            assert_true(same_constants(second->graph, whole.graph));
-            tear_down(&resumed);
-            tear_down(&stopped);
-        }
+    static const struct {
+        deft_optimizer_options optimizer;
+        deft_schedule_kind schedule;
+    } cases[] = {
+        {{.kind = DEFT_OPTIMIZER_SGD, .weight_decay = 0.01f}, DEFT_SCHEDULE_STEPS},
+        {{.kind = DEFT_OPTIMIZER_NESTEROV}, DEFT_SCHEDULE_COSINE},
+        {{.kind = DEFT_OPTIMIZER_ADAM, .average = 0.9f}, DEFT_SCHEDULE_COSINE},
+        {{.kind = DEFT_OPTIMIZER_ADAMW, .average = 0.5f}, DEFT_SCHEDULE_CONSTANT},
+    };
+    deft_graph *trained_before[4];
+    trained whole[4];
+    for (int i = 0; i < 4; i++) {
+        set_up(&whole[i]);
+        whole[i].optimizer = cases[i].optimizer;
+        whole[i].schedule = cases[i].schedule;
+        assert_int_equal(train_until(&whole[i], 2, NULL), DEFT_OK);
+        trained_before[i] = whole[i].graph;
+        for (int j = 0; j < i; j++) /* the rules differ */
+            assert_false(same_constants(trained_before[j], whole[i].graph));
+        for (int epoch = 0; epoch < EPOCHS; epoch++)
+            for (int in_process = 0; in_process < 2; in_process++)
+                check_resumed(&whole[i], epoch, in_process);
+    }
+    for (int i = 0; i < 4; i++)
+        tear_down(&whole[i]);
     remove(path);
-    tear_down(&whole);
 }
 
 static void count_epochs(void *user, const deft_epoch *epoch) {
@@ -127,7 +161,7 @@ static void test_a_finished_run_is_not_run_again(void **state) {
     set_up(&second);
     int epochs = 0;
     remove(path);
-    deft_train_options options = options_with(path);
+    deft_train_options options = options_with(&first, path);
     options.on_epoch = count_epochs;
     options.user = &epochs;
     assert_int_equal(deft_train(first.ctx, first.graph, first.data, &options), DEFT_OK);
@@ -236,11 +270,35 @@ static void change_rate(trained *t, deft_train_options *options) {
 }
 static void change_decay(trained *t, deft_train_options *options) {
     (void)t;
-    options->weight_decay = 0;
+    options->optimizer.weight_decay = 0;
 }
 static void change_norm(trained *t, deft_train_options *options) {
     (void)t;
-    options->max_gradient_norm = 2;
+    options->optimizer.max_gradient_norm = 2;
+}
+static void change_kind(trained *t, deft_train_options *options) {
+    (void)t;
+    options->optimizer.kind = DEFT_OPTIMIZER_NESTEROV;
+}
+static void change_average(trained *t, deft_train_options *options) {
+    (void)t;
+    options->optimizer.average = 0.5f;
+}
+static void change_schedule(trained *t, deft_train_options *options) {
+    (void)t;
+    options->schedule = DEFT_SCHEDULE_CONSTANT;
+}
+static void change_warmup(trained *t, deft_train_options *options) {
+    (void)t;
+    options->warmup_epochs = 0.5f;
+}
+static void change_smoothing(trained *t, deft_train_options *options) {
+    (void)t;
+    options->label_smoothing = 0;
+}
+static void change_loss(trained *t, deft_train_options *options) {
+    (void)t;
+    options->loss = DEFT_LOSS_SQUARED_ERROR;
 }
 static void change_zeros(trained *t, deft_train_options *options) {
     (void)t;
@@ -272,9 +330,10 @@ static void change_weight(trained *t, deft_train_options *options) {
 
 static void test_other_runs(void **state) {
     (void)state;
-    static const change changes[] = {change_epochs, change_batch, change_rate,    change_decay,
-                                     change_norm,   change_zeros, change_teacher, change_seed,
-                                     change_data,   change_count, change_node,    change_weight};
+    static const change changes[] = {change_epochs, change_batch,   change_rate,     change_decay,  change_norm,
+                                     change_kind,   change_average, change_schedule, change_warmup, change_smoothing,
+                                     change_loss,   change_zeros,   change_teacher,  change_seed,   change_data,
+                                     change_count,  change_node,    change_weight};
     trained t;
     char *content;
     size_t bytes;
@@ -283,7 +342,7 @@ static void test_other_runs(void **state) {
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         trained other;
         set_up(&other);
-        deft_train_options options = options_with(path);
+        deft_train_options options = options_with(&other, path);
         changes[i](&other, &options);
         assert_int_equal(deft_train(other.ctx, other.graph, other.data, &options), DEFT_INVALID);
         const char *part = changes[i] == change_weight ? "began with other weights" : "another model, data";
@@ -307,7 +366,7 @@ static void test_nothing_is_lost_of_a_run_that_only_began(void **state) {
     remove(path);
     assert_int_equal(train_until(&began, 0, path), DEFT_CANCELLED);
     assert_int_equal(access(path, F_OK), 0);
-    deft_train_options options = options_with(path);
+    deft_train_options options = options_with(&other, path);
     options.learning_rate = 0.01f;
     assert_int_equal(deft_train(other.ctx, other.graph, other.data, &options), DEFT_OK);
     options.checkpoint = NULL;
@@ -325,6 +384,8 @@ static void test_unwritable(void **state) {
     trained t, untouched;
     set_up(&t);
     set_up(&untouched);
+    assert_int_equal(train_until(&t, 2, "/dev/full"), DEFT_IO);
+    assert_non_null(strstr(deft_context_message(t.ctx), "/dev/full"));
     assert_int_equal(train_until(&t, 2, "no/such/folder/x.checkpoint"), DEFT_IO);
     assert_int_equal(train_until(&t, 2, "."), DEFT_INVALID);
     assert_true(same_constants(t.graph, untouched.graph));
@@ -335,7 +396,7 @@ static void test_unwritable(void **state) {
 static deft_status train_with_checkpoint(deft_context *ctx, void *user) {
     trained *t = user;
     remove(path);
-    deft_train_options options = options_with(path);
+    deft_train_options options = options_with(t, path);
     options.epochs = 1;
     DEFT_TRY(deft_train(ctx, t->graph, t->data, &options));
     return deft_train(ctx, t->graph, t->data, &options);

@@ -183,11 +183,13 @@ static void check_by_hand(const deft_train_options *given, double targets[ROWS][
     options.on_epoch = remember;
     options.user = &log;
     by_hand h = start_by_hand(graph, options.keep_zeros);
-    double momentum = options.momentum < 0 ? 0 : 0.9;
-    double decay = options.weight_decay < 0 ? 0 : options.weight_decay > 0 ? (double)options.weight_decay : 5e-4;
-    double max_norm = options.max_gradient_norm > 0   ? (double)options.max_gradient_norm
-                      : options.max_gradient_norm < 0 ? 1e9
-                                                      : 1;
+    double momentum = options.optimizer.momentum < 0 ? 0 : 0.9;
+    double decay = options.optimizer.weight_decay < 0   ? 0
+                   : options.optimizer.weight_decay > 0 ? (double)options.optimizer.weight_decay
+                                                        : 5e-4;
+    double max_norm = options.optimizer.max_gradient_norm > 0   ? (double)options.optimizer.max_gradient_norm
+                      : options.optimizer.max_gradient_norm < 0 ? 1e9
+                                                                : 1;
     assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
     for (int epoch = 0; epoch < options.epochs; epoch++) {
         double rate = (double)options.learning_rate * pow(0.5, epoch / 2);
@@ -220,15 +222,38 @@ static void test_steps_by_hand(void **state) {
         deft_train_options options = {.epochs = 6,
                                       .batch = 100, /* more than there are: all of them */
                                       .learning_rate = 0.1f,
-                                      .momentum = cases[i].momentum,
-                                      .weight_decay = cases[i].decay,
+                                      .optimizer = {.momentum = cases[i].momentum,
+                                                    .weight_decay = cases[i].decay,
+                                                    .max_gradient_norm = cases[i].max_norm},
                                       .step_factor = 0.5f,
                                       .step_epochs = 2,
-                                      .max_gradient_norm = cases[i].max_norm,
                                       .keep_zeros = cases[i].keep_zeros};
         check_by_hand(&options, targets, ctx, data, graph);
         deft_graph_free(graph);
     }
+    deft_dataset_free(data);
+    test_context_free(ctx);
+}
+
+/* A label's weight, in part shared by all classes. */
+static void test_smoothing_by_hand(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_dataset *data = make_samples(ctx, 1, six, CLASSES, COUNTS(ROWS, 4, 4));
+    deft_graph *graph = one_layer(ctx);
+    double targets[ROWS][CLASSES];
+    for (int row = 0; row < ROWS; row++)
+        for (int c = 0; c < CLASSES; c++)
+            targets[row][c] = 0.3 / CLASSES;
+    one_hot(data, 0.7, targets);
+    deft_train_options options = {.epochs = 6,
+                                  .batch = ROWS,
+                                  .learning_rate = 0.1f,
+                                  .step_factor = 0.5f,
+                                  .step_epochs = 2,
+                                  .label_smoothing = 0.3f};
+    check_by_hand(&options, targets, ctx, data, graph);
+    deft_graph_free(graph);
     deft_dataset_free(data);
     test_context_free(ctx);
 }
@@ -315,14 +340,27 @@ static void test_regression(void **state) {
     NODE(teacher, ADD, "y", "m", "b");
     finish_graph(teacher, "y");
     assert_int_equal(deft_graph_clone(ctx, teacher, &graph), DEFT_OK);
-    memset(constant_of(graph, "w")->data, 0, 6 * sizeof(float));
-    memset(constant_of(graph, "b")->data, 0, sizeof(float));
-    log_of_epochs log = {.count = 0};
-    deft_train_options options = {
-        .epochs = 30, .batch = 10, .weight_decay = -1, .teacher = teacher, .on_epoch = remember, .user = &log};
-    assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
-    assert_true(log.epochs[29].accuracy > 0.99 && log.epochs[29].accuracy <= 1);
-    assert_true(log.epochs[29].loss < 1e-4);
+    static const deft_loss losses[] = {DEFT_LOSS_DEFAULT, DEFT_LOSS_SQUARED_ERROR, DEFT_LOSS_PERCENTAGE_ERROR};
+    double squared_error = 0;
+    ((float *)constant_of(teacher, "b")->data)[0] = 3; /* no output near 0 */
+    for (int i = 0; i < 3; i++) {
+        memset(constant_of(graph, "w")->data, 0, 6 * sizeof(float));
+        memset(constant_of(graph, "b")->data, 0, sizeof(float));
+        log_of_epochs log = {.count = 0};
+        deft_train_options options = {.epochs = 30,
+                                      .batch = 10,
+                                      .optimizer = {.weight_decay = -1},
+                                      .loss = losses[i],
+                                      .teacher = teacher,
+                                      .on_epoch = remember,
+                                      .user = &log};
+        assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
+        assert_true(log.epochs[29].accuracy > 0.99 && log.epochs[29].accuracy <= 1);
+        assert_true(log.epochs[29].loss < (i < 2 ? 1e-4 : 1e-2));
+        assert_true(i != 1 || log.epochs[29].loss == squared_error);
+        assert_true(i != 2 || log.epochs[29].loss > 2 * squared_error);
+        squared_error = log.epochs[29].loss;
+    }
     deft_graph_free(graph);
     deft_graph_free(teacher);
     deft_dataset_free(data);
@@ -426,7 +464,7 @@ static void test_zeros_stay(void **state) {
     assert_int_equal(deft_prune_magnitude(ctx, pruned, 0.7), DEFT_OK);
     for (int keep = 0; keep < 2; keep++) {
         assert_int_equal(deft_graph_clone(ctx, pruned, &graph), DEFT_OK);
-        deft_train_options options = {.epochs = 3, .weight_decay = 0.01f, .keep_zeros = keep};
+        deft_train_options options = {.epochs = 3, .optimizer = {.weight_decay = 0.01f}, .keep_zeros = keep};
         assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
         static const char *const names[] = {"w1", "w2"};
         int64_t revived = 0, moved = 0;
@@ -503,6 +541,40 @@ static void test_divergence_is_told(void **state) {
     test_context_free(ctx);
 }
 
+/* Puts a NaN among the training samples once an epoch is done. */
+static void spoil(void *user, const deft_epoch *epoch) {
+    deft_dataset *data = user;
+    if (epoch->epoch == 2) ((float *)data->memory[0])[77] = NAN;
+}
+
+/* A loss that is not finite in the third epoch leaves the model, and the checkpoint, of the second. */
+static void test_divergence_keeps_the_checkpoint(void **state) {
+    (void)state;
+    static const char path[] = "diverged.checkpoint";
+    deft_context *ctx = test_context();
+    deft_dataset *data = three_classes(ctx), *spoilt = three_classes(ctx);
+    deft_graph *whole = two_layers(ctx, -1, false), *graph = two_layers(ctx, -1, false);
+    deft_train_options options = {.epochs = 4, .batch = 10, .optimizer = {.kind = DEFT_OPTIMIZER_ADAM}};
+    assert_int_equal(deft_train(ctx, whole, data, &options), DEFT_OK);
+    options.checkpoint = path;
+    options.on_epoch = spoil;
+    options.user = spoilt;
+    remove(path);
+    assert_int_equal(deft_train(ctx, graph, spoilt, &options), DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "epoch 3, step "));
+    assert_non_null(strstr(deft_context_message(ctx), "the model is as it was after epoch 2"));
+    assert_false(same_constants(graph, whole));
+    options.on_epoch = NULL;
+    assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK); /* goes on from the second */
+    assert_true(same_constants(graph, whole));
+    remove(path);
+    deft_graph_free(graph);
+    deft_graph_free(whole);
+    deft_dataset_free(spoilt);
+    deft_dataset_free(data);
+    test_context_free(ctx);
+}
+
 /* ---- errors -------------------------------------------------------------------------------------------------- */
 
 static void expect_refused(deft_context *ctx, deft_graph *graph, const deft_dataset *data, deft_train_options options,
@@ -518,8 +590,10 @@ static void test_wrong_options(void **state) {
     deft_graph *graph = two_layers(ctx, -1, false);
     const deft_train_options wrong[] = {{.epochs = -1},           {.batch = -1},
                                         {.learning_rate = -0.1f}, {.learning_rate = NAN},
-                                        {.momentum = 1},          {.momentum = NAN},
-                                        {.weight_decay = NAN},    {.step_factor = -0.5f},
+                                        {.warmup_epochs = -1},    {.warmup_epochs = 10},
+                                        {.label_smoothing = 1},   {.step_factor = -0.5f},
+                                        {.label_smoothing = NAN}, {.schedule = (deft_schedule_kind)3},
+                                        {.loss = (deft_loss)4},   {.step_factor = NAN},
                                         {.step_epochs = -1},      {.learning_rate = INFINITY}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         expect_refused(ctx, graph, data, wrong[i], DEFT_INVALID, "training options");
@@ -539,6 +613,8 @@ static void test_wrong_models_and_data(void **state) {
     deft_graph *graph = two_layers(ctx, -1, false), *fixed = two_layers(ctx, 10, false);
     expect_refused(ctx, graph, unlabelled, none, DEFT_INVALID, "no labels");
     expect_refused(ctx, graph, classes, none, DEFT_INVALID, "4 classes");
+    expect_refused(ctx, graph, data, (deft_train_options){.loss = DEFT_LOSS_PERCENTAGE_ERROR}, DEFT_INVALID,
+                   "percentage error");
     expect_refused(ctx, graph, wide, none, DEFT_INVALID, "a sample of made:samples is 7");
     expect_refused(ctx, graph, empty, none, DEFT_INVALID, "empty");
     expect_refused(ctx, fixed, classes, none, DEFT_INVALID, "4 classes");
@@ -605,6 +681,7 @@ int main(void) {
         cmocka_unit_test(test_learns),
         cmocka_unit_test(test_same_seed_same_weights),
         cmocka_unit_test(test_steps_by_hand),
+        cmocka_unit_test(test_smoothing_by_hand),
         cmocka_unit_test(test_teacher_by_hand),
         cmocka_unit_test(test_follows_a_teacher_without_labels),
         cmocka_unit_test(test_regression),
@@ -614,6 +691,7 @@ int main(void) {
         cmocka_unit_test(test_zeros_stay),
         cmocka_unit_test(test_cancelled_keeps_whole_epochs),
         cmocka_unit_test(test_divergence_is_told),
+        cmocka_unit_test(test_divergence_keeps_the_checkpoint),
         cmocka_unit_test(test_wrong_options),
         cmocka_unit_test(test_wrong_models_and_data),
         cmocka_unit_test(test_out_of_memory),

@@ -23,7 +23,7 @@ static deft_status watch(void *user, deft_trainer *trainer, int64_t step, int64_
     assert_int_equal(step, w->last + 1);
     w->calls++;
     w->last = step;
-    for (int i = 0; i < trainer->net.learned_count; i++) {
+    for (int i = 0; i < trainer->net->learned_count; i++) {
         assert_non_null(deft_trainer_weights(trainer, i));
         assert_non_null(deft_trainer_gradient(trainer, i));
     }
@@ -37,7 +37,7 @@ static deft_train_hook hook_of(watcher *w) {
 }
 
 static deft_train_options options_with(const deft_train_hook *hook) {
-    return (deft_train_options){.epochs = EPOCHS, .batch = 16, .momentum = -1, .hook = hook};
+    return (deft_train_options){.epochs = EPOCHS, .batch = 16, .optimizer = {.momentum = -1}, .hook = hook};
 }
 
 typedef struct setting {

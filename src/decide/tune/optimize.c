@@ -107,7 +107,7 @@ static deft_status prune_and_fine_tune(search *s, double zeros, deft_graph **can
     deft_train_options fine_tuning = {.epochs = fine_tuning_epochs(s),
                                       .learning_rate = 0.1f,
                                       .step_factor = 0.3f,
-                                      .weight_decay = 1e-4f,
+                                      .optimizer = {.weight_decay = 1e-4f},
                                       .keep_zeros = true,
                                       .teacher = s->original};
     DEFT_TRY_OR_FAIL(deft_prune_magnitude(s->ctx, graph, zeros));

@@ -173,7 +173,7 @@ static deft_status fine_tune(deft_cli *cli, const prune_options *wanted, const d
     deft_train_options training = {.epochs = wanted->epochs,
                                    .learning_rate = (float)wanted->learning_rate,
                                    .step_factor = 0.3f,
-                                   .weight_decay = 1e-4f,
+                                   .optimizer = {.weight_decay = 1e-4f},
                                    .teacher = original,
                                    .checkpoint = checkpoint};
     return deft_sparsify_train(cli->ctx, graph, data, sparsify, &training);

@@ -11,12 +11,14 @@ typedef struct train_options {
     const char *data, *output, *checkpoint;
     int epochs;
     int64_t batch;
-    double learning_rate, momentum, weight_decay;
+    deft_optimizer optimizer;
+    deft_schedule_kind schedule;
+    deft_loss loss;
+    double learning_rate, momentum, weight_decay, clip, average, warmup, label_smoothing;
     bool keep_zeros;
 } train_options;
 
-static const train_options defaults = {
-    .epochs = 10, .batch = 64, .learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4};
+static const train_options defaults = {.epochs = 10, .batch = 64, .momentum = 0.9, .weight_decay = -1, .clip = 1};
 
 static const deft_option options[] = {
     {"data", 0, DEFT_OPTION_TEXT, offsetof(train_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
@@ -25,12 +27,26 @@ static const deft_option options[] = {
     {"epochs", 0, DEFT_OPTION_INT, offsetof(train_options, epochs), "E", "passes over the data (default 10)", 1, 1e6,
      false},
     {"batch", 0, DEFT_OPTION_INT64, offsetof(train_options, batch), "N", "samples a step (default 64)", 1, 1e6, false},
+    {"optimizer", 0, DEFT_OPTION_CHOICE, offsetof(train_options, optimizer), "sgd|nesterov|adam|adamw", "(default sgd)",
+     0, 0, false},
     {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(train_options, learning_rate), "R",
-     "at the start; a tenth after 1/2 and 3/4 (0.05)", 1e-12, 1e6, false},
+     "at the start (default 0.05; adam, adamw: 0.001)", 1e-12, 1e6, false},
+    {"schedule", 0, DEFT_OPTION_CHOICE, offsetof(train_options, schedule), "steps|cosine|constant",
+     "of the rate (default steps)", 0, 0, false},
+    {"warmup", 0, DEFT_OPTION_REAL, offsetof(train_options, warmup), "E",
+     "epochs over which the rate rises from 0 (default 0)", 0, 1e6, false},
     {"momentum", 0, DEFT_OPTION_REAL, offsetof(train_options, momentum), "M", "0 for none (default 0.9)", 0, 0.9999,
      false},
     {"weight-decay", 0, DEFT_OPTION_REAL, offsetof(train_options, weight_decay), "W",
-     "L2 penalty of weights; 0 for none (default 0.0005)", 0, 1e6, false},
+     "L2 penalty; 0 for none (default 5e-4; adamw: 0.01)", 0, 1e6, false},
+    {"clip", 0, DEFT_OPTION_REAL, offsetof(train_options, clip), "G",
+     "largest norm of the gradient; 0 for any (default 1)", 0, 1e6, false},
+    {"average", 0, DEFT_OPTION_REAL, offsetof(train_options, average), "A",
+     "keep a moving average of the weights: 0.999, say", 0, 0.999999, false},
+    {"loss", 0, DEFT_OPTION_CHOICE, offsetof(train_options, loss), "auto|cross-entropy|squared-error|percentage",
+     "(auto)", 0, 0, false},
+    {"label-smoothing", 0, DEFT_OPTION_REAL, offsetof(train_options, label_smoothing), "S",
+     "share of a label given to all classes (default 0)", 0, 0.9999, false},
     {"keep-zeros", 0, DEFT_OPTION_FLAG, offsetof(train_options, keep_zeros), NULL,
      "weights that are zero now stay exactly zero", 0, 0, false},
     {"checkpoint", 0, DEFT_OPTION_TEXT, offsetof(train_options, checkpoint), "FILE",
@@ -71,18 +87,36 @@ static void on_epoch(void *user, const deft_epoch *epoch) {
     if (job->printed == DEFT_OK) job->printed = deft_report_row(&job->epochs, epoch);
 }
 
+/* The library's number, where 0 is the default and a negative one is none; here, 0 is none and a negative one the
+ * default. */
+static float number(double wanted) {
+    return wanted > 0 ? (float)wanted : wanted < 0 ? 0 : -1;
+}
+
+static deft_train_options training_options(const train_options *wanted) {
+    const deft_optimizer_options optimizer = {.kind = wanted->optimizer,
+                                              .momentum = number(wanted->momentum),
+                                              .weight_decay = number(wanted->weight_decay),
+                                              .max_gradient_norm = number(wanted->clip),
+                                              .average = (float)wanted->average};
+    return (deft_train_options){.epochs = wanted->epochs,
+                                .batch = wanted->batch,
+                                .optimizer = optimizer,
+                                .learning_rate = (float)wanted->learning_rate,
+                                .schedule = wanted->schedule,
+                                .warmup_epochs = (float)wanted->warmup,
+                                .loss = wanted->loss,
+                                .label_smoothing = (float)wanted->label_smoothing,
+                                .keep_zeros = wanted->keep_zeros};
+}
+
 static deft_status train(deft_cli *cli, const train_options *wanted, const char *checkpoint, deft_graph *graph,
                          const deft_dataset *data) {
     training_job job = {.cli = cli, .printed = DEFT_OK};
-    deft_train_options training = {.epochs = wanted->epochs,
-                                   .batch = wanted->batch,
-                                   .learning_rate = (float)wanted->learning_rate,
-                                   .momentum = wanted->momentum > 0 ? (float)wanted->momentum : -1,
-                                   .weight_decay = wanted->weight_decay > 0 ? (float)wanted->weight_decay : -1,
-                                   .keep_zeros = wanted->keep_zeros,
-                                   .checkpoint = checkpoint,
-                                   .on_epoch = on_epoch,
-                                   .user = &job};
+    deft_train_options training = training_options(wanted);
+    training.checkpoint = checkpoint;
+    training.on_epoch = on_epoch;
+    training.user = &job;
     deft_cli_report(cli, &job.epochs, epoch_columns, sizeof epoch_columns / sizeof *epoch_columns);
     job.epochs.live = true;
     job.epochs.kind = "epoch";

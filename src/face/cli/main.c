@@ -22,8 +22,7 @@ static const deft_option global_options[] = {
      false},
     {"threads", 0, DEFT_OPTION_INT, offsetof(deft_cli, threads), "N", "threads to use (default: all cores)", 1, 4096,
      false},
-    {"isa", 0, DEFT_OPTION_ISA, offsetof(deft_cli, isa), "ISA", "avx512, avx2 or c (default: the best there is)", 0, 0,
-     false},
+    {"isa", 0, DEFT_OPTION_CHOICE, offsetof(deft_cli, isa), "best|c|avx2|avx512", "(default best)", 0, 0, false},
     {"seed", 0, DEFT_OPTION_U64, offsetof(deft_cli, seed), "S", "seed of everything random (default 0)", 0, 0, false},
     {"max-memory", 0, DEFT_OPTION_BYTES, offsetof(deft_cli, max_memory_bytes), "BYTES",
      "memory to use, as 512M or 2G (default: 3/4 of it)", 0, 0, false},
@@ -58,6 +57,14 @@ static void print_global_options(FILE *file) {
     deft_options_print(file, &(deft_option_set){global_options, GLOBAL_OPTIONS, NULL});
 }
 
+/* Their names alone, on one line. */
+static void name_global_options(FILE *file) {
+    fputs("  and of every command:", file);
+    for (int i = 0; i < GLOBAL_OPTIONS; i++)
+        fprintf(file, " --%s", global_options[i].name);
+    fputs(" (deft help)\n", file);
+}
+
 static void print_overview(FILE *file) {
     fputs("Deft makes a trained neural network faster within a bound that you set.\n"
           "usage: deft COMMAND ARGUMENTS\n\n",
@@ -84,7 +91,7 @@ static void print_command_help(FILE *file, const deft_command *command) {
     }
     fprintf(file, " [OPTIONS]\n%s\n\n", command->summary);
     deft_options_print(file, &(deft_option_set){command->options, command->option_count, NULL});
-    print_global_options(file);
+    name_global_options(file);
     if (command->notes) fprintf(file, "\n%s", command->notes);
 }
 

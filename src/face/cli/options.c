@@ -53,17 +53,17 @@ static bool parse_real(const char *text, double *value) {
     return !isspace((unsigned char)*text) && end != text && *end == '\0' && isfinite(*value);
 }
 
-static bool parse_isa(const char *text, deft_isa *isa) {
-    static const struct {
-        const char *name;
-        deft_isa isa;
-    } names[] = {{"c", DEFT_ISA_C}, {"avx2", DEFT_ISA_AVX2}, {"avx512", DEFT_ISA_AVX512}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(text, names[i].name) != 0) continue;
-        *isa = names[i].isa;
-        return true;
+static bool parse_choice(const char *text, const char *words, int *value) {
+    size_t length = strlen(text);
+    for (int i = 0;; i++, words++) {
+        size_t word = strcspn(words, "|");
+        if (word == length && strncmp(text, words, word) == 0) {
+            *value = i;
+            return true;
+        }
+        words += word;
+        if (!*words) return false;
     }
-    return false;
 }
 
 static bool add_text(const char *text, deft_texts *texts) {
@@ -96,8 +96,8 @@ static bool set_field(const deft_option *option, void *field, const char *text) 
         return parse_bytes(text, field);
     case DEFT_OPTION_REAL:
         return parse_real(text, field) && *(double *)field >= option->low && *(double *)field <= option->high;
-    case DEFT_OPTION_ISA:
-        return parse_isa(text, field);
+    case DEFT_OPTION_CHOICE:
+        return parse_choice(text, option->argument, field);
     }
     return false;
 }
@@ -118,8 +118,8 @@ static void explain_value(const option_parse *parse, const deft_option *option, 
     case DEFT_OPTION_REAL:
         fprintf(stderr, "a number from %g to %g\n", option->low, option->high);
         break;
-    case DEFT_OPTION_ISA:
-        fprintf(stderr, "avx512, avx2 or c\n");
+    case DEFT_OPTION_CHOICE:
+        fprintf(stderr, "one of %s\n", option->argument);
         break;
     case DEFT_OPTION_TEXTS:
         fprintf(stderr, "possible: it is empty, or one of more than %d\n", DEFT_TEXTS);
@@ -237,11 +237,13 @@ bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_O
 void deft_options_print(FILE *file, const deft_option_set *set) {
     for (int i = 0; i < set->count; i++) {
         const deft_option *option = &set->options[i];
+        bool choice = option->type == DEFT_OPTION_CHOICE;
+        const char *argument = choice ? "WORD" : option->argument;
         char left[64];
         snprintf(left, sizeof left, "%c%c%c --%s%s%s", option->letter ? '-' : ' ',
-                 option->letter ? option->letter : ' ', option->letter ? ',' : ' ', option->name,
-                 option->argument ? " " : "", option->argument ? option->argument : "");
-        fprintf(file, "  %-26s %s\n", left, option->help);
+                 option->letter ? option->letter : ' ', option->letter ? ',' : ' ', option->name, argument ? " " : "",
+                 argument ? argument : "");
+        fprintf(file, "  %-26s %s%s%s\n", left, choice ? option->argument : "", choice ? " " : "", option->help);
     }
 }
 

@@ -5,8 +5,8 @@
 #include <deft/deft.h>
 #include <stdio.h>
 
-/* The type of the field that an option sets: bool, const char *, deft_texts, int, int64_t, uint64_t, size_t, double,
- * deft_isa.
+/* The type of the field that an option sets: bool, const char *, deft_texts, int, int64_t, uint64_t, size_t, double, an
+ * enum.
  */
 typedef enum deft_option_type {
     DEFT_OPTION_FLAG,
@@ -17,7 +17,7 @@ typedef enum deft_option_type {
     DEFT_OPTION_U64,
     DEFT_OPTION_BYTES, /* with K, M or G behind it: times 1024, its square or its cube */
     DEFT_OPTION_REAL,
-    DEFT_OPTION_ISA
+    DEFT_OPTION_CHOICE /* a word of its `argument`, "steps|cosine": the values of the enum, from 0 */
 } deft_option_type;
 
 #define DEFT_TEXTS 64

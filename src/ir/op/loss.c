@@ -2,6 +2,9 @@
 #include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
+/* Of a target that is, or nearly is, 0, the error relative to this is taken. */
+static const double SMALLEST_TARGET = 1e-7;
+
 #define BODY "ir/op/loss_body.h"
 #include "ir/op/each_real.h"
 
@@ -46,6 +49,14 @@ deft_status deft_forward_mean_squared_error_grad(const deft_op_call *call) {
     return deft_rule_by_real(call, mean_squared_error_grad_f32, mean_squared_error_grad_f64);
 }
 
+deft_status deft_forward_mean_percentage_error(const deft_op_call *call) {
+    return deft_rule_by_real(call, mean_percentage_error_f32, mean_percentage_error_f64);
+}
+
+deft_status deft_forward_mean_percentage_error_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, mean_percentage_error_grad_f32, mean_percentage_error_grad_f64);
+}
+
 static deft_status emit_loss_grad(deft_gradient *gradient, deft_op op) {
     if (gradient->wanted[1])
         return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "a loss has no gradient for its targets");
@@ -58,4 +69,8 @@ deft_status deft_gradient_softmax_cross_entropy(deft_gradient *gradient) {
 
 deft_status deft_gradient_mean_squared_error(deft_gradient *gradient) {
     return emit_loss_grad(gradient, DEFT_OP_MEAN_SQUARED_ERROR_GRAD);
+}
+
+deft_status deft_gradient_mean_percentage_error(deft_gradient *gradient) {
+    return emit_loss_grad(gradient, DEFT_OP_MEAN_PERCENTAGE_ERROR_GRAD);
 }

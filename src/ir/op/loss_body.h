@@ -73,3 +73,29 @@ static deft_status TYPED(mean_squared_error_grad)(const deft_op_call *call) {
         dx[i] = factor * (y[i] - target[i]);
     return DEFT_OK;
 }
+
+static deft_status TYPED(mean_percentage_error)(const deft_op_call *call) {
+    const REAL *y = call->in[0]->data, *target = call->in[1]->data;
+    int64_t count = deft_tensor_count(call->in[0]);
+    double loss = 0;
+#pragma omp simd reduction(+ : loss)
+    for (int64_t i = 0; i < count; i++)
+        loss += fabs((double)y[i] - (double)target[i]) / fmax(fabs((double)target[i]), SMALLEST_TARGET);
+    *(REAL *)call->out[0]->data = (REAL)(loss / (double)count);
+    return DEFT_OK;
+}
+
+/* (dloss, y, target) */
+static deft_status TYPED(mean_percentage_error_grad)(const deft_op_call *call) {
+    const REAL *restrict y = call->in[1]->data, *restrict target = call->in[2]->data;
+    REAL *restrict dx = call->out[0]->data;
+    int64_t count = deft_tensor_count(call->in[1]);
+    REAL factor = *(const REAL *)call->in[0]->data / (REAL)count;
+    int threads = deft_rule_threads(call, count);
+#pragma omp parallel for simd num_threads(threads)
+    for (int64_t i = 0; i < count; i++) {
+        REAL error = y[i] - target[i], sign = (REAL)((error > 0) - (error < 0));
+        dx[i] = factor * (error == error ? sign : error) / fmax(fabs(target[i]), (REAL)SMALLEST_TARGET);
+    }
+    return DEFT_OK;
+}

@@ -82,8 +82,9 @@ static deft_status move(const sparsifier *s, const deft_weight *w, const float *
 static void look_into(sparsifier *s, const deft_trainer *trainer) {
     for (int w = 0; w < s->weights.count; w++) {
         s->learned[w] = -1;
-        for (int i = 0; i < trainer->net.learned_count; i++)
-            if (trainer->net.learned[i].original == s->weights.items[w].value && trainer->keep[i]) s->learned[w] = i;
+        for (int i = 0; i < trainer->net->learned_count; i++)
+            if (trainer->net->learned[i].original == s->weights.items[w].value && trainer->moments[i].keep)
+                s->learned[w] = i;
         if (s->learned[w] >= 0) s->weights.items[w].data = deft_trainer_weights(trainer, s->learned[w]);
     }
 }
@@ -99,7 +100,7 @@ static deft_status update(void *user, deft_trainer *trainer, int64_t step, int64
         const deft_weight *weight = &s->weights.items[w];
         int index = s->learned[w];
         if (index < 0) continue;
-        uint8_t *keep = trainer->keep[index];
+        uint8_t *keep = trainer->moments[index].keep;
         if (s->options.cubic) mask_zeros(weight->data, weight->count, keep);
         if (share > 0) DEFT_TRY(move(s, weight, deft_trainer_gradient(trainer, index), keep, share));
     }

@@ -4,10 +4,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 static const char MAGIC[8] = "deft-ck";
 
 typedef struct header {
@@ -106,7 +106,9 @@ static deft_status take(deft_context *ctx, const char *path, const char *content
 }
 
 deft_status deft_checkpoint_read(deft_context *ctx, const char *path, deft_checkpoint *checkpoint, bool *found) {
-    *found = access(path, F_OK) == 0 || errno != ENOENT;
+    struct stat about = {0};
+    bool there = stat(path, &about) == 0 || errno != ENOENT;
+    *found = there && !S_ISCHR(about.st_mode); /* a device holds nothing */
     if (!*found) return DEFT_OK;
     void *content;
     size_t bytes;

@@ -26,9 +26,9 @@ DEFT_MUST_CHECK deft_status deft_checkpoint_write(deft_context *ctx, const char 
                                                   const deft_checkpoint *checkpoint);
 
 /* Fills the parts, `start` and `epoch` from a file of the same run; *found is false, and nothing changed, where there
- * is no file. The weights that the run began with may also be those that the file holds: the run goes on in the process
- * that was interrupted. Errors, with nothing changed: DEFT_INVALID (no checkpoint, truncated, damaged, or of another
- * model, data or options; the message says which), DEFT_IO, DEFT_MEMORY. */
+ * is no file, or a device. The weights that the run began with may also be those that the file holds: the run goes on
+ * in the process that was interrupted. Errors, with nothing changed: DEFT_INVALID (no checkpoint, truncated, damaged,
+ * or of another model, data or options; the message says which), DEFT_IO, DEFT_MEMORY. */
 DEFT_MUST_CHECK deft_status deft_checkpoint_read(deft_context *ctx, const char *path, deft_checkpoint *checkpoint,
                                                  bool *found);
 

@@ -8,7 +8,8 @@
 
 /* ---- the model ----------------------------------------------------------------------------------------------- */
 
-static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool teacher, deft_loss_graph *made) {
+static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool teacher, deft_loss loss,
+                               deft_loss_graph *made) {
     const deft_graph *graph = made->graph;
     const deft_value *output = &graph->values[graph->outputs[0]];
     const deft_tensor *y = &output->desc;
@@ -17,6 +18,14 @@ static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool
     if (!labelled && !teacher)
         return deft_fail(ctx, DEFT_INVALID, "%s has no labels to train on; add them, or distil from a teacher",
                          data->spec);
+    if (loss == DEFT_LOSS_PERCENTAGE_ERROR && !teacher)
+        return deft_fail(ctx, DEFT_INVALID,
+                         "a percentage error is relative to outputs to learn, but %s has labels: take another loss, or "
+                         "distil from a teacher",
+                         data->spec);
+    if (loss == DEFT_LOSS_CROSS_ENTROPY && y->rank != 2)
+        return deft_fail(ctx, DEFT_INVALID, "output '%.64s' is %s; cross-entropy needs the batch and the classes",
+                         output->name, deft_shape_text(y, text, sizeof text));
     if (labelled && (y->rank != 2 || y->dims[1] < data->classes))
         return deft_fail(ctx, DEFT_INVALID, "output '%.64s' is %s; the %d classes of %s need %" PRId64 "x%d or more",
                          output->name, deft_shape_text(y, text, sizeof text), data->classes, data->spec, made->batch,
@@ -24,14 +33,14 @@ static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool
     if (y->rank < 1 || y->dims[0] != made->batch || deft_tensor_count(y) == 0)
         return deft_fail(ctx, DEFT_INVALID, "output '%.64s' is %s; expected the batch, here %" PRId64 ", in front",
                          output->name, deft_shape_text(y, text, sizeof text), made->batch);
-    made->kind = classes ? DEFT_LOSS_CROSS_ENTROPY : DEFT_LOSS_SQUARED_ERROR;
+    made->kind = loss != DEFT_LOSS_DEFAULT ? loss : classes ? DEFT_LOSS_CROSS_ENTROPY : DEFT_LOSS_SQUARED_ERROR;
     made->outputs = deft_tensor_count(y) / made->batch;
     return DEFT_OK;
 }
 
 /* The model at the batch, its first output alone, and without the Softmax that the loss takes in. */
 static deft_status prepare_model(deft_context *ctx, const deft_graph *original, const deft_dataset *data, int64_t batch,
-                                 bool teacher, deft_loss_graph *made) {
+                                 bool teacher, deft_loss loss, deft_loss_graph *made) {
     deft_binding binding;
     DEFT_TRY(deft_feed_bind(ctx, original, data, batch, &binding));
     made->batch = binding.dims[0];
@@ -41,7 +50,7 @@ static deft_status prepare_model(deft_context *ctx, const deft_graph *original, 
     if (graph->output_count < 1) return deft_fail(ctx, DEFT_INVALID, "the model has no output");
     graph->output_count = 1;
     DEFT_TRY(deft_pass_identity(graph));
-    DEFT_TRY(choose_loss(ctx, data, teacher, made));
+    DEFT_TRY(choose_loss(ctx, data, teacher, loss, made));
     if (made->kind == DEFT_LOSS_CROSS_ENTROPY && deft_graph_head(graph) != DEFT_OP_COUNT)
         graph->outputs[0] = graph->nodes[graph->values[graph->outputs[0]].producer].in[0];
     return deft_pass_dead(graph);
@@ -120,7 +129,8 @@ static deft_status list_learned(const deft_graph *original, deft_loss_graph *mad
 
 static deft_status add_loss(deft_loss_graph *made) {
     static const deft_op ops[] = {[DEFT_LOSS_CROSS_ENTROPY] = DEFT_OP_SOFTMAX_CROSS_ENTROPY,
-                                  [DEFT_LOSS_SQUARED_ERROR] = DEFT_OP_MEAN_SQUARED_ERROR};
+                                  [DEFT_LOSS_SQUARED_ERROR] = DEFT_OP_MEAN_SQUARED_ERROR,
+                                  [DEFT_LOSS_PERCENTAGE_ERROR] = DEFT_OP_MEAN_PERCENTAGE_ERROR};
     deft_graph *graph = made->graph;
     int output = graph->outputs[0], node;
     deft_tensor y = graph->values[output].desc;
@@ -172,12 +182,12 @@ static deft_status add_statistics(deft_loss_graph *made) {
 }
 
 deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original, const deft_dataset *data, int64_t batch,
-                                 bool teacher, deft_loss_graph *made) {
+                                 bool teacher, deft_loss loss, deft_loss_graph *made) {
     *made = (deft_loss_graph){0};
     deft_arena scratch;
     deft_arena_init(&scratch, ctx);
     deft_status status;
-    DEFT_TRY_OR_FAIL(prepare_model(ctx, original, data, batch, teacher, made));
+    DEFT_TRY_OR_FAIL(prepare_model(ctx, original, data, batch, teacher, loss, made));
     made->input = made->graph->inputs[0];
     DEFT_TRY_OR_FAIL(list_learned(original, made, &scratch));
     DEFT_TRY_OR_FAIL(deft_grad_use_batch_statistics(made->graph, &made->stats, &made->stat_count));

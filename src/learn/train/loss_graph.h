@@ -6,11 +6,6 @@
 #include "ir/grad/grad.h"
 #include "learn/data/dataset.h"
 
-typedef enum deft_loss {
-    DEFT_LOSS_CROSS_ENTROPY, /* of classes: targets are shares of [N, classes] */
-    DEFT_LOSS_SQUARED_ERROR  /* of outputs of any shape: targets are outputs */
-} deft_loss;
-
 /* A constant that training changes. */
 typedef struct deft_learned {
     int value;     /* in the training graph */
@@ -23,7 +18,7 @@ typedef struct deft_learned {
 
 typedef struct deft_loss_graph {
     deft_graph *graph; /* its outputs: the loss, the gradients, the batch's statistics */
-    deft_loss kind;
+    deft_loss kind;    /* not the default, but what it is */
     int64_t batch;
     int64_t outputs; /* elements of the model's output for one sample */
     int input, targets, loss;
@@ -36,11 +31,11 @@ typedef struct deft_loss_graph {
 /* Builds the training graph of `original`. A Softmax or LogSoftmax that makes the model's output is taken into the
  * cross-entropy. Learned is every f32 constant (but scalars) that the loss has a gradient for, without those that
  * element-wise operators apply to the input before the first layer: they are preprocessing.
- * Without labels the targets are a teacher's outputs: cross-entropy where the graph ends in a Softmax, else squared
- * error. To be done with after a failure too. Errors: DEFT_INVALID (shapes; no labels and no teacher; nothing to
- * learn), DEFT_UNSUPPORTED (an operator without a gradient). */
+ * By default the loss is cross-entropy where there are labels or the graph ends in a Softmax, else squared error.
+ * To be done with after a failure too. Errors: DEFT_INVALID (shapes; no labels and no teacher; a loss that does not fit
+ * them; nothing to learn), DEFT_UNSUPPORTED (an operator without a gradient). */
 DEFT_MUST_CHECK deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original,
-                                                 const deft_dataset *data, int64_t batch, bool teacher,
+                                                 const deft_dataset *data, int64_t batch, bool teacher, deft_loss loss,
                                                  deft_loss_graph *made);
 void deft_loss_graph_done(deft_loss_graph *made);
 

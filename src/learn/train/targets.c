@@ -23,10 +23,11 @@ static void to_shares(deft_op head, const float *y, int64_t count, float *out) {
         out[i] /= sum;
 }
 
-static void mix_in_label(int32_t label, int64_t count, float *shares) {
-    for (int64_t i = 0; i < count; i++)
-        shares[i] *= 0.5f;
-    shares[label] += 0.5f;
+/* shares = (1 - part) shares + part (the label's, smoothed) */
+static void mix_in_label(int32_t label, int64_t classes, float smoothing, float part, float *shares) {
+    for (int64_t i = 0; i < classes; i++)
+        shares[i] = (1 - part) * shares[i] + part * smoothing / (float)classes;
+    shares[label] += part * (1 - smoothing);
 }
 
 static deft_status ask(deft_targets *targets, deft_loss kind, deft_predictor *teacher) {
@@ -39,20 +40,21 @@ static deft_status ask(deft_targets *targets, deft_loss kind, deft_predictor *te
         for (int64_t i = 0; i < count; i++) {
             const float *y = teacher->y + i * targets->outputs;
             float *row = targets->rows + (first + i) * targets->outputs;
-            if (kind == DEFT_LOSS_SQUARED_ERROR) {
+            if (kind != DEFT_LOSS_CROSS_ENTROPY) {
                 memcpy(row, y, (size_t)targets->outputs * sizeof *row);
                 continue;
             }
             to_shares(head, y, targets->outputs, row);
-            if (samples->y) mix_in_label(samples->y[first + i], targets->outputs, row);
+            if (samples->y) mix_in_label(samples->y[first + i], targets->outputs, targets->smoothing, 0.5f, row);
         }
     }
     return DEFT_OK;
 }
 
 deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, const deft_dataset *data,
-                              const deft_graph *teacher, deft_targets *targets) {
-    *targets = (deft_targets){.ctx = ctx, .samples = &data->split[DEFT_TRAIN], .outputs = net->outputs};
+                              const deft_graph *teacher, float smoothing, deft_targets *targets) {
+    *targets = (deft_targets){
+        .ctx = ctx, .samples = &data->split[DEFT_TRAIN], .outputs = net->outputs, .smoothing = smoothing};
     if (!teacher) return DEFT_OK;
     deft_predictor predictor;
     deft_status status;
@@ -86,6 +88,6 @@ void deft_targets_gather(const deft_targets *targets, const int64_t *order, int6
             continue;
         }
         memset(out, 0, bytes);
-        out[targets->samples->y[sample]] = 1;
+        mix_in_label(targets->samples->y[sample], targets->outputs, targets->smoothing, 1, out);
     }
 }

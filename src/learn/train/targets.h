@@ -8,14 +8,16 @@ typedef struct deft_targets {
     deft_context *ctx;
     const deft_samples *samples; /* of the training split */
     int64_t outputs;             /* for one sample */
+    float smoothing;             /* of the labels */
     float *rows;                 /* [samples][outputs]; NULL where they follow from the labels alone */
 } deft_targets;
 
-/* Without a teacher, 1 at the label and 0 elsewhere. With one, its softmax (half, and half the label, where there are
- * labels), or its outputs for a squared error: it sees every sample once, ahead. To be done with after a failure too.
- * Errors: DEFT_INVALID (the teacher's shapes), DEFT_CANCELLED, DEFT_MEMORY. source: HINTON2015 */
+/* Without a teacher, 1 - smoothing at the label, and smoothing shared by all classes. With one, its softmax (half, and
+ * half the label's, where there are labels) for cross-entropy, else its outputs: it sees every sample once, ahead. To
+ * be done with after a failure too. Errors: DEFT_INVALID (the teacher's shapes), DEFT_CANCELLED, DEFT_MEMORY. source:
+ * HINTON2015, SZEGEDY2016 */
 DEFT_MUST_CHECK deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, const deft_dataset *data,
-                                              const deft_graph *teacher, deft_targets *targets);
+                                              const deft_graph *teacher, float smoothing, deft_targets *targets);
 void deft_targets_done(deft_targets *targets);
 
 /* The targets of samples order[first .. first + count), into out [count][outputs]. */

@@ -4,6 +4,7 @@
 #include "base/core/timing.h"
 #include "learn/train/evaluate.h"
 #include "learn/train/fingerprint.h"
+#include "learn/train/targets.h"
 #include "learn/train/trainer.h"
 
 #include <math.h>
@@ -17,47 +18,42 @@ typedef struct training {
     deft_graph *graph;
     const deft_dataset *data;
     deft_train_options options; /* with the defaults filled in */
+    deft_schedule schedule;
+    deft_loss_graph net;
+    deft_targets targets;
     deft_trainer trainer;
     deft_checkpoint checkpoint; /* its epoch: how many are done */
     int64_t *order;             /* of the training samples */
-    int64_t steps;              /* an epoch */
 } training;
 
 /* ---- options ------------------------------------------------------------------------------------------------- */
 
+static bool is_valid(const deft_train_options *o) {
+    return o->epochs > 0 && o->batch > 0 && o->learning_rate > 0 && o->learning_rate < INFINITY && o->step_factor > 0 &&
+           o->step_epochs >= 0 && o->schedule >= DEFT_SCHEDULE_STEPS && o->schedule <= DEFT_SCHEDULE_CONSTANT &&
+           o->warmup_epochs >= 0 && o->warmup_epochs < (float)o->epochs && o->loss >= DEFT_LOSS_DEFAULT &&
+           o->loss <= DEFT_LOSS_PERCENTAGE_ERROR && o->label_smoothing >= 0 && o->label_smoothing < 1 &&
+           o->first_step >= 0;
+}
+
 static deft_status fill_in_options(deft_context *ctx, const deft_train_options *given, deft_train_options *options) {
     static const deft_train_options none = {0};
     *options = given ? *given : none;
+    bool adam = options->optimizer.kind >= DEFT_OPTIMIZER_ADAM;
     if (options->epochs == 0) options->epochs = 10;
     if (options->batch == 0) options->batch = 64;
-    if (options->learning_rate == 0) options->learning_rate = 0.05f;
-    if (options->momentum == 0) options->momentum = 0.9f;
-    if (options->momentum < 0) options->momentum = 0;
-    if (options->weight_decay == 0) options->weight_decay = 5e-4f;
-    if (options->weight_decay < 0) options->weight_decay = 0;
+    if (options->learning_rate == 0) options->learning_rate = adam ? 0.001f : 0.05f;
     if (options->step_factor == 0) options->step_factor = 0.1f;
-    if (options->max_gradient_norm == 0) options->max_gradient_norm = 1;
-    if (options->max_gradient_norm < 0) options->max_gradient_norm = INFINITY;
-    bool valid = options->epochs > 0 && options->batch > 0 && options->learning_rate > 0 && options->momentum < 1 &&
-                 options->weight_decay >= 0 && options->step_factor > 0 && options->step_epochs >= 0 &&
-                 options->first_step >= 0;
-    if (valid && isfinite(options->learning_rate) && isfinite(options->weight_decay)) return DEFT_OK;
-    return deft_fail(ctx, DEFT_INVALID,
-                     "training options: %d epochs of batches of %lld, learning rate %g times %g every %d epochs, "
-                     "momentum %g, weight decay %g: expected positive numbers, and a momentum below 1",
-                     options->epochs, (long long)options->batch, (double)options->learning_rate,
-                     (double)options->step_factor, options->step_epochs, (double)options->momentum,
-                     (double)options->weight_decay);
-}
-
-/* How often the learning rate has been stepped down by epoch `epoch`, from 0. */
-static int steps_down(const deft_train_options *options, int epoch) {
-    if (options->step_epochs) return epoch / options->step_epochs;
-    return (2 * epoch >= options->epochs) + (4 * (int64_t)epoch >= 3 * (int64_t)options->epochs);
-}
-
-static float learning_rate(const deft_train_options *options, int epoch) {
-    return options->learning_rate * powf(options->step_factor, (float)steps_down(options, epoch));
+    if (!is_valid(options))
+        return deft_fail(ctx, DEFT_INVALID,
+                         "training options: %d epochs of batches of %lld, learning rate %g times %g every %d epochs "
+                         "(schedule %d) after %g epochs of warm-up, loss %d, label smoothing %g: expected positive "
+                         "numbers, a warm-up shorter than the run, and a smoothing below 1",
+                         options->epochs, (long long)options->batch, (double)options->learning_rate,
+                         (double)options->step_factor, options->step_epochs, (int)options->schedule,
+                         (double)options->warmup_epochs, (int)options->loss, (double)options->label_smoothing);
+    deft_optimizer_options optimizer = options->optimizer;
+    return deft_optimizer_fill_in(ctx, &optimizer, &options->optimizer);
 }
 
 /* ---- checkpoints --------------------------------------------------------------------------------------------- */
@@ -75,22 +71,30 @@ static uint64_t fingerprint_constants(uint64_t print, const deft_graph *graph) {
 static deft_status fingerprint_run(const training *t, uint64_t *print) {
     const deft_train_options *o = &t->options;
     const deft_dataset *data = t->data;
+    const deft_optimizer_options *r = &o->optimizer;
     const double numbers[] = {o->epochs,
                               (double)o->batch,
                               (double)o->learning_rate,
-                              (double)o->momentum,
-                              (double)o->weight_decay,
+                              o->schedule,
                               (double)o->step_factor,
                               o->step_epochs,
-                              (double)o->max_gradient_norm,
+                              (double)o->warmup_epochs,
+                              r->kind,
+                              (double)r->momentum,
+                              (double)r->beta2,
+                              (double)r->epsilon,
+                              (double)r->weight_decay,
+                              (double)r->max_gradient_norm,
+                              (double)r->average,
+                              (double)o->label_smoothing,
                               o->keep_zeros,
                               o->teacher != NULL};
     const int64_t counts[] = {data->sample_count, data->split[DEFT_TRAIN].count,
                               data->classes,      (int64_t)t->ctx->seed,
                               o->first_step,      o->hook ? (int64_t)o->hook->print : 0};
     *print = DEFT_FINGERPRINT_START;
-    DEFT_TRY(deft_fingerprint_structure(t->ctx, t->trainer.net.graph, print));
-    *print = fingerprint_constants(*print, t->trainer.net.graph);
+    DEFT_TRY(deft_fingerprint_structure(t->ctx, t->net.graph, print));
+    *print = fingerprint_constants(*print, t->net.graph);
     if (o->teacher) {
         DEFT_TRY(deft_fingerprint_structure(t->ctx, o->teacher, print));
         *print = fingerprint_constants(*print, o->teacher);
@@ -111,7 +115,7 @@ static deft_status resume(training *t) {
                            .epoch = c->epoch,
                            .parts = trainer->parts,
                            .part_count = trainer->part_count,
-                           .weight_count = trainer->net.learned_count};
+                           .weight_count = t->net.learned_count};
     DEFT_TRY(fingerprint_run(t, &c->run));
     for (int i = 0; i < c->weight_count; i++)
         c->start = deft_fingerprint_bytes(c->start, c->parts[i].data, c->parts[i].bytes);
@@ -128,7 +132,8 @@ static deft_status fail_diverged(const training *t, int epoch, int64_t step, flo
         t->ctx, DEFT_INVALID,
         "epoch %d, step %lld: the loss, a gradient or a weight is not finite (%g): the learning rate %g may be "
         "too high, or the model or the data hold huge values; the model is as it was after epoch %d",
-        epoch + 1, (long long)step + 1, (double)loss, (double)learning_rate(&t->options, epoch), epoch);
+        epoch + 1, (long long)step + 1, (double)loss,
+        (double)deft_schedule_rate(&t->schedule, epoch * t->schedule.steps + step), epoch);
 }
 
 /* The order of the samples follows from the seed and the epoch alone. */
@@ -143,29 +148,35 @@ static void shuffle(training *t, int epoch) {
 
 /* The first step of an epoch that is not left out. */
 static int64_t first_step(const training *t, int epoch) {
-    int64_t left = t->options.first_step - epoch * t->steps;
+    int64_t left = t->options.first_step - epoch * t->schedule.steps;
     return left > 0 ? left : 0;
 }
 
+static deft_status run_step(training *t, int epoch, int64_t step, float *loss) {
+    const deft_loss_graph *net = &t->net;
+    const deft_train_hook *hook = t->options.hook;
+    int64_t done = epoch * t->schedule.steps + step, total = t->options.epochs * t->schedule.steps;
+    int64_t first = step * net->batch;
+    DEFT_TRY(deft_progress(t->ctx, "training", (double)done / (double)total));
+    deft_dataset_gather(t->data, DEFT_TRAIN, t->order, first, net->batch, deft_trainer_data(&t->trainer, net->input),
+                        NULL);
+    deft_targets_gather(&t->targets, t->order, first, net->batch, deft_trainer_data(&t->trainer, net->targets));
+    DEFT_TRY(deft_trainer_step(&t->trainer, deft_schedule_rate(&t->schedule, done), loss));
+    if (!isfinite(*loss)) return fail_diverged(t, epoch, step, *loss);
+    return hook ? hook->after_step(hook->user, &t->trainer, done + 1, total) : DEFT_OK;
+}
+
 static deft_status run_steps(training *t, int epoch, double *mean_loss) {
-    const deft_train_options *o = &t->options;
-    deft_sgd sgd = {
-        .rate = learning_rate(o, epoch), .momentum = o->momentum, .decay = o->weight_decay, .threads = t->ctx->threads};
-    int64_t total = t->steps * o->epochs;
     double sum = 0;
     float loss = 0;
     int64_t first = first_step(t, epoch);
     shuffle(t, epoch);
-    for (int64_t step = first; step < t->steps; step++) {
-        DEFT_TRY(deft_progress(t->ctx, "training", (double)(epoch * t->steps + step) / (double)total));
-        DEFT_TRY(
-            deft_trainer_step(&t->trainer, &sgd, o->max_gradient_norm, t->order, step * t->trainer.net.batch, &loss));
-        if (!isfinite(loss)) return fail_diverged(t, epoch, step, loss);
+    for (int64_t step = first; step < t->schedule.steps; step++) {
+        DEFT_TRY(run_step(t, epoch, step, &loss));
         sum += (double)loss;
-        if (o->hook) DEFT_TRY(o->hook->after_step(o->hook->user, &t->trainer, epoch * t->steps + step + 1, total));
     }
-    if (!deft_trainer_is_finite(&t->trainer)) return fail_diverged(t, epoch, t->steps - 1, loss);
-    *mean_loss = sum / (double)(t->steps - first);
+    if (!deft_trainer_is_finite(&t->trainer)) return fail_diverged(t, epoch, t->schedule.steps - 1, loss);
+    *mean_loss = sum / (double)(t->schedule.steps - first);
     return DEFT_OK;
 }
 
@@ -174,7 +185,7 @@ static deft_status validate(const training *t, double *accuracy) {
     deft_quality quality;
     const deft_graph *reference = t->data->classes ? NULL : t->options.teacher;
     DEFT_TRY(deft_evaluate_as(t->ctx, NULL, t->graph, reference, t->data, DEFT_VALIDATION, &quality));
-    const deft_tensor *targets = &t->trainer.net.graph->values[t->trainer.net.targets].desc;
+    const deft_tensor *targets = &t->net.graph->values[t->net.targets].desc;
     *accuracy = !reference                                   ? quality.accuracy
                 : targets->rank == 2 && targets->dims[1] > 1 ? quality.agreement
                                                              : 1 - quality.relative_error;
@@ -183,11 +194,13 @@ static deft_status validate(const training *t, double *accuracy) {
 
 static deft_status run_epoch(training *t, int epoch) {
     const deft_train_options *o = &t->options;
-    deft_epoch report = {.epoch = epoch + 1, .epochs = o->epochs, .learning_rate = (double)learning_rate(o, epoch)};
+    deft_epoch report = {.epoch = epoch + 1,
+                         .epochs = o->epochs,
+                         .learning_rate = (double)deft_schedule_rate(&t->schedule, epoch * t->schedule.steps)};
     int64_t start = deft_time_ns();
     DEFT_TRY(run_steps(t, epoch, &report.loss));
     double training_seconds = (double)(deft_time_ns() - start) * 1e-9;
-    report.images_per_second = (double)((t->steps - first_step(t, epoch)) * t->trainer.net.batch) / training_seconds;
+    report.images_per_second = (double)((t->schedule.steps - first_step(t, epoch)) * t->net.batch) / training_seconds;
     deft_trainer_store(&t->trainer, t->graph);
     DEFT_TRY(validate(t, &report.accuracy));
     t->checkpoint.epoch = epoch + 1;
@@ -202,18 +215,26 @@ static deft_status prepare(training *t) {
     const deft_train_options *o = &t->options;
     if (count < 1) return deft_fail(t->ctx, DEFT_INVALID, "%s: the training split is empty", t->data->spec);
     int64_t batch = o->batch < count ? o->batch : count;
-    DEFT_TRY(deft_trainer_init(t->ctx, t->graph, t->data, batch, o->teacher, o->keep_zeros, &t->trainer));
-    t->steps = count / t->trainer.net.batch;
-    if (t->steps < 1)
+    DEFT_TRY(deft_loss_graph_init(t->ctx, t->graph, t->data, batch, o->teacher != NULL, o->loss, &t->net));
+    if (count < t->net.batch)
         return deft_fail(t->ctx, DEFT_INVALID, "%s: %lld training samples do not fill the model's fixed batch of %lld",
-                         t->data->spec, (long long)count, (long long)t->trainer.net.batch);
-    if (o->first_step >= t->steps * o->epochs)
+                         t->data->spec, (long long)count, (long long)t->net.batch);
+    t->schedule = (deft_schedule){.kind = o->schedule,
+                                  .rate = o->learning_rate,
+                                  .epochs = o->epochs,
+                                  .steps = count / t->net.batch,
+                                  .step_factor = o->step_factor,
+                                  .step_epochs = o->step_epochs,
+                                  .warmup_epochs = o->warmup_epochs};
+    if (o->first_step >= t->schedule.steps * o->epochs)
         return deft_fail(t->ctx, DEFT_INVALID,
                          "the first step is %lld, but %d epochs are %lld steps: choose one of them",
-                         (long long)o->first_step, o->epochs, (long long)(t->steps * o->epochs));
+                         (long long)o->first_step, o->epochs, (long long)(t->schedule.steps * o->epochs));
+    DEFT_TRY(deft_targets_init(t->ctx, &t->net, t->data, o->teacher, o->label_smoothing, &t->targets));
+    DEFT_TRY(deft_trainer_init(t->ctx, &t->net, &o->optimizer, o->keep_zeros, &t->trainer));
     DEFT_TRY(deft_arena_array(&t->trainer.arena, (size_t)count, sizeof *t->order, &t->order));
     if (o->hook) deft_trainer_remember(&t->trainer, o->hook->state, o->hook->state_bytes);
-    t->checkpoint.epoch = (int)(o->first_step / t->steps);
+    t->checkpoint.epoch = (int)(o->first_step / t->schedule.steps);
     return resume(t);
 }
 
@@ -225,5 +246,7 @@ deft_status deft_train(deft_context *ctx, deft_graph *graph, const deft_dataset 
     for (int epoch = t.checkpoint.epoch; epoch < t.options.epochs && status == DEFT_OK; epoch++)
         status = run_epoch(&t, epoch);
     deft_trainer_done(&t.trainer);
+    deft_targets_done(&t.targets);
+    deft_loss_graph_done(&t.net);
     return status;
 }

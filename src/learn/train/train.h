@@ -4,13 +4,14 @@
 
 #include "ir/graph/graph.h"
 #include "learn/data/dataset.h"
+#include "learn/train/schedule.h"
 
 typedef struct deft_epoch {
-    int epoch, epochs; /* 1-based */
-    double loss;       /* mean over the steps, each before its update */
-    double accuracy;   /* validation, 0 to 1; where there are no labels: agreement with the teacher for outputs
-                          [N, classes], else 1 - relative error */
-    double learning_rate;
+    int epoch, epochs;        /* 1-based */
+    double loss;              /* mean over the steps, each before its update */
+    double accuracy;          /* validation, 0 to 1; where there are no labels: agreement with the teacher for outputs
+                                 [N, classes], else 1 - relative error */
+    double learning_rate;     /* of its first step */
     double images_per_second; /* of the training steps alone */
     double seconds;           /* with the validation and the checkpoint */
 } deft_epoch;
@@ -27,27 +28,29 @@ typedef struct deft_train_hook {
 } deft_train_hook;
 
 typedef struct deft_train_options {
-    int epochs;              /* default 10 */
-    int64_t first_step;      /* steps of the schedule that are left out: they are taken as done; default 0 */
-    int64_t batch;           /* default 64; a model of a fixed batch keeps its own */
-    float learning_rate;     /* default 0.05 */
-    float momentum;          /* default 0.9; negative for none */
-    float weight_decay;      /* of weights: two dimensions or more; default 5e-4; negative for none */
-    float step_factor;       /* learning rate times this ... default 0.1 */
-    int step_epochs;         /* ... every so many epochs; default: after 1/2 and 3/4 of them */
-    float max_gradient_norm; /* the gradient of all weights together is scaled down to it; default 1; negative: none */
-    bool keep_zeros;         /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
-    const deft_graph *teacher;   /* distil from it: its softmax is the target; where there are labels, half and half.
-                                    Where there are none and the graph does not end in a Softmax: its outputs, by squared
-                                    error */
+    int epochs;         /* default 10 */
+    int64_t first_step; /* steps of the schedule that are left out: they are taken as done; default 0 */
+    int64_t batch;      /* default 64; a model of a fixed batch keeps its own */
+    deft_optimizer_options optimizer;
+    float learning_rate; /* default 0.05; Adam, AdamW: 0.001 */
+    deft_schedule_kind schedule;
+    float step_factor;     /* STEPS: learning rate times this ... default 0.1 */
+    int step_epochs;       /* ... every so many epochs; default: after 1/2 and 3/4 of them */
+    float warmup_epochs;   /* the learning rate rises from 0 over them; may be a part of one; default 0 */
+    deft_loss loss;        /* default: cross-entropy where there are labels or the graph ends in a Softmax, else squared
+                              error */
+    float label_smoothing; /* this share of a label's weight goes to all classes alike; default 0 */
+    bool keep_zeros;       /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
+    const deft_graph *teacher;   /* distil from it: for cross-entropy its softmax is the target, and where there are
+                                    labels, half and half; for the other losses, its outputs */
     const char *checkpoint;      /* written at the start and after each epoch, resumed from where it is; or NULL */
     const deft_train_hook *hook; /* or NULL */
     void (*on_epoch)(void *user, const deft_epoch *epoch);
     void *user;
 } deft_train_options;
 
-/* Trains every f32 constant of `graph` that the loss, on its first output, has a gradient for, in place: SGD with
- * momentum, softmax cross-entropy (a Softmax at the end of the graph is taken into the loss). Scalars, and what
+/* Trains every f32 constant of `graph` that the loss, on its first output, has a gradient for, in place; a
+ * Softmax at the end of the graph is taken into a cross-entropy. Scalars, and what
  * element-wise operators apply to the input before the first layer (preprocessing), are left as they are;
  * BatchNormalization normalises by the batch and updates its running statistics. Each epoch sees the samples in an
  * order that follows from the context's seed; those that do not fill a last batch are left out. The graph changes after
@@ -55,7 +58,8 @@ typedef struct deft_train_options {
  * threads and the instruction set, but not on the run. A checkpoint (version field, checksum) resumes to the same
  * weights, bit for bit, as an uninterrupted run; one of another graph, data, seed or options is refused with
  * DEFT_INVALID. Errors: DEFT_INVALID (shapes of data and graph, options, no labels and no teacher, a loss that is not
- * finite), DEFT_UNSUPPORTED (an operator without a gradient), DEFT_IO (the checkpoint), DEFT_CANCELLED. */
+ * finite or does not fit), DEFT_UNSUPPORTED (an operator without a gradient), DEFT_IO (the checkpoint), DEFT_CANCELLED.
+ */
 DEFT_MUST_CHECK deft_status deft_train(deft_context *ctx, deft_graph *graph, const deft_dataset *data,
                                        const deft_train_options *options);
 

@@ -3,83 +3,92 @@
 #include <math.h>
 #include <string.h>
 
-static float *data_of(const deft_trainer *trainer, int value) {
+float *deft_trainer_data(const deft_trainer *trainer, int value) {
     return deft_executor_tensor(trainer->executor, value)->data;
 }
 
 /* ---- state --------------------------------------------------------------------------------------------------- */
 
-static deft_status mark_kept(deft_trainer *trainer, int index) {
-    const deft_learned *learned = &trainer->net.learned[index];
-    const float *weights = data_of(trainer, learned->value);
-    uint8_t *keep;
-    DEFT_TRY(deft_arena_array(&trainer->arena, (size_t)learned->count, sizeof *keep, &keep));
+static deft_status mark_kept(deft_trainer *trainer, const deft_learned *learned, uint8_t **keep) {
+    const float *weights = deft_trainer_data(trainer, learned->value);
+    DEFT_TRY(deft_arena_array(&trainer->arena, (size_t)learned->count, sizeof **keep, keep));
     for (int64_t i = 0; i < learned->count; i++)
-        keep[i] = weights[i] != 0.0f;
-    trainer->keep[index] = keep;
+        (*keep)[i] = weights[i] != 0.0f;
     return DEFT_OK;
+}
+
+static deft_status make_moments(deft_trainer *trainer, const deft_learned *learned, bool keep_zeros,
+                                deft_moments *moments) {
+    deft_optimizer kind = trainer->options.kind;
+    deft_arena *arena = &trainer->arena;
+    size_t count = (size_t)learned->count;
+    DEFT_TRY(deft_arena_array(arena, count, sizeof(float), &moments->first));
+    if (kind == DEFT_OPTIMIZER_ADAM || kind == DEFT_OPTIMIZER_ADAMW)
+        DEFT_TRY(deft_arena_array(arena, count, sizeof(float), &moments->second));
+    if (trainer->options.average > 0)
+        DEFT_TRY(deft_arena_copy(arena, deft_trainer_data(trainer, learned->value), count * sizeof(float),
+                                 &moments->average));
+    return keep_zeros && learned->prunable ? mark_kept(trainer, learned, &moments->keep) : DEFT_OK;
+}
+
+/* What of it is evaluated and kept. */
+static void *kept_data(const deft_trainer *trainer, int index) {
+    float *average = trainer->moments[index].average;
+    return average ? average : deft_trainer_weights(trainer, index);
 }
 
 static void add_part(deft_trainer *trainer, void *data, size_t bytes) {
-    trainer->parts[trainer->part_count++] = (deft_checkpoint_part){data, bytes};
+    if (data) trainer->parts[trainer->part_count++] = (deft_checkpoint_part){data, bytes};
 }
 
-static void list_parts(deft_trainer *trainer) {
-    int count = trainer->net.learned_count;
-    const deft_learned *learned = trainer->net.learned;
-    for (int i = 0; i < count; i++)
-        add_part(trainer, data_of(trainer, learned[i].value), (size_t)learned[i].count * sizeof(float));
-    for (int i = 0; i < count; i++)
-        if (trainer->velocity[i]) add_part(trainer, trainer->velocity[i], (size_t)learned[i].count * sizeof(float));
-    for (int i = 0; i < count; i++)
-        if (trainer->keep[i]) add_part(trainer, trainer->keep[i], (size_t)learned[i].count);
-}
-
-static deft_status make_state(deft_trainer *trainer, bool keep_zeros) {
-    deft_arena *arena = &trainer->arena;
-    size_t count = (size_t)trainer->net.learned_count;
-    DEFT_TRY(deft_arena_array(arena, count, sizeof *trainer->velocity, &trainer->velocity));
-    DEFT_TRY(deft_arena_array(arena, count, sizeof *trainer->keep, &trainer->keep));
-    DEFT_TRY(deft_arena_array(arena, 3 * count + 1, sizeof *trainer->parts, &trainer->parts));
-    for (int i = 0; i < trainer->net.learned_count; i++) {
-        const deft_learned *learned = &trainer->net.learned[i];
-        if (learned->grad == DEFT_NO_VALUE) continue;
-        DEFT_TRY(deft_arena_array(arena, (size_t)learned->count, sizeof(float), &trainer->velocity[i]));
-        if (keep_zeros && learned->prunable) DEFT_TRY(mark_kept(trainer, i));
+static deft_status list_parts(deft_trainer *trainer) {
+    const deft_loss_graph *net = trainer->net;
+    DEFT_TRY(
+        deft_arena_array(&trainer->arena, 5 * (size_t)net->learned_count + 2, sizeof *trainer->parts, &trainer->parts));
+    for (int i = 0; i < net->learned_count; i++)
+        add_part(trainer, kept_data(trainer, i), (size_t)net->learned[i].count * sizeof(float));
+    for (int i = 0; i < net->learned_count; i++) {
+        const deft_moments *moments = &trainer->moments[i];
+        size_t count = (size_t)net->learned[i].count;
+        if (moments->average) add_part(trainer, deft_trainer_weights(trainer, i), count * sizeof(float));
+        add_part(trainer, moments->first, count * sizeof(float));
+        add_part(trainer, moments->second, count * sizeof(float));
+        add_part(trainer, moments->keep, count);
     }
-    list_parts(trainer);
+    add_part(trainer, &trainer->steps, sizeof trainer->steps);
     return DEFT_OK;
 }
 
-deft_status deft_trainer_init(deft_context *ctx, const deft_graph *graph, const deft_dataset *data, int64_t batch,
-                              const deft_graph *teacher, bool keep_zeros, deft_trainer *trainer) {
-    *trainer = (deft_trainer){.ctx = ctx, .data = data};
+deft_status deft_trainer_init(deft_context *ctx, const deft_loss_graph *net, const deft_optimizer_options *options,
+                              bool keep_zeros, deft_trainer *trainer) {
+    *trainer = (deft_trainer){.ctx = ctx, .net = net, .options = *options};
     deft_arena_init(&trainer->arena, ctx);
-    DEFT_TRY(deft_loss_graph_init(ctx, graph, data, batch, teacher != NULL, &trainer->net));
-    DEFT_TRY(deft_targets_init(ctx, &trainer->net, data, teacher, &trainer->targets));
-    DEFT_TRY(deft_plan_new(ctx, trainer->net.graph, &(deft_plan_options){.training = true}, &trainer->plan));
+    DEFT_TRY(deft_plan_new(ctx, net->graph, &(deft_plan_options){.training = true}, &trainer->plan));
     DEFT_TRY(deft_executor_new(trainer->plan, &trainer->executor));
-    return make_state(trainer, keep_zeros);
+    DEFT_TRY(
+        deft_arena_array(&trainer->arena, (size_t)net->learned_count, sizeof *trainer->moments, &trainer->moments));
+    for (int i = 0; i < net->learned_count; i++)
+        if (net->learned[i].grad != DEFT_NO_VALUE)
+            DEFT_TRY(make_moments(trainer, &net->learned[i], keep_zeros, &trainer->moments[i]));
+    return list_parts(trainer);
+}
+
+float *deft_trainer_weights(const deft_trainer *trainer, int index) {
+    return deft_trainer_data(trainer, trainer->net->learned[index].value);
+}
+
+const float *deft_trainer_gradient(const deft_trainer *trainer, int index) {
+    int grad = trainer->net->learned[index].grad;
+    return grad == DEFT_NO_VALUE ? NULL : deft_trainer_data(trainer, grad);
 }
 
 void deft_trainer_remember(deft_trainer *trainer, void *state, size_t bytes) {
     if (bytes) add_part(trainer, state, bytes);
 }
 
-float *deft_trainer_weights(const deft_trainer *trainer, int index) {
-    return data_of(trainer, trainer->net.learned[index].value);
-}
-
-const float *deft_trainer_gradient(const deft_trainer *trainer, int index) {
-    int grad = trainer->net.learned[index].grad;
-    return grad == DEFT_NO_VALUE ? NULL : data_of(trainer, grad);
-}
-
 void deft_trainer_done(deft_trainer *trainer) {
     deft_executor_free(trainer->executor);
     deft_plan_free(trainer->plan);
-    deft_targets_done(&trainer->targets);
-    deft_loss_graph_done(&trainer->net);
     deft_arena_done(&trainer->arena);
 }
 
@@ -90,60 +99,64 @@ static void move_towards(float *running, const float *batch, float momentum, int
         running[i] = momentum * running[i] + (1 - momentum) * batch[i];
 }
 
-static void update_statistics(deft_trainer *trainer) {
-    for (int i = 0; i < trainer->net.stat_count; i++) {
-        const deft_batch_stats *stats = &trainer->net.stats[i];
+static void update_statistics(const deft_trainer *trainer) {
+    for (int i = 0; i < trainer->net->stat_count; i++) {
+        const deft_batch_stats *stats = &trainer->net->stats[i];
         int64_t channels = deft_tensor_count(deft_executor_tensor(trainer->executor, stats->batch_mean));
-        move_towards(data_of(trainer, stats->running_mean), data_of(trainer, stats->batch_mean), stats->momentum,
-                     channels);
-        move_towards(data_of(trainer, stats->running_var), data_of(trainer, stats->batch_var), stats->momentum,
-                     channels);
+        move_towards(deft_trainer_data(trainer, stats->running_mean), deft_trainer_data(trainer, stats->batch_mean),
+                     stats->momentum, channels);
+        move_towards(deft_trainer_data(trainer, stats->running_var), deft_trainer_data(trainer, stats->batch_var),
+                     stats->momentum, channels);
     }
 }
 
 /* Of all gradients together, without those of weights that stay zero. */
-static float gradient_norm(const deft_trainer *trainer, int threads) {
+static float gradient_norm(const deft_trainer *trainer) {
     double squares = 0;
-    for (int i = 0; i < trainer->net.learned_count; i++) {
-        const deft_learned *learned = &trainer->net.learned[i];
-        if (learned->grad != DEFT_NO_VALUE)
-            squares += deft_sgd_square(data_of(trainer, learned->grad), trainer->keep[i], learned->count, threads);
+    for (int i = 0; i < trainer->net->learned_count; i++) {
+        const float *gradient = deft_trainer_gradient(trainer, i);
+        if (gradient)
+            squares += deft_optimizer_square(gradient, trainer->moments[i].keep, trainer->net->learned[i].count,
+                                             trainer->ctx->threads);
     }
     return (float)sqrt(squares);
 }
 
-static void update_weights(deft_trainer *trainer, const deft_sgd *sgd) {
-    for (int i = 0; i < trainer->net.learned_count; i++) {
-        const deft_learned *learned = &trainer->net.learned[i];
-        if (learned->grad == DEFT_NO_VALUE) continue;
-        deft_sgd own = *sgd;
-        if (!learned->decays) own.decay = 0;
-        deft_sgd_step(&own, learned->count, data_of(trainer, learned->value), trainer->velocity[i],
-                      data_of(trainer, learned->grad), trainer->keep[i]);
+static void update_weights(const deft_trainer *trainer, float rate, float scale) {
+    deft_update update = {.options = &trainer->options,
+                          .step = trainer->steps,
+                          .rate = rate,
+                          .scale = scale,
+                          .threads = trainer->ctx->threads};
+    for (int i = 0; i < trainer->net->learned_count; i++) {
+        const deft_learned *learned = &trainer->net->learned[i];
+        const float *gradient = deft_trainer_gradient(trainer, i);
+        update.decays = learned->decays;
+        if (gradient)
+            deft_optimizer_update(&update, learned->count, deft_trainer_weights(trainer, i), gradient,
+                                  &trainer->moments[i]);
     }
 }
 
-deft_status deft_trainer_step(deft_trainer *trainer, const deft_sgd *sgd, float max_norm, const int64_t *order,
-                              int64_t first, float *loss) {
-    const deft_loss_graph *net = &trainer->net;
-    deft_dataset_gather(trainer->data, DEFT_TRAIN, order, first, net->batch, data_of(trainer, net->input), NULL);
-    deft_targets_gather(&trainer->targets, order, first, net->batch, data_of(trainer, net->targets));
+deft_status deft_trainer_step(deft_trainer *trainer, float rate, float *loss) {
+    float most = trainer->options.max_gradient_norm;
     DEFT_TRY(deft_executor_run(trainer->executor));
-    *loss = *data_of(trainer, net->loss);
-    float norm = gradient_norm(trainer, sgd->threads);
+    *loss = *deft_trainer_data(trainer, trainer->net->loss);
+    float norm = gradient_norm(trainer);
     if (!isfinite(norm)) *loss = norm;
     if (!isfinite(*loss)) return DEFT_OK;
-    deft_sgd clipped = *sgd;
-    clipped.scale = norm > max_norm ? max_norm / norm : 1;
-    update_weights(trainer, &clipped);
+    update_weights(trainer, rate, norm > most ? most / norm : 1);
     update_statistics(trainer);
+    trainer->steps++;
     return DEFT_OK;
 }
 
+/* ---- what is learned ----------------------------------------------------------------------------------------- */
+
 bool deft_trainer_is_finite(const deft_trainer *trainer) {
-    for (int i = 0; i < trainer->net.learned_count; i++) {
-        const float *values = data_of(trainer, trainer->net.learned[i].value);
-        int64_t count = trainer->net.learned[i].count, finite = 0;
+    for (int i = 0; i < trainer->net->learned_count; i++) {
+        const float *values = deft_trainer_weights(trainer, i);
+        int64_t count = trainer->net->learned[i].count, finite = 0;
         for (int64_t j = 0; j < count; j++)
             finite += fabsf(values[j]) < INFINITY;
         if (finite < count) return false;
@@ -151,10 +164,15 @@ bool deft_trainer_is_finite(const deft_trainer *trainer) {
     return true;
 }
 
+/* A weight that has just been pruned has no average. */
 void deft_trainer_store(const deft_trainer *trainer, deft_graph *graph) {
-    for (int i = 0; i < trainer->net.learned_count; i++) {
-        const deft_learned *learned = &trainer->net.learned[i];
-        memcpy(graph->values[learned->original].desc.data, data_of(trainer, learned->value),
-               (size_t)learned->count * sizeof(float));
+    for (int i = 0; i < trainer->net->learned_count; i++) {
+        const deft_learned *learned = &trainer->net->learned[i];
+        const uint8_t *keep = trainer->moments[i].keep;
+        const float *weights = deft_trainer_weights(trainer, i);
+        float *out = graph->values[learned->original].desc.data;
+        memcpy(out, kept_data(trainer, i), (size_t)learned->count * sizeof(float));
+        for (int64_t j = 0; keep && j < learned->count; j++)
+            if (!keep[j]) out[j] = weights[j];
     }
 }
