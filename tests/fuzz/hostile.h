@@ -6,20 +6,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The models that are mutated: paths of .onnx files, sorted. */
+/* Models that are mutated: paths of .onnx files, sorted. */
 typedef struct hostile_corpus {
     char **models;
     size_t count;
 } hostile_corpus;
 
-/* Adds the files model.onnx and *.onnx under a folder, or one file. False where there are none. */
+/* Adds the files *.onnx under a folder, or one file. False where there are none. */
 bool hostile_corpus_add(hostile_corpus *corpus, const char *path);
 void hostile_corpus_done(hostile_corpus *corpus);
 
-/* The mutated model of a seed; NULL where the chosen file cannot be read. Released with free. Where a file lies in
- * ONNX's test layout, some or all of its inputs become initializers of the first data set's values first, so that
- * shapes and indices that a model computes are mutated too. */
-uint8_t *hostile_make(const hostile_corpus *corpus, uint64_t seed, size_t *bytes);
+/* The mutated model of a seed: of the small ones mostly, of the large ones, where there are any, once in ten. NULL
+ * where the chosen file cannot be read. Released with free. Where a file lies in ONNX's test layout, some or all of its
+ * inputs become initializers of the first data set's values first, so that shapes and indices that a model computes are
+ * mutated too. */
+uint8_t *hostile_make(const hostile_corpus *small, const hostile_corpus *large, uint64_t seed, size_t *bytes);
 
 /* What a model came to: the last stage that it reached. */
 typedef enum hostile_stage {

@@ -12,7 +12,7 @@
 
 /* Loading may take this times the file's bytes, and a little more; the rest this in all; what is planned is run where
  * it is small. */
-enum { LOAD_FACTOR = 64, LOAD_FREE_BYTES = 4 << 20, MAX_BYTES = 512 << 20, RUN_BYTES = 32 << 20, RUN_MACS = 1 << 24 };
+enum { LOAD_FACTOR = 64, LOAD_FREE_BYTES = 4 << 20, MAX_BYTES = 512 << 20, RUN_BYTES = 64 << 20, RUN_MACS = 1 << 26 };
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
@@ -94,7 +94,8 @@ static bool is_small(const deft_plan *plan) {
 
 static bool plan_and_run(use *u, deft_graph *graph) {
     deft_plan *plan;
-    deft_plan_options options = {.batch = 1 + (int64_t)deft_rng_below(&u->rng, 3)};
+    static const int64_t batches[] = {1, 2, 3, 32, 64}; /* what pictures and sound have too few of is refused */
+    deft_plan_options options = {.batch = batches[deft_rng_below(&u->rng, 5)]};
     *u->stage = HOSTILE_PLAN;
     deft_status status = deft_plan_new(u->ctx, graph, &options, &plan);
     if (status != DEFT_OK) return is_honest(u, status);

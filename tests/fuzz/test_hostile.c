@@ -36,6 +36,11 @@ const char *__asan_default_options(void) {
 
 static const char *const stages[] = {"make", "load", "write", "plan", "run", "done"};
 
+/* ONNX's tests, and the models that were named. */
+typedef struct corpora {
+    hostile_corpus small, large;
+} corpora;
+
 /* Shared between the process that works and the one that watches it. */
 typedef struct progress {
     volatile uint64_t seed;
@@ -53,13 +58,13 @@ static void set_time_limit(void) {
     alarm(WALL_SECONDS);
 }
 
-static void use_seed(const hostile_corpus *corpus, uint64_t seed, progress *shared) {
+static void use_seed(const corpora *all, uint64_t seed, progress *shared) {
     size_t bytes;
     shared->seed = seed;
     shared->stage = HOSTILE_MAKE;
     shared->note[0] = 0;
     set_time_limit();
-    uint8_t *data = hostile_make(corpus, seed, &bytes);
+    uint8_t *data = hostile_make(&all->small, &all->large, seed, &bytes);
     if (!data) return;
     clock_t start = clock();
     if (!hostile_use(data, bytes, seed, &shared->stage, shared->note)) _exit(1);
@@ -78,10 +83,10 @@ static const char *reason_of(const progress *shared, int status) {
     return shared->note[0] ? shared->note : "a sanitizer ended it";
 }
 
-static void keep_model(const hostile_corpus *corpus, uint64_t seed) {
+static void keep_model(const corpora *all, uint64_t seed) {
     char name[64];
     size_t bytes;
-    uint8_t *data = hostile_make(corpus, seed, &bytes);
+    uint8_t *data = hostile_make(&all->small, &all->large, seed, &bytes);
     snprintf(name, sizeof name, "hostile-%llu.onnx", (unsigned long long)seed);
     FILE *file = data ? fopen(name, "wb") : NULL;
     if (file) {
@@ -92,7 +97,7 @@ static void keep_model(const hostile_corpus *corpus, uint64_t seed) {
 }
 
 /* Uses the seeds in a child, and goes on after one that ends it. Returns how many did. */
-static int use_seeds(const hostile_corpus *corpus, uint64_t first, uint64_t count, progress *shared) {
+static int use_seeds(const corpora *all, uint64_t first, uint64_t count, progress *shared) {
     int failures = 0;
     for (uint64_t next = first; next < first + count;) {
         fflush(stdout);
@@ -100,7 +105,7 @@ static int use_seeds(const hostile_corpus *corpus, uint64_t first, uint64_t coun
         if (child < 0) return failures + 1;
         if (child == 0) {
             for (uint64_t seed = next; seed < first + count; seed++)
-                use_seed(corpus, seed, shared);
+                use_seed(all, seed, shared);
             fflush(stdout);
             _exit(0);
         }
@@ -111,7 +116,7 @@ static int use_seeds(const hostile_corpus *corpus, uint64_t first, uint64_t coun
         failures++;
         printf("not ok - seed %llu, at %s: %s\n", (unsigned long long)shared->seed, stages[shared->stage],
                reason_of(shared, status));
-        keep_model(corpus, shared->seed);
+        keep_model(all, shared->seed);
         next = shared->seed + 1;
     }
     return failures;
@@ -145,8 +150,8 @@ int main(int argc, char **argv) {
                                             {0}};
     bool verbose = false;
     uint64_t first = 0, count = DEFAULT_COUNT;
-    hostile_corpus corpus = {0};
-    if (!hostile_corpus_add(&corpus, NODE_TESTS)) {
+    corpora all = {0};
+    if (!hostile_corpus_add(&all.small, NODE_TESTS)) {
         printf("not ok - no models in %s\n", NODE_TESTS);
         return 1;
     }
@@ -154,14 +159,14 @@ int main(int argc, char **argv) {
         if (option == 'f') first = strtoull(optarg, NULL, 10);
         if (option == 'c') count = strtoull(optarg, NULL, 10);
         if (option == 'v') verbose = true;
-        if (option == '?' || (option == 'm' && !hostile_corpus_add(&corpus, optarg))) return 2;
+        if (option == '?' || (option == 'm' && !hostile_corpus_add(&all.large, optarg))) return 2;
     }
     if (optind < argc) return use_file(argv[optind], first);
     progress *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return perror("mmap"), 1;
     shared->verbose = verbose;
     limit_memory();
-    int failures = use_seeds(&corpus, first, count, shared);
+    int failures = use_seeds(&all, first, count, shared);
     const uint64_t *n = shared->reached;
     printf("# refused %llu, planned at most %llu, too large to run %llu, ran with an error %llu, ran %llu\n",
            (unsigned long long)n[HOSTILE_LOAD], (unsigned long long)n[HOSTILE_WRITE],
@@ -170,7 +175,8 @@ int main(int argc, char **argv) {
     printf("# the slowest, %llu, took %.2f s\n", (unsigned long long)shared->longest_seed,
            (double)shared->longest / CLOCKS_PER_SEC);
     printf("%sok - %llu mutated models of %zu, seeds from %llu: %d failed\n", failures ? "not " : "",
-           (unsigned long long)count, corpus.count, (unsigned long long)first, failures);
-    hostile_corpus_done(&corpus);
+           (unsigned long long)count, all.small.count + all.large.count, (unsigned long long)first, failures);
+    hostile_corpus_done(&all.small);
+    hostile_corpus_done(&all.large);
     return failures > 0;
 }
