@@ -22,9 +22,10 @@ CFLAGS += -std=c17 $(CFLAGS_$(MODE)) -march=x86-64-v2 -fopenmp -fPIC -fvisibilit
 LDLIBS += $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm
 LDFLAGS += $(CFLAGS_$(MODE)) -fopenmp
 
-# Files that use more than the baseline say so in their name; they are entered only after a check of the CPU.
-%_avx512.o: CFLAGS += -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma
-%_avx2.o: CFLAGS += -mavx2 -mfma
+# Files that use more than the baseline say so in their name; they are entered only after a check of the CPU. They are
+# kernels, whose products and sums are to be fused.
+%_avx512.o: CFLAGS += -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -ffp-contract=fast
+%_avx2.o: CFLAGS += -mavx2 -mfma -ffp-contract=fast
 
 SOURCES := $(sort $(shell find src -name '*.c'))
 LIB_SOURCES := $(filter-out src/face/cli/%,$(SOURCES))

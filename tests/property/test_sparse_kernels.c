@@ -522,11 +522,12 @@ static problem random_left_product(deft_rng *rng) {
     return p;
 }
 
-/* What sparse-vector takes; without panels. */
+/* What sparse-vector and sparse-stream take; at times with more weights in a row than 16 bits tell apart. */
 static problem random_small_batch(deft_rng *rng) {
-    problem p = random_product(rng);
+    problem p = between(rng, 0, 1) ? random_left_product(rng) : random_product(rng);
     p.n = between(rng, 1, 16);
-    p.in_layout = p.out_layout = DEFT_LAYOUT_ROWS;
+    if (between(rng, 0, 19) == 0) p.k = between(rng, 65000, 70000), p.m = between(rng, 1, 20);
+    if (between(rng, 0, 2)) p.in_layout = p.out_layout = DEFT_LAYOUT_ROWS;
     return p;
 }
 

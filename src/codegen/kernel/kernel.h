@@ -84,6 +84,7 @@ extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
 #include "codegen/kernel/kernels.def"
 #undef DEFT_KERNEL
 int deft_sparse_x86_schedules(const deft_request *request, uint64_t *schedules);
+int deft_sparse_stream_schedules(const deft_request *request, uint64_t *schedules);
 int deft_dense_schedules(const deft_request *request, uint64_t *schedules);
 
 /* The kernel that accepts `request` with the least estimate. DEFT_KERNEL_REFERENCE accepts everything in ROWS. */
@@ -93,7 +94,7 @@ typedef struct deft_candidate {
     deft_kernel_id kernel;
     uint64_t schedule; /* 0: the best by estimate */
 } deft_candidate;
-#define DEFT_CANDIDATES (DEFT_KERNEL_COUNT + DEFT_SCHEDULES)
+#define DEFT_CANDIDATES (DEFT_KERNEL_COUNT + 2 * DEFT_SCHEDULES)
 
 /* The kernels that accept `request` and are worth timing, each once, into candidates[DEFT_CANDIDATES]; returns how
  * many. Those in portable C are only where their estimate is at most 4 times the least. */
@@ -106,10 +107,9 @@ DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_i
 /* Accepts a zeroed kernel. */
 void deft_kernel_done(deft_context *ctx, deft_kernel *kernel);
 
-/* Prepares the candidates, all of which accept `request`, and times them in turns on random operands, each in a turn
- * twice, of which the first brings its operands into the caches: at least 5 turns, and until `seconds` are spent on all
- * of them. ns[i]: the least time of candidates[i]; infinite where it could not be prepared on this machine
- * (DEFT_DEVICE). */
+/* Prepares the candidates, all of which accept `request`, and times them in turns of 0.3 ms on random operands, after a
+ * run that brings these into the caches: at least 5 turns, and until `seconds` are spent on all of them. ns[i]: the
+ * least time of candidates[i]; infinite where it could not be prepared on this machine (DEFT_DEVICE). */
 DEFT_MUST_CHECK deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request,
                                                 const deft_candidate *candidates, int count, double seconds,
                                                 double *ns);

@@ -1,5 +1,7 @@
 #include "codegen/kernel/sparse.h"
 
+#include "codegen/kernel/sparse_rows.h"
+
 #include <stdio.h>
 
 enum { PANEL = DEFT_PANEL_LANES };
@@ -75,11 +77,6 @@ static bool shape_of_convolution(const deft_request *request, deft_sparse_shape 
     return true;
 }
 
-/* A layer that one thread finishes sooner than this is not shared. Waking a thread that sleeps took 5 to 15 us on a
- * busy machine and about 60 us on an idle virtual one, whose cores sleep deeper: with less than twice that, two threads
- * were slower. */
-static const double worth_a_team = 120000; /* nanoseconds */
-
 /* What one thread takes, roughly: 60 multiply-adds a nanosecond, and 20 bytes of x and y moved. */
 static double rough_ns(const deft_sparse_shape *shape) {
     const deft_linear *l = &shape->linear;
@@ -99,7 +96,7 @@ bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape,
     if (linear->n == 0 || linear->m == 0) return reject(why, "nothing to compute");
     shape->rows = linear->groups * linear->m;
     if (!(linear->conv ? shape_of_convolution : shape_of_product)(request, shape, why)) return false;
-    if (rough_ns(shape) < worth_a_team) shape->threads = 1;
+    if (rough_ns(shape) < DEFT_WORTH_A_TEAM_NS) shape->threads = 1;
     return true;
 }
 
