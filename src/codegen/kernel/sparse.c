@@ -191,10 +191,11 @@ static void describe(deft_sparse *sparse, deft_kernel *kernel) {
     const deft_linear *linear = &sparse->shape.linear;
     const deft_sparse_schedule *schedule = &sparse->schedule;
     long long lanes = (long long)sparse->shape.unit_lanes;
+    static const char *const packings[] = {"", ", packed", ", packed as read"};
     snprintf(sparse->detail, sizeof sparse->detail,
              "tiles %lldx%lld, bands of %lld, blocks of %lld columns, %lld depths%s", (long long)schedule->tile_rows,
              (long long)schedule->span * lanes, (long long)schedule->band_tiles, (long long)schedule->block * lanes,
-             (long long)schedule->depths, schedule->packed ? ", packed" : "");
+             (long long)schedule->depths, packings[schedule->packing]);
     kernel->state = sparse;
     kernel->scratch_bytes =
         (size_t)sparse->x_copies * sparse->x_scratch_bytes + (size_t)sparse->y_copies * sparse->y_scratch_bytes;
@@ -210,7 +211,7 @@ deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shap
                                 deft_sparse_engine engine, deft_sparse_filler fill, deft_kernel *kernel) {
     deft_sparse *sparse;
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *sparse, &sparse));
-    sparse->shape = schedule->packed ? deft_sparse_packed_shape(shape, schedule->span) : *shape;
+    sparse->shape = schedule->packing ? deft_sparse_packed_shape(shape, schedule->span) : *shape;
     sparse->schedule = *schedule;
     sparse->engine = engine;
     lay_out_scratch(sparse);

@@ -52,6 +52,10 @@ typedef struct deft_sparse_shape {
 /* How threads share the work: each takes images, or ranges of units, or ranges of bands. */
 typedef enum deft_sparse_split { DEFT_SPLIT_IMAGES, DEFT_SPLIT_UNITS, DEFT_SPLIT_BANDS } deft_sparse_split;
 
+/* Whether the x of a pointwise convolution is cut into panels: block by block in a pass of its own, or by the first
+ * tile as it reads it. */
+typedef enum deft_sparse_packing { DEFT_PACK_NONE, DEFT_PACK_BLOCKS, DEFT_PACK_AS_READ } deft_sparse_packing;
+
 /* Loops, from the outside: images, blocks of units, depths of the inner dimension, bands of rows, passes over a span of
  * units, tiles of rows. */
 typedef struct deft_sparse_schedule {
@@ -61,7 +65,7 @@ typedef struct deft_sparse_schedule {
     int64_t block;  /* units of a block, a multiple of the span; the last one of a range may be up to a span longer */
     int64_t depths; /* into which the inner dimension is split, so that code and x stay in a cache */
     int vectors;    /* of a pass */
-    bool packed;    /* a pointwise convolution's x is cut into panels */
+    deft_sparse_packing packing;
     deft_sparse_split split;
 } deft_sparse_schedule;
 
@@ -79,9 +83,10 @@ typedef struct deft_sparse_segment {
 
 typedef struct deft_sparse deft_sparse;
 /* Computes `passes` passes of a band, one span after the other; y is that of the band's first row. Depth 0 overwrites
- * y, whatever it held; the others add to it. */
-typedef void (*deft_sparse_engine)(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y,
-                                   int64_t passes);
+ * y, whatever it held; the others add to it. Where x is packed as it is read, band 0 reads it from `source`, the
+ * matrix [channels][columns] from the first column of the first pass on, and writes it to x. */
+typedef void (*deft_sparse_engine)(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source,
+                                   float *x, float *y, int64_t passes);
 
 struct deft_sparse {
     deft_sparse_shape shape;
@@ -134,7 +139,7 @@ uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule);
 bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule);
 /* Generates the code and the stream of `sparse`. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 DEFT_MUST_CHECK deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse);
-void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y,
-                            int64_t passes);
+void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source, float *x,
+                            float *y, int64_t passes);
 
 #endif

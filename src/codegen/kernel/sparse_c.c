@@ -51,14 +51,15 @@ static inline void run_passes(const deft_sparse *sparse, int64_t index, const fl
             run(sparse, band->first_row + i, x, y + i * shape->y_row);
 }
 
-static void run_wide(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y, int64_t passes) {
-    (void)depth;
+static void run_wide(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source, float *x, float *y,
+                     int64_t passes) {
+    (void)depth, (void)source;
     run_passes(sparse, band, x, y, passes, run_row);
 }
 
-static void run_single(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y,
+static void run_single(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source, float *x, float *y,
                        int64_t passes) {
-    (void)depth;
+    (void)depth, (void)source;
     run_passes(sparse, band, x, y, passes, run_row_single);
 }
 

@@ -179,27 +179,30 @@ static void unpack_columns(const part *p, float *image, range units, range rows)
 
 /* Passes one after the other. */
 typedef struct stretch {
-    const float *x;
-    float *y;
+    const float *source; /* where x is packed as it is read */
+    float *x, *y;
     int64_t passes;
 } stretch;
 
 static void run_stretch(const part *p, const stretch *s, int64_t band, int64_t depth) {
     const deft_sparse *sparse = p->sparse;
-    sparse->engine(sparse, band, depth, s->x, s->y + sparse->bands[band].first_row * sparse->shape.y_row, s->passes);
+    float *y = s->y + sparse->bands[band].first_row * sparse->shape.y_row;
+    sparse->engine(sparse, band, depth, s->source, s->x, y, s->passes);
 }
 
 /* The last pass is moved back to end with the block: what overlaps is computed twice, from the start. So is a panel of
  * which y has fewer than 16 columns. Where one depth makes the whole of y, this comes band by band, while its code is
  * in the cache; otherwise the first stretch must be complete before. */
-static void run_bands(const part *p, const float *x, float *y, range units) {
+static void run_bands(const part *p, const float *source, float *x, float *y, range units) {
     const deft_sparse *sparse = p->sparse;
     const deft_sparse_shape *shape = &sparse->shape;
     int64_t span = sparse->schedule.span, count = units.end - units.begin, depths = sparse->schedule.depths;
     bool partial = has_partial(shape, units) && shape->y_direct;
     int64_t passes = (count - partial) / span, last = passes > 0 || partial ? count - span : 0;
-    stretch all[2] = {{x, y, passes}, {x + last * shape->x_unit, y + last * shape->y_unit, 1}};
-    if (partial) all[1].y -= PANEL - shape->columns % PANEL;
+    stretch all[2] = {{source, x, y, passes}, {source, x + last * shape->x_unit, y + last * shape->y_unit, 1}};
+    int64_t back = partial ? PANEL - shape->columns % PANEL : 0;
+    all[1].y -= back;
+    if (source) all[1].source += last * PANEL - back;
     bool more = partial || passes * span < count;
     int first = passes > 0 ? 0 : 1, end = more ? 2 : 1;
     int together = depths == 1 ? end - first : 1;
@@ -215,17 +218,9 @@ static int64_t inputs_of(const deft_sparse_shape *shape) {
     return shape->linear.conv ? shape->linear.channels_in : shape->linear.k;
 }
 
-static void run_block(const part *p, const float *x_image, float *y_image, range units) {
+static void copy_out(const part *p, float *y_image, range units) {
     const deft_sparse *sparse = p->sparse;
     const deft_sparse_shape *shape = &sparse->shape;
-    const float *x = x_image + units.begin * shape->x_unit;
-    float *y = shape->y_direct ? y_image + units.begin * shape->y_unit : p->y_scratch;
-    bool picture = shape->linear.conv && !shape->packed;
-    if (!shape->x_direct && !picture && sparse->schedule.split != DEFT_SPLIT_BANDS) {
-        pack_units(p, x_image, units, (range){0, inputs_of(shape)});
-        x = p->x_scratch;
-    }
-    run_bands(p, x, y, units);
     if (shape->y_direct || p->bands.begin == p->bands.end) return;
     const deft_sparse_band *last = &sparse->bands[p->bands.end - 1];
     range rows = {sparse->bands[p->bands.begin].first_row, last->first_row + last->row_count};
@@ -235,6 +230,21 @@ static void run_block(const part *p, const float *x_image, float *y_image, range
         unpack_picture(p, y_image, units, rows);
     else
         unpack_panels(p, units, rows);
+}
+
+/* `x_image` is a tensor's, or that of scratch memory where all of it has been packed. The engines write to x only where
+ * it is scratch memory. */
+static void run_block(const part *p, const float *x_image, float *y_image, range units) {
+    const deft_sparse *sparse = p->sparse;
+    const deft_sparse_shape *shape = &sparse->shape;
+    bool picture = shape->linear.conv && !shape->packed,
+         by_block = !shape->x_direct && !picture && sparse->schedule.split != DEFT_SPLIT_BANDS;
+    bool as_read = sparse->schedule.packing == DEFT_PACK_AS_READ;
+    if (by_block && !as_read) pack_units(p, x_image, units, (range){0, inputs_of(shape)});
+    float *x = by_block ? p->x_scratch : (float *)x_image + units.begin * shape->x_unit;
+    float *y = shape->y_direct ? y_image + units.begin * shape->y_unit : p->y_scratch;
+    run_bands(p, as_read ? x_image + units.begin * PANEL : NULL, x, y, units);
+    copy_out(p, y_image, units);
 }
 
 static void run_blocks(const part *p, const float *x_image, float *y_image) {

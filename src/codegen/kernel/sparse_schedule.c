@@ -109,15 +109,15 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
     return cycle_ns * blocks * (depths * (bands * band_cycles + x_cycles) + rows_cycles + loop_cycles);
 }
 
-static const double cut_ns = 0.04;
+static const double cut_ns = 0.04, as_read_ns = 0.02;
 
 /* Time of packing and copying out one image: cutting rows into panels, a vector each; by 16 x 16 transposition 0.06 ns
  * an element, by 8 x 8 0.1; pictures 0.08 and 4 ns a row. */
-static double packing_ns(const deft_sparse_shape *shape) {
+static double packing_ns(const deft_sparse_shape *shape, deft_sparse_packing packing) {
     double element_ns = shape->isa == DEFT_ISA_AVX512 ? 0.06 : 0.1, ns = 0;
     const deft_sparse_axis *y = &shape->axis_y;
     if (shape->packed) {
-        ns = cut_ns * (double)(shape->units * shape->x_unit);
+        ns = (packing == DEFT_PACK_AS_READ ? as_read_ns : cut_ns) * (double)(shape->units * shape->x_unit);
         if (!shape->y_direct) ns += 0.08 * (double)shape->y_image + 4 * (double)shape->rows;
         return ns;
     }
@@ -159,7 +159,7 @@ static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_s
     int64_t most = most_band_tiles(shape, &schedule);
     tile_work work = work_of(shape, cpu, &schedule);
     for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles++) {
-        double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape);
+        double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape, schedule.packing);
         visit(user, &schedule, ns * (double)shape->images);
         if (work.code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
     }
@@ -176,27 +176,33 @@ static void visit_blocks(const deft_sparse_shape *shape, const rates *cpu, deft_
     }
 }
 
+/* One tile reads all of x, a panel a pass, before any other does. */
+static bool may_pack_as_read(const deft_sparse_shape *seen, const rates *cpu, const deft_sparse_schedule *schedule) {
+    return cpu->lanes == DEFT_PANEL_LANES && schedule->vectors == 1 && schedule->split != DEFT_SPLIT_BANDS &&
+           seen->linear.groups == 1 && seen->y_direct;
+}
+
 /* The shape, span, split and tiles that go with the vectors and the packing of a schedule; false where they do not go
  * together. A longer pass than there are units would have nothing to do, but some pass there must be. */
 static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
                      deft_sparse_shape *seen) {
     int64_t lanes = (int64_t)schedule->vectors * cpu->lanes;
-    int64_t unit_lanes = schedule->packed ? DEFT_PANEL_LANES : shape->unit_lanes;
-    if (lanes % unit_lanes || (schedule->packed && !shape->pointwise)) return false;
+    int64_t unit_lanes = schedule->packing ? DEFT_PANEL_LANES : shape->unit_lanes;
+    if (lanes % unit_lanes || (schedule->packing && !shape->pointwise)) return false;
     schedule->span = lanes / unit_lanes;
-    *seen = schedule->packed ? deft_sparse_packed_shape(shape, schedule->span) : *shape;
-    bool shortest = !schedule->packed && (schedule->vectors == 1 || (schedule->vectors - 1) * cpu->lanes < unit_lanes);
+    *seen = schedule->packing ? deft_sparse_packed_shape(shape, schedule->span) : *shape;
+    bool shortest = !schedule->packing && (schedule->vectors == 1 || (schedule->vectors - 1) * cpu->lanes < unit_lanes);
     if (schedule->span > seen->units && !shortest) return false;
     schedule->split = deft_sparse_split_of(seen, schedule->span);
     schedule->tile_rows = tile_rows_of(seen, cpu, schedule);
-    return true;
+    return schedule->packing != DEFT_PACK_AS_READ || may_pack_as_read(seen, cpu, schedule);
 }
 
 static void visit_all(const deft_sparse_shape *shape, visitor visit, void *user) {
     rates cpu = rates_of(shape->isa);
-    for (int packed = 0; packed <= 1; packed++)
+    for (int packing = DEFT_PACK_NONE; packing <= DEFT_PACK_AS_READ; packing++)
         for (int vectors = 1; vectors <= MOST_VECTORS; vectors++) {
-            deft_sparse_schedule schedule = {.vectors = vectors, .packed = packed};
+            deft_sparse_schedule schedule = {.vectors = vectors, .packing = (deft_sparse_packing)packing};
             deft_sparse_shape seen;
             if (complete(shape, &cpu, &schedule, &seen)) visit_blocks(&seen, &cpu, schedule, visit, user);
         }
@@ -210,7 +216,7 @@ typedef struct best_schedules {
 } best_schedules;
 
 static bool is_of_kind(const deft_sparse_schedule *a, const deft_sparse_schedule *b) {
-    return a->packed == b->packed && a->vectors == b->vectors && a->depths == b->depths && a->block <= 4 * b->block &&
+    return a->packing == b->packing && a->vectors == b->vectors && a->depths == b->depths && a->block <= 4 * b->block &&
            b->block <= 4 * a->block && (a->band_tiles > 1) == (b->band_tiles > 1);
 }
 
@@ -248,14 +254,14 @@ deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, do
 
 /* ---- as numbers ---------------------------------------------------------------------------------------------- */
 
-/* From the lowest bits: vectors 3, packed 1, log2 of the depths 4, tiles of a band 8, spans of a block. The rest
+/* From the lowest bits: vectors 3, packing 2, log2 of the depths 4, tiles of a band 8, spans of a block. The rest
  * follows from the shape. */
 enum {
     VECTOR_BITS = 3,
-    PACKED_BITS = 1,
+    PACKING_BITS = 2,
     DEPTH_BITS = 4,
     BAND_BITS = 8,
-    DEPTH_SHIFT = VECTOR_BITS + PACKED_BITS,
+    DEPTH_SHIFT = VECTOR_BITS + PACKING_BITS,
     BAND_SHIFT = DEPTH_SHIFT + DEPTH_BITS,
     BLOCK_SHIFT = BAND_SHIFT + BAND_BITS
 };
@@ -266,7 +272,7 @@ static uint64_t field(uint64_t code, int shift, int bits) {
 
 uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule) {
     uint64_t depths = (uint64_t)__builtin_ctzll((unsigned long long)schedule->depths);
-    return (uint64_t)schedule->vectors | (uint64_t)schedule->packed << VECTOR_BITS | depths << DEPTH_SHIFT |
+    return (uint64_t)schedule->vectors | (uint64_t)schedule->packing << VECTOR_BITS | depths << DEPTH_SHIFT |
            (uint64_t)schedule->band_tiles << BAND_SHIFT | (uint64_t)(schedule->block / schedule->span) << BLOCK_SHIFT;
 }
 
@@ -276,11 +282,12 @@ bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code,
     uint64_t spans = code >> BLOCK_SHIFT;
     *schedule = (deft_sparse_schedule){
         .vectors = (int)field(code, 0, VECTOR_BITS),
-        .packed = field(code, VECTOR_BITS, PACKED_BITS),
+        .packing = (deft_sparse_packing)field(code, VECTOR_BITS, PACKING_BITS),
         .depths = 1ll << field(code, DEPTH_SHIFT, DEPTH_BITS),
         .band_tiles = (int64_t)field(code, BAND_SHIFT, BAND_BITS),
     };
-    if (schedule->vectors < 1 || schedule->vectors > MOST_VECTORS || !complete(shape, &cpu, schedule, &seen))
+    if (schedule->vectors < 1 || schedule->vectors > MOST_VECTORS || schedule->packing > DEFT_PACK_AS_READ ||
+        !complete(shape, &cpu, schedule, &seen))
         return false;
     if (schedule->band_tiles < 1 || schedule->band_tiles > most_band_tiles(&seen, schedule)) return false;
     if (schedule->depths > 1 && shape->linear.k / schedule->depths < LEAST_DEPTH) return false;

@@ -12,17 +12,18 @@
  * a jump does the branch predictor look ahead. So there is a jump to the next instruction now and then: with 1 MB of
  * code a product runs 15% faster.
  *
- * Generated functions have the type `code` below. Registers: rdi x, rsi y, rdx stream, rcx passes left; r8 the stream's
- * cursor; r9-r11 and rax the cursors of x, one a vector (panels only: elsewhere the offsets are no multiples of 64). */
+ * Generated functions have the type `code` below. Registers: rdi x, rsi y, rdx stream, rcx passes left; r8 the source
+ * of x where it is packed as it is read; rax the stream's cursor; r9-r11 and r8 the cursors of x, one a vector (panels
+ * only: elsewhere the offsets are no multiples of 64). */
 #include "codegen/kernel/sparse.h"
 #include "codegen/x86/emit.h"
 
 #include <string.h>
 
-typedef void (*code)(const float *x, float *y, const float *stream, int64_t passes);
+typedef void (*code)(float *x, float *y, const float *stream, int64_t passes, const float *source);
 
 enum { MOST_ROWS = 32, MOST_VECTORS = 4, CHUNK_COLUMNS = 16 };
-enum { CODE_ALIGNMENT = 64, JUMP_DISTANCE = 240 };
+enum { CODE_ALIGNMENT = 64, JUMP_DISTANCE = 240, PREFETCH_BYTES = 128 };
 
 /* Makes short displacements: [base + offset] by way of a cursor register that lies near. */
 typedef struct window {
@@ -38,6 +39,7 @@ typedef struct generator {
     deft_sparse_band *band;
     deft_sparse_segment *segment; /* the one that is being emitted */
     int64_t first_row, row_count; /* of the tile */
+    bool packs;                   /* the tile packs x as it reads it */
     deft_vector_width width;
     int lanes;   /* of a vector register */
     int vectors; /* of a pass */
@@ -64,13 +66,13 @@ static deft_gpr window_register(const window *w) {
 
 /* x is reached anew by every tile, the stream once through all of a pass. */
 static void begin_x(generator *g) {
-    static const deft_gpr cursors[MOST_VECTORS] = {DEFT_R9, DEFT_R10, DEFT_R11, DEFT_RAX};
+    static const deft_gpr cursors[MOST_VECTORS] = {DEFT_R9, DEFT_R10, DEFT_R11, DEFT_R8};
     for (int v = 0; v < g->vectors; v++)
         g->x[v] = (window){.base = DEFT_RDI, .cursor = cursors[v], .unit = g->width == DEFT_ZMM ? 64 : 1};
 }
 
 static void begin_stream(generator *g) {
-    g->stream = (window){.base = DEFT_RDX, .cursor = DEFT_R8, .unit = g->width == DEFT_ZMM ? 4 : 1};
+    g->stream = (window){.base = DEFT_RDX, .cursor = DEFT_RAX, .unit = g->width == DEFT_ZMM ? 4 : 1};
 }
 
 /* Puts a value into the stream and returns the operand that reads it. */
@@ -152,10 +154,23 @@ static void emit_jump_on(generator *g) {
     g->jumped = g->emitter.count;
 }
 
+/* Reads a row of the source, writes it to its place in the panel, and asks for what the next pass reads. */
+static void emit_packing(generator *g, int64_t x_offset) {
+    int64_t row = x_offset / DEFT_PANEL_LANES;
+    int32_t from = (int32_t)(row * g->sparse->shape.columns * (int64_t)sizeof(float));
+    deft_emit_vector(&g->emitter, DEFT_VMOVUPS, g->width, g->scratch, 0, deft_in_memory(DEFT_R8, from));
+    deft_emit_prefetch(&g->emitter, DEFT_R8, from + PREFETCH_BYTES);
+    deft_emit_vector(&g->emitter, DEFT_VMOVUPS_STORE, g->width, g->scratch, 0, x_operand(g, x_offset, 0));
+}
+
 /* What the nonzeros of a step share. */
 static void emit_x(generator *g, int64_t x_offset) {
     emit_jump_on(g);
     if (g->width != DEFT_ZMM) return;
+    if (g->packs) {
+        emit_packing(g, x_offset);
+        return;
+    }
     for (int v = 0; v < g->vectors; v++)
         deft_emit_vector(&g->emitter, DEFT_VMOVUPS, g->width, g->scratch + v, 0, x_operand(g, x_offset, v));
 }
@@ -203,7 +218,7 @@ static void emit_group(generator *g, int64_t depth, int64_t begin, int64_t end) 
         read_chunk(shape, begin, end - begin, from, columns, &chunk);
         for (int64_t j = 0; j < columns; j++) {
             uint32_t present = chunk.present[j];
-            if (!present) continue;
+            if (!present && !g->packs) continue;
             int64_t x_offset = deft_sparse_x_offset(shape, group, from + j);
             emit_x(g, x_offset);
             g->band->nonzeros += __builtin_popcount(present);
@@ -248,14 +263,17 @@ static void emit_segment(generator *g, int64_t depth) {
     deft_emit_align(e, CODE_ALIGNMENT);
     *g->segment = (deft_sparse_segment){e->count, g->streamed};
     begin_stream(g);
+    bool packs = schedule->packing == DEFT_PACK_AS_READ && g->band->first_row == 0;
     int64_t past = g->band->first_row + g->band->row_count;
     for (g->first_row = g->band->first_row; g->first_row < past; g->first_row += g->row_count) {
         g->row_count = schedule->tile_rows < past - g->first_row ? schedule->tile_rows : past - g->first_row;
+        g->packs = packs && g->first_row == 0;
         emit_tile(g, depth);
     }
     int64_t step_bytes = schedule->span * (int64_t)sizeof(float);
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RDI, (int32_t)(step_bytes * shape->x_unit));
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RSI, (int32_t)(step_bytes * shape->y_unit));
+    if (packs) deft_emit_general_constant(e, DEFT_ADD, DEFT_R8, (int32_t)step_bytes * DEFT_PANEL_LANES);
     deft_emit_general_constant(e, DEFT_SUB, DEFT_RCX, 1);
     deft_emit_jump(e, DEFT_JNZ, g->segment->entry);
     deft_emit_vzeroupper(e);
@@ -294,11 +312,11 @@ fail:
     return status;
 }
 
-void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const float *x, float *y,
-                            int64_t passes) {
+void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source, float *x,
+                            float *y, int64_t passes) {
     const deft_sparse_segment *segment = &sparse->segments[band * sparse->schedule.depths + depth];
     char *entry = (char *)sparse->code.memory + segment->entry;
     code run;
     memcpy(&run, &entry, sizeof run);
-    run(x, y, sparse->stream + segment->weight, passes);
+    run(x, y, sparse->stream + segment->weight, passes, source);
 }
