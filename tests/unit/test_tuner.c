@@ -251,7 +251,7 @@ static void test_schedules_are_remembered(void **state) {
     make_layer(ctx, &l, 40);
     choose(ctx, true, &l.request, &choice);
     assert_true(find_cache_file(f, path, sizeof path));
-    int count = deft_sparse_x86_schedules(&l.request, schedules);
+    int count = deft_sparse_x86_schedules(&l.request, DEFT_SCHEDULES, schedules);
     assert_true(count >= 2);
     const uint64_t told[] = {schedules[count - 1], schedules[0], 7, 0xFFFFFFFFFFFFFFFu};
     for (int i = 0; i < 4; i++) {

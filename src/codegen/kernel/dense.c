@@ -44,8 +44,8 @@ bool deft_dense_all_finite(const float *x, int64_t count, int threads) {
     return finite;
 }
 
-int deft_dense_schedules(const deft_request *request, uint64_t *schedules) {
-    if (request->call.threads <= 1) return 0;
+int deft_dense_schedules(const deft_request *request, int most, uint64_t *schedules) {
+    if (request->call.threads <= 1 || most < 2) return 0;
     schedules[0] = DEFT_DENSE_ALL_THREADS;
     schedules[1] = DEFT_DENSE_ONE_THREAD;
     return 2;

@@ -54,15 +54,16 @@ int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_ca
     return count;
 }
 
-int deft_kernel_scheduled_candidates(const deft_request *request, bool dense_only, deft_candidate *candidates) {
+int deft_kernel_scheduled_candidates(const deft_request *request, bool dense_only, int schedules,
+                                     deft_candidate *candidates) {
     int count = deft_kernel_candidates(request, dense_only, candidates), kernels = count;
     for (int i = 0; i < kernels; i++) {
-        uint64_t schedules[DEFT_SCHEDULES];
+        uint64_t codes[DEFT_ALL_SCHEDULES];
         const deft_kernel_def *def = &deft_kernels[candidates[i].kernel];
-        int ways = def->schedules ? def->schedules(request, schedules) : 0;
-        if (ways > 0) candidates[i].schedule = schedules[0];
+        int ways = def->schedules ? def->schedules(request, schedules, codes) : 0;
+        if (ways > 0) candidates[i].schedule = codes[0];
         for (int j = 1; j < ways && count < DEFT_CANDIDATES; j++)
-            candidates[count++] = (deft_candidate){candidates[i].kernel, schedules[j]};
+            candidates[count++] = (deft_candidate){candidates[i].kernel, codes[j]};
     }
     return count;
 }

@@ -65,12 +65,14 @@ struct deft_kernel_def {
     /* Releases what prepare made; never called after a prepare that failed. */
     void (*done)(deft_context *ctx, deft_kernel *kernel);
     bool sparse; /* specialised to the nonzeros of a constant weight */
-    /* Ways to compute the request that are worth timing, by estimate, the best first, at most DEFT_SCHEDULES; returns
-     * how many. NULL: there is but one. accepts() refuses a schedule that is impossible. */
-    int (*schedules)(const deft_request *request, uint64_t *schedules);
+    /* Ways to compute the request that are worth timing, by estimate, the best first, at most `most`; returns how
+     * many. NULL: there is but one. accepts() refuses a schedule that is impossible. */
+    int (*schedules)(const deft_request *request, int most, uint64_t *schedules);
 };
 
-#define DEFT_SCHEDULES 8
+/* How many are worth timing where not all are asked for, and a number that none exceeds. */
+#define DEFT_SCHEDULES     40
+#define DEFT_ALL_SCHEDULES 512
 
 extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
 
@@ -83,9 +85,9 @@ extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
     void deft_##NAME##_done(deft_context *ctx, deft_kernel *kernel);
 #include "codegen/kernel/kernels.def"
 #undef DEFT_KERNEL
-int deft_sparse_x86_schedules(const deft_request *request, uint64_t *schedules);
-int deft_sparse_stream_schedules(const deft_request *request, uint64_t *schedules);
-int deft_dense_schedules(const deft_request *request, uint64_t *schedules);
+int deft_sparse_x86_schedules(const deft_request *request, int most, uint64_t *schedules);
+int deft_sparse_stream_schedules(const deft_request *request, int most, uint64_t *schedules);
+int deft_dense_schedules(const deft_request *request, int most, uint64_t *schedules);
 
 /* The kernel that accepts `request` with the least estimate. DEFT_KERNEL_REFERENCE accepts everything in ROWS. */
 deft_kernel_id deft_kernel_cheapest(const deft_request *request);
@@ -94,13 +96,15 @@ typedef struct deft_candidate {
     deft_kernel_id kernel;
     uint64_t schedule; /* 0: the best by estimate */
 } deft_candidate;
-#define DEFT_CANDIDATES (DEFT_KERNEL_COUNT + 2 * DEFT_SCHEDULES)
+/* Room for every kernel with all of its schedules, of which one kernel has more than two. */
+#define DEFT_CANDIDATES (2 * DEFT_KERNEL_COUNT + DEFT_ALL_SCHEDULES)
 
 /* The kernels that accept `request` and are worth timing, each once, into candidates[DEFT_CANDIDATES]; returns how
  * many. Those in portable C are only where their estimate is at most 4 times the least. */
 int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_candidate *candidates);
-/* The same, and of each kernel every schedule that is worth timing. */
-int deft_kernel_scheduled_candidates(const deft_request *request, bool dense_only, deft_candidate *candidates);
+/* The same, and of each kernel at most `schedules` schedules. */
+int deft_kernel_scheduled_candidates(const deft_request *request, bool dense_only, int schedules,
+                                     deft_candidate *candidates);
 /* Fails with DEFT_UNSUPPORTED where the kernel does not accept the request. On failure *kernel is zeroed. */
 DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft_request *request,
                                                 deft_kernel *kernel);
@@ -113,6 +117,12 @@ void deft_kernel_done(deft_context *ctx, deft_kernel *kernel);
 DEFT_MUST_CHECK deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request,
                                                 const deft_candidate *candidates, int count, double seconds,
                                                 double *ns);
+
+/* Of many candidates the `finalists` that are worth deft_kernel_measure(), into the first places; returns how many.
+ * Takes one after the other, in a few turns each, until `seconds` are spent; the first `finalists` always. The rest is
+ * lost. */
+DEFT_MUST_CHECK deft_status deft_kernel_screen(deft_context *ctx, const deft_request *request,
+                                               deft_candidate *candidates, double seconds, int finalists, int *count);
 
 /* Keeps oneDNN, and with it the dense kernels, from instruction sets better than `isa` (DEFT_ISA_C: SSE 4.1): a setting
  * of the process, which a command makes once at its start. Without it the dense side uses the best that the CPU has,

@@ -5,6 +5,7 @@
 #include "codegen/kernel/kernel.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MIN_RUNS = 5, MAX_RUNS = 256, MAX_ARITY = 64 };
@@ -66,6 +67,7 @@ static deft_status prepare_all(deft_context *ctx, const deft_request *request, c
     for (int i = 0; i < count; i++) {
         deft_request scheduled = *request;
         scheduled.schedule = candidates[i].schedule;
+        kernels[i] = (deft_kernel){0};
         deft_status status = deft_kernel_prepare(ctx, candidates[i].kernel, &scheduled, &kernels[i]);
         if (status == DEFT_DEVICE) continue;
         DEFT_TRY(status);
@@ -134,5 +136,60 @@ fail:
     deft_release(ctx, samples);
     deft_release(ctx, all);
     deft_release(ctx, kernels);
+    return status;
+}
+
+/* ---- screening ----------------------------------------------------------------------------------------------- */
+
+enum { SCREENING_TURNS = 3 };
+
+typedef struct screened {
+    deft_candidate candidate;
+    double ns;
+} screened;
+
+static int by_time(const void *left, const void *right) {
+    const screened *a = left, *b = right;
+    return (a->ns > b->ns) - (a->ns < b->ns);
+}
+
+/* Infinite where this machine refuses the kernel. */
+static deft_status screen_one(deft_context *ctx, const deft_request *request, operands *all, screened *one) {
+    deft_kernel kernel;
+    one->ns = INFINITY;
+    deft_status status = prepare_all(ctx, request, &one->candidate, 1, &kernel, all);
+    for (int turn = 0; turn < SCREENING_TURNS && status == DEFT_OK && kernel.def; turn++) {
+        double ns;
+        status = take_turn(ctx, &kernel, all, &ns);
+        if (status == DEFT_OK && ns < one->ns) one->ns = ns;
+    }
+    deft_kernel_done(ctx, &kernel);
+    deft_release(ctx, all->scratch);
+    all->scratch = NULL;
+    return status;
+}
+
+deft_status deft_kernel_screen(deft_context *ctx, const deft_request *request, deft_candidate *candidates,
+                               double seconds, int finalists, int *count) {
+    screened *list = NULL;
+    operands *all = NULL;
+    int tried = 0;
+    deft_status status;
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)*count, sizeof *list, &list));
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, 1, sizeof *all, &all));
+    DEFT_TRY_OR_FAIL(make_operands(ctx, request, all));
+    int64_t stop = deft_time_ns() + (int64_t)(seconds * 1e9);
+    for (; tried < *count && (tried < finalists || deft_time_ns() < stop); tried++) {
+        list[tried].candidate = candidates[tried];
+        DEFT_TRY_OR_FAIL(screen_one(ctx, request, all, &list[tried]));
+    }
+    qsort(list, (size_t)tried, sizeof *list, by_time);
+    *count = tried < finalists ? tried : finalists;
+    for (int i = 0; i < *count; i++)
+        candidates[i] = list[i].candidate;
+fail:
+    if (all) release_operands(ctx, all);
+    deft_release(ctx, all);
+    deft_release(ctx, list);
     return status;
 }

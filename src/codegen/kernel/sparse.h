@@ -132,8 +132,8 @@ void deft_sparse_run(const deft_sparse *sparse, const float *x, float *y, void *
 
 /* Generated code (AVX-512, AVX2). The schedule of least estimated time, and that time of one thread. */
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns);
-/* The schedules worth timing, by estimate, the best first; returns how many, at most DEFT_SCHEDULES. */
-int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, deft_sparse_schedule *schedules);
+/* The codes of the schedules worth timing, by estimate, the best first; returns how many, at most `most`. */
+int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, int most, uint64_t *codes);
 /* A schedule in 64 bits, not 0, and back; false where the bits say nothing that is possible for the shape. */
 uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule);
 bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule);

@@ -2,6 +2,7 @@
 #include "codegen/kernel/sparse.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Basis of the estimates, for one core: cycles of an Emerald Rapids core at 3 GHz (docs/SPARSE.md), two multiply-adds a
  * cycle in either width. Chains need 8 independent sums to be full. Loads: 2.3 a cycle of 512 bits and broadcasts
@@ -14,7 +15,7 @@ static const double code_l2_rate = 12, code_far_rate = 4, x_l2_rate = 100, x_far
                     y_far_rate = 7;  /* bytes a cycle */
 static const double row_cycles = 15; /* to begin with another row of a picture, in another page */
 
-enum { MOST_VECTORS = 4, MOST_DEPTHS = 64, LEAST_DEPTH = 64, MOST_BAND_TILES = 64 };
+enum { MOST_VECTORS = 4, MOST_DEPTHS = 64, LEAST_DEPTH = 64, MOST_BAND_TILES = 64, MOST_RANKED = DEFT_ALL_SCHEDULES };
 
 typedef struct rates {
     int lanes, registers;
@@ -87,10 +88,11 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
     double moves = depths == 1 ? 1 : 2;
     double tile_cycles = compute_cycles(cpu, &work, schedule) + moves * 4 * work.sums * cpu->lanes / y_rate;
 
-    double code_bytes = work.code_bytes * band_tiles, fetched_bytes = code_bytes + work.stream_bytes * band_tiles;
-    bool far = fetched_bytes * bands * depths > l2_bytes;
-    double fetch_cycles = fetched_bytes / (far ? code_far_rate : code_l2_rate), pass_cycles = band_tiles * tile_cycles;
-    double fetches = code_bytes > l1_code_bytes ? passes : fetched_bytes * bands * depths > l1_code_bytes ? 1 : 0;
+    double code_bytes = work.code_bytes * band_tiles,
+           all_bytes = (work.code_bytes + work.stream_bytes) * tiles * depths;
+    bool far = all_bytes > l2_bytes;
+    double fetch_cycles = code_bytes / (far ? code_far_rate : code_l2_rate), pass_cycles = band_tiles * tile_cycles;
+    double fetches = code_bytes > l1_code_bytes ? passes : code_bytes * bands * depths > l1_code_bytes ? 1 : 0;
     double band_cycles = call_cycles + (passes - fetches) * pass_cycles + fetches * fmax(pass_cycles, fetch_cycles);
 
     /* x of a pass stays in L1 for the tiles of a band, that of a block for all bands; that of the picture may have to
@@ -158,7 +160,7 @@ static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_s
                         void *user) {
     int64_t most = most_band_tiles(shape, &schedule);
     tile_work work = work_of(shape, cpu, &schedule);
-    for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles++) {
+    for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles += 1 + schedule.band_tiles / 4) {
         double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape, schedule.packing);
         visit(user, &schedule, ns * (double)shape->images);
         if (work.code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
@@ -208,48 +210,80 @@ static void visit_all(const deft_sparse_shape *shape, visitor visit, void *user)
         }
 }
 
-/* The best of each kind, in order. Estimates tell kinds apart less well than schedules of one kind. */
-typedef struct best_schedules {
-    deft_sparse_schedule items[DEFT_SCHEDULES];
-    double ns[DEFT_SCHEDULES];
+/* The best by estimate, in order. */
+typedef struct ranking {
+    deft_sparse_schedule schedules[MOST_RANKED];
+    double ns[MOST_RANKED];
     int count;
-} best_schedules;
+} ranking;
+
+static void rank(void *user, const deft_sparse_schedule *schedule, double ns) {
+    ranking *best = user;
+    int at = 0, past = best->count;
+    while (at < past) {
+        int middle = (at + past) / 2;
+        if (best->ns[middle] <= ns)
+            at = middle + 1;
+        else
+            past = middle;
+    }
+    if (at == MOST_RANKED) return;
+    int moved = (best->count < MOST_RANKED ? best->count : MOST_RANKED - 1) - at;
+    memmove(&best->ns[at + 1], &best->ns[at], (size_t)moved * sizeof best->ns[0]);
+    memmove(&best->schedules[at + 1], &best->schedules[at], (size_t)moved * sizeof best->schedules[0]);
+    best->ns[at] = ns;
+    best->schedules[at] = *schedule;
+    best->count = at + moved + 1;
+}
 
 static bool is_of_kind(const deft_sparse_schedule *a, const deft_sparse_schedule *b) {
-    return a->packing == b->packing && a->vectors == b->vectors && a->depths == b->depths && a->block <= 4 * b->block &&
-           b->block <= 4 * a->block && (a->band_tiles > 1) == (b->band_tiles > 1);
+    return a->packing == b->packing && a->vectors == b->vectors && a->depths == b->depths && a->block <= 2 * b->block &&
+           b->block <= 2 * a->block && (a->band_tiles > 1) == (b->band_tiles > 1);
 }
 
-static void keep_best(void *user, const deft_sparse_schedule *schedule, double ns) {
-    best_schedules *best = user;
-    int at = 0;
-    while (at < best->count && !is_of_kind(&best->items[at], schedule))
-        at++;
-    if (at < best->count && best->ns[at] <= ns) return;
-    if (at == DEFT_SCHEDULES) at--; /* the worst of them goes, if it is worse */
-    if (at == DEFT_SCHEDULES - 1 && best->count == DEFT_SCHEDULES && best->ns[at] <= ns) return;
-    if (at == best->count) best->count++;
-    for (; at > 0 && best->ns[at - 1] > ns; at--) {
-        best->items[at] = best->items[at - 1];
-        best->ns[at] = best->ns[at - 1];
+static bool has_kind(const ranking *best, const bool *taken, int before) {
+    for (int i = 0; i < before; i++)
+        if (taken[i] && is_of_kind(&best->schedules[i], &best->schedules[before])) return true;
+    return false;
+}
+
+/* Estimates tell kinds apart less well than schedules of one kind: first the best of each kind that is not far behind,
+ * then the best of the others. */
+int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, int most, uint64_t *codes) {
+    static const double far = 2;
+    ranking best = {.count = 0};
+    bool taken[MOST_RANKED] = {false};
+    visit_all(shape, rank, &best);
+    int count = 0;
+    for (int i = 0; i < best.count && count < most && best.ns[i] <= far * best.ns[0]; i++) {
+        taken[i] = !has_kind(&best, taken, i);
+        count += taken[i];
     }
-    best->items[at] = *schedule;
-    best->ns[at] = ns;
+    for (int i = 0; i < best.count && count < most; i++) {
+        count += !taken[i];
+        taken[i] = true;
+    }
+    count = 0;
+    for (int i = 0; i < best.count; i++)
+        if (taken[i]) codes[count++] = deft_sparse_schedule_code(&best.schedules[i]);
+    return count;
 }
 
-int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, deft_sparse_schedule *schedules) {
-    best_schedules best = {.count = 0};
-    visit_all(shape, keep_best, &best);
-    for (int i = 0; i < best.count; i++)
-        schedules[i] = best.items[i];
-    return best.count;
+typedef struct least {
+    deft_sparse_schedule schedule;
+    double ns;
+} least;
+
+static void keep_least(void *user, const deft_sparse_schedule *schedule, double ns) {
+    least *best = user;
+    if (ns < best->ns) *best = (least){*schedule, ns};
 }
 
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns) {
-    best_schedules best = {.count = 0};
-    visit_all(shape, keep_best, &best);
-    if (ns) *ns = best.ns[0];
-    return best.items[0];
+    least best = {.ns = INFINITY};
+    visit_all(shape, keep_least, &best);
+    if (ns) *ns = best.ns;
+    return best.schedule;
 }
 
 /* ---- as numbers ---------------------------------------------------------------------------------------------- */

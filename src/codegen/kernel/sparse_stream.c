@@ -91,10 +91,10 @@ double deft_sparse_stream_estimate_ns(const deft_request *request) {
     return one_thread_ns(&stream, linear.nonzeros);
 }
 
-int deft_sparse_stream_schedules(const deft_request *request, uint64_t *schedules) {
+int deft_sparse_stream_schedules(const deft_request *request, int most, uint64_t *schedules) {
     schedules[0] = ONE_THREAD;
     schedules[1] = ALL_THREADS;
-    return request->call.threads > 1 ? 2 : 1;
+    return request->call.threads > 1 && most > 1 ? 2 : 1;
 }
 
 /* ---- making it ----------------------------------------------------------------------------------------------- */

@@ -21,8 +21,8 @@ static inline void LANED(add)(VECTOR sums[COUNT], float weight, const float *x, 
 enum { LANED(SUMS) = COUNT == 1 ? 4 : COUNT == 2 ? 2 : 1 };
 
 /* Inlined with a constant is_short. */
-static inline __attribute__((always_inline)) void LANED(run)(const deft_stream *s, int64_t begin, int64_t end, const float *x, float *y,
-                              bool is_short) {
+static inline __attribute__((always_inline)) void LANED(run)(const deft_stream *s, int64_t begin, int64_t end,
+                                                             const float *x, float *y, bool is_short) {
     for (int64_t i = begin; i < end; i++) {
         VECTOR sums[LANED(SUMS)][COUNT] = {{{0}}};
         int64_t at = s->begin[i], past = s->begin[i + 1];

@@ -45,14 +45,9 @@ double deft_sparse_x86_estimate_ns(const deft_request *request) {
     return ns;
 }
 
-int deft_sparse_x86_schedules(const deft_request *request, uint64_t *schedules) {
+int deft_sparse_x86_schedules(const deft_request *request, int most, uint64_t *schedules) {
     deft_sparse_shape shape;
-    deft_sparse_schedule best[DEFT_SCHEDULES];
-    if (!shape_of(request, &shape, NULL)) return 0;
-    int count = deft_sparse_x86_best_schedules(&shape, best);
-    for (int i = 0; i < count; i++)
-        schedules[i] = deft_sparse_schedule_code(&best[i]);
-    return count;
+    return shape_of(request, &shape, NULL) ? deft_sparse_x86_best_schedules(&shape, most, schedules) : 0;
 }
 
 deft_status deft_sparse_x86_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {

@@ -155,7 +155,7 @@ static deft_status start(search *s) {
         if (s->data->split[split].count == 0)
             return deft_fail(s->ctx, DEFT_INVALID, "%s: too few samples for a training, a validation and a test split",
                              s->data->spec);
-    DEFT_TRY(deft_tuner_new(s->ctx, true, &s->tuner));
+    DEFT_TRY(deft_tuner_new(s->ctx, DEFT_TUNE_QUICK, &s->tuner));
     DEFT_TRY(evaluate(s, s->original, DEFT_VALIDATION, &s->dense_validation));
     DEFT_TRY(evaluate(s, s->original, DEFT_TEST, &s->dense_test));
     return deft_graph_clone(s->ctx, s->original, &s->current);

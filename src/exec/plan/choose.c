@@ -69,7 +69,7 @@ deft_status deft_choose_dense(void *user, deft_context *ctx, const deft_request 
     static const double seconds = 0.01;
     deft_candidate all[DEFT_CANDIDATES];
     double ns[DEFT_CANDIDATES] = {0};
-    int count = deft_kernel_scheduled_candidates(request, true, all);
+    int count = deft_kernel_scheduled_candidates(request, true, DEFT_SCHEDULES, all);
     if (count > 1) DEFT_TRY(deft_kernel_measure(ctx, request, all, count, seconds, ns));
     deft_verdict verdict = deft_verdict_of(all, ns, count);
     deft_verdict_tell(&verdict, "", choice);

@@ -10,7 +10,7 @@ deft_status deft_session_plan(const deft_model *model, const deft_plan_options *
     deft_plan_options with_tuner = *options;
     deft_status status;
     if (!options->choose) {
-        DEFT_TRY_OR_FAIL(deft_tuner_new(model->ctx, tune, &made->tuner));
+        DEFT_TRY_OR_FAIL(deft_tuner_new(model->ctx, tune ? DEFT_TUNE_QUICK : DEFT_TUNE_NEVER, &made->tuner));
         with_tuner.choose = deft_tuner_choose;
         with_tuner.choose_user = made->tuner;
     }

@@ -37,7 +37,7 @@ DEFT_MUST_CHECK deft_status deft_bench_contest(deft_context *ctx, deft_contestan
 /* ---- problems (bench_layers.c) ---- */
 
 typedef struct deft_bench_options {
-    const char *problems, *weights, *layout, *vs;
+    const char *problems, *weights, *layout, *vs, *tune;
     bool cold;       /* weights come from memory */
     double sparsity; /* negative: as the file says */
     double seconds;  /* for each contestant and problem */

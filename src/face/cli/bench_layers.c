@@ -491,6 +491,8 @@ static deft_status check_options(deft_cli *cli, const deft_bench_options *option
     bool rows = strcmp(options->layout, "rows") == 0, panels = strcmp(options->layout, "panels") == 0;
     if (!rows && !panels)
         return deft_fail(cli->ctx, DEFT_INVALID, "--layout '%s' is neither rows nor panels", options->layout);
+    if (strcmp(options->tune, "quick") != 0 && strcmp(options->tune, "full") != 0)
+        return deft_fail(cli->ctx, DEFT_INVALID, "--tune '%s' is neither quick nor full", options->tune);
     if (panels && conv) return deft_fail(cli->ctx, DEFT_INVALID, "--layout panels is for bench spmm");
     return DEFT_OK;
 }
@@ -511,7 +513,8 @@ deft_status deft_bench_layers(deft_cli *cli, const deft_bench_options *options, 
     init_report(&b);
     DEFT_TRY_OR_FAIL(deft_problems_read(ctx, options->problems, conv, options->sparsity, &problems));
     if (options->weights) DEFT_TRY_OR_FAIL(deft_npz_load(ctx, options->weights, &b.weights));
-    DEFT_TRY_OR_FAIL(deft_tuner_new(ctx, true, &b.tuner));
+    bool full = strcmp(options->tune, "full") == 0;
+    DEFT_TRY_OR_FAIL(deft_tuner_new(ctx, full ? DEFT_TUNE_FULL : DEFT_TUNE_QUICK, &b.tuner));
     status = bench_problems(&b, &problems);
 fail:
     deft_tuner_free(b.tuner);

@@ -45,11 +45,14 @@ static const deft_option options[] = {
      0, 0, false},
     {"cold", 0, DEFT_OPTION_FLAG, offsetof(bench_options, layers.cold), NULL,
      "layers' weights come from memory, not out of a cache", 0, 0, false},
+    {"tune", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.tune), "HOW",
+     "quick (default): less than a second a layer; full: every schedule", 0, 0, false},
     {"vs", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.vs), "LIST", "of onednn (default), openblas, naive", 0,
      0, false},
 };
 
-static const bench_options defaults = {.warmup = 3, .layers = {.sparsity = -1, .layout = "rows", .vs = "onednn"}};
+static const bench_options defaults = {.warmup = 3,
+                                       .layers = {.sparsity = -1, .layout = "rows", .vs = "onednn", .tune = "quick"}};
 
 /* ---- latency ---- */
 
