@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""deft prune: zeros where they are asked for, fine-tuning, Ctrl-C, and what is refused. Prints TAP; runs in an empty folder."""
+"""deft prune and deft lottery: zeros where they are asked for, training under masks, Ctrl-C and kill, and what is refused.
+Prints TAP; runs in an empty folder."""
+import json
 import os
 import signal
 import subprocess
@@ -33,17 +35,17 @@ def test_without_data():
 
 
 def test_fine_tuning():
-    deft("train", "net.onnx", "--data", "digits:1000", "--epochs", 3, "-o", "trained.onnx")
+    deft("train", "net.onnx", "--data", "digits:1000", "--epochs", 3, "-o", "trained.onnx", "--threads", 1)
     for how in [], ["--schedule", "cubic", "--every", 5], ["--move", 0.3, "--every", 5]:
         _, outcome = layers_of(deft("prune", "trained.onnx", "--zeros", 0.9, "--data", "digits:1000", "--epochs", 2,
-                                    *how, "-o", "p.onnx", "--json"))
+                                    *how, "-o", "p.onnx", "--json", "--threads", 1))
         assert outcome["zeros"] == 239580 and outcome["accuracy_test"] > 0.3, outcome
         assert not os.path.exists("p.onnx.checkpoint")
 
 
 def test_interrupt_keeps_the_epochs_that_are_done():
-    args = ["prune", "net.onnx", "--zeros", "0.9", "--schedule", "cubic", "--every", "10", "--data", "digits:4000",
-            "--epochs", "6", "-o"]
+    args = ["prune", "net.onnx", "--zeros", "0.9", "--schedule", "cubic", "--every", "10", "--data", "digits:2000",
+            "--epochs", "4", "--threads", "1", "-o"]
     deft(*args, "whole.onnx")
     process = subprocess.Popen([DEFT, *args, "stopped.onnx", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not os.path.exists("stopped.onnx.checkpoint") and process.poll() is None:
@@ -71,6 +73,62 @@ def test_refusals():
     refused("prune", "net.onnx", "--zeros", "0.5", "--data", "nonsense", "-o", "x", status=2, names="nonsense")
     refused("prune", "missing.onnx", "--zeros", "0.5", "-o", "x", status=2, names="missing.onnx")
     refused("prune", "net.onnx", "--zeros", "0.5", "-o", "no/such/folder/x", status=3)
+
+
+# with one thread, so that a busy machine does not make the small steps wait for each other
+LOTTERY = ["lottery", "net.onnx", "--data", "digits:500", "--rounds", 3, "--epochs", 2, "--controls", "both",
+           "--control-every", 3, "--seeds", 2, "--threads", 1]
+
+
+def test_lottery():
+    lines = objects(deft(*LOTTERY, "-o", "tickets", "--json"))
+    tickets, rounds = ([l for l in lines if l["kind"] == kind] for kind in ("ticket", "round"))
+    assert len(tickets) == 2 * (4 + 2) and len(lines) == len(tickets) + 4
+    assert [r["round"] for r in rounds] == [0, 1, 2, 3] and all(r["seeds"] == 2 for r in rounds)
+    assert abs(rounds[3]["weights_left"] - 0.8**3) < 1e-3
+    for r in rounds:
+        mine = [t["accuracy_test"] for t in tickets if t["round"] == r["round"] and t["ticket"] == "winning"]
+        assert abs(r["winning"] - sum(mine) / 2) < 1e-6
+        assert abs(r["winning_spread"] - abs(mine[0] - mine[1]) / 2**0.5) < 1e-6
+        assert (r["random"] is None) == (r["round"] != 3)
+    log = [json.loads(line) for line in read("tickets/log.jsonl").decode().splitlines()]
+    assert log[0]["kind"] == "lottery" and sum(l["kind"] == "ticket" for l in log) == 12
+    assert sum(l["kind"] == "curve" for l in log) > 100
+    again = objects(deft(*LOTTERY, "-o", "tickets", "--json"))
+    assert again == lines, "nothing is left to do, and the table is the same"
+    text = deft(*LOTTERY, "-o", "tickets").out
+    assert "reinitialized" in text and "51.2" in text
+
+
+def test_lottery_that_is_killed_goes_on():
+    deft(*LOTTERY, "-o", "whole")
+    for signal_number in signal.SIGINT, signal.SIGKILL, signal.SIGKILL:
+        process = subprocess.Popen([DEFT, *map(str, LOTTERY), "-o", "killed", "--json"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        before = len(os.listdir("killed")) if os.path.exists("killed") else 0
+        while process.poll() is None and (not os.path.exists("killed") or len(os.listdir("killed")) < before + 2):
+            pass
+        process.send_signal(signal_number)
+        process.communicate(timeout=60)
+    deft(*LOTTERY, "-o", "killed")
+    for name in os.listdir("whole"):
+        assert read(f"whole/{name}") == read(f"killed/{name}"), name
+    left = set(os.listdir("killed")) - set(os.listdir("whole"))
+    assert all(not name.endswith((".onnx", ".jsonl", ".checkpoint")) for name in left), left
+
+
+def test_lottery_refusals():
+    refused("lottery", "net.onnx", "-o", "x", status=2, names="--data")
+    for option, values in {"--rounds": ["0", "x"], "--rate": ["0", "1"], "--scope": ["x"], "--reset": ["x"],
+                           "--rewind": ["-1"], "--controls": ["all"], "--seeds": ["0"], "--control-every": ["0"]}.items():
+        for value in values:
+            refused("lottery", "net.onnx", "--data", "digits:100", "-o", "x", option, value, status=2, names=option)
+    refused("lottery", "net.onnx", "--data", "digits:100", "-o", "no/such/folder", status=3, names="no/such/folder")
+    refused("lottery", "net.onnx", "--data", "digits:100", "-o", "net.onnx", status=3, names="net.onnx")
+    deft("lottery", "net.onnx", "--data", "digits:100", "--epochs", 1, "--rounds", 1, "-o", "small",
+         "--threads", 1)
+    refused("lottery", "net.onnx", "--data", "digits:100", "--epochs", 2, "--rounds", 1, "-o", "small", status=2,
+            names="another lottery")
 
 
 run_tests(globals())

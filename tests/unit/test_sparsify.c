@@ -21,7 +21,7 @@ typedef struct setting {
 } setting;
 
 static void set_up(setting *s) {
-    deft_context_options options = {.cache_directory = "", .threads = 2, .progress = report_progress, .user = s};
+    deft_context_options options = {.cache_directory = "", .threads = 1, .progress = report_progress, .user = s};
     s->stop_at = 2;
     assert_int_equal(deft_context_new(&options, &s->ctx), DEFT_OK);
     s->data = make_samples(s->ctx, 1, (int64_t[]){6}, 3, COUNTS(200, 20, 20));

@@ -9,21 +9,22 @@
 #include <string.h>
 
 typedef struct prune_options {
-    const char *output, *scope, *pattern, *data, *schedule;
+    const char *output, *pattern, *data;
+    deft_prune_scope scope;
+    int cubic; /* one-shot|cubic */
     double zeros, learning_rate, move;
     int epochs;
     int64_t every;
 } prune_options;
 
-static const prune_options defaults = {
-    .scope = "global", .schedule = "one-shot", .zeros = -1, .learning_rate = 0.1, .epochs = 10, .every = 100};
+static const prune_options defaults = {.zeros = -1, .learning_rate = 0.1, .epochs = 10, .every = 100};
 
 static const deft_option options[] = {
     {"output", 'o', DEFT_OPTION_TEXT, offsetof(prune_options, output), "FILE", "where to write the pruned model", 0, 0,
      true},
     {"zeros", 0, DEFT_OPTION_REAL, offsetof(prune_options, zeros), "SHARE", "of the weights, 0 to 1", 0, 1, false},
-    {"scope", 0, DEFT_OPTION_TEXT, offsetof(prune_options, scope), "SCOPE",
-     "global (default), or layer: the share in each", 0, 0, false},
+    {"scope", 0, DEFT_OPTION_CHOICE, offsetof(prune_options, scope), "global|layer",
+     "together, or each (default global)", 0, 0, false},
     {"pattern", 0, DEFT_OPTION_TEXT, offsetof(prune_options, pattern), "P", "2:4 keeps 2 of 4; 4x1: blocks go together",
      0, 0, false},
     {"data", 0, DEFT_OPTION_TEXT, offsetof(prune_options, data), "DATA", "to fine-tune on: " DEFT_DATA_HELP, 0, 0,
@@ -31,8 +32,8 @@ static const deft_option options[] = {
     {"epochs", 0, DEFT_OPTION_INT, offsetof(prune_options, epochs), "E", "of fine-tuning (default 10)", 1, 1e6, false},
     {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(prune_options, learning_rate), "R", "at the start (default 0.1)",
      1e-12, 1e6, false},
-    {"schedule", 0, DEFT_OPTION_TEXT, offsetof(prune_options, schedule), "S",
-     "one-shot (default), or cubic: while fine-tuning", 0, 0, false},
+    {"schedule", 0, DEFT_OPTION_CHOICE, offsetof(prune_options, cubic), "one-shot|cubic",
+     "while fine-tuning (default one-shot)", 0, 0, false},
     {"move", 0, DEFT_OPTION_REAL, offsetof(prune_options, move), "SHARE", "dropped and grown at an update (default 0)",
      0, 0.99, false},
     {"every", 0, DEFT_OPTION_INT64, offsetof(prune_options, every), "STEPS", "from update to update (default 100)", 1,
@@ -40,14 +41,6 @@ static const deft_option options[] = {
 };
 
 /* ---- what is asked ------------------------------------------------------------------------------------------- */
-
-/* One of two words, as 0 or 1. */
-static deft_status choose(deft_context *ctx, const char *option, const char *word, const char *first,
-                          const char *second, int *choice) {
-    *choice = strcmp(word, second) == 0;
-    if (*choice || strcmp(word, first) == 0) return DEFT_OK;
-    return deft_fail(ctx, DEFT_INVALID, "--%s '%.64s' is neither %s nor %s", option, word, first, second);
-}
 
 static deft_status parse_pattern(deft_context *ctx, const char *text, deft_prune_options *prune) {
     int first, second, end = 0;
@@ -63,18 +56,14 @@ static deft_status parse_pattern(deft_context *ctx, const char *text, deft_prune
 }
 
 static deft_status read_options(deft_context *ctx, const prune_options *wanted, deft_sparsify_options *sparsify) {
-    int layer, cubic;
-    *sparsify = (deft_sparsify_options){.move = wanted->move, .every = wanted->every};
-    DEFT_TRY(choose(ctx, "scope", wanted->scope, "global", "layer", &layer));
-    DEFT_TRY(choose(ctx, "schedule", wanted->schedule, "one-shot", "cubic", &cubic));
+    *sparsify = (deft_sparsify_options){.cubic = wanted->cubic, .move = wanted->move, .every = wanted->every};
     if (wanted->pattern) DEFT_TRY(parse_pattern(ctx, wanted->pattern, &sparsify->prune));
     if (wanted->zeros < 0 && !sparsify->prune.of)
         return deft_fail(ctx, DEFT_INVALID, "--zeros SHARE is missing, or --pattern N:M; see 'deft help prune'");
-    if (!wanted->data && (cubic || wanted->move > 0))
+    if (!wanted->data && (wanted->cubic || wanted->move > 0))
         return deft_fail(ctx, DEFT_INVALID, "a schedule and masks that move need --data to train on");
-    sparsify->prune.scope = layer ? DEFT_PRUNE_LAYER : DEFT_PRUNE_GLOBAL;
+    sparsify->prune.scope = wanted->scope;
     sparsify->prune.zeros = wanted->zeros < 0 ? 0 : wanted->zeros;
-    sparsify->cubic = cubic;
     return deft_prune_check(ctx, &sparsify->prune);
 }
 

@@ -36,6 +36,11 @@ static void mask_zeros(const float *weights, int64_t count, uint8_t *keep) {
         keep[i] &= weights[i] != 0.0f;
 }
 
+static void mask_average(float *average, int64_t count, const uint8_t *keep) {
+    for (int64_t i = 0; i < count; i++)
+        if (!keep[i]) average[i] = 0;
+}
+
 /* ---- movement ------------------------------------------------------------------------------------------------ */
 
 /* Drops the `count` smallest of the weights that are kept. */
@@ -103,6 +108,7 @@ static deft_status update(void *user, deft_trainer *trainer, int64_t step, int64
         uint8_t *keep = trainer->moments[index].keep;
         if (s->options.cubic) mask_zeros(weight->data, weight->count, keep);
         if (share > 0) DEFT_TRY(move(s, weight, deft_trainer_gradient(trainer, index), keep, share));
+        if (trainer->moments[index].average) mask_average(trainer->moments[index].average, weight->count, keep);
     }
     return DEFT_OK;
 }

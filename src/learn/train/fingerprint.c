@@ -22,3 +22,12 @@ deft_status deft_fingerprint_structure(deft_context *ctx, const deft_graph *grap
     free(text);
     return failed ? deft_fail(ctx, DEFT_MEMORY, "out of memory: the graph as text") : DEFT_OK;
 }
+
+uint64_t deft_fingerprint_constants(uint64_t print, const deft_graph *graph) {
+    for (int i = 0; i < graph->value_count; i++) {
+        const deft_value *value = &graph->values[i];
+        if (value->desc.data && !value->variable)
+            print = deft_fingerprint_bytes(print, value->desc.data, deft_tensor_bytes(&value->desc));
+    }
+    return print;
+}

@@ -10,5 +10,7 @@ static const uint64_t DEFT_FINGERPRINT_START = 0xcbf29ce484222325u;
 uint64_t deft_fingerprint_bytes(uint64_t print, const void *data, size_t bytes);
 /* The same with the nodes, names, attributes and shapes of a graph, without the data of its constants. */
 DEFT_MUST_CHECK deft_status deft_fingerprint_structure(deft_context *ctx, const deft_graph *graph, uint64_t *print);
+/* The same with the data of its constants, but for what training changes. */
+uint64_t deft_fingerprint_constants(uint64_t print, const deft_graph *graph);
 
 #endif

@@ -58,15 +58,6 @@ static deft_status fill_in_options(deft_context *ctx, const deft_train_options *
 
 /* ---- checkpoints --------------------------------------------------------------------------------------------- */
 
-static uint64_t fingerprint_constants(uint64_t print, const deft_graph *graph) {
-    for (int i = 0; i < graph->value_count; i++) {
-        const deft_value *value = &graph->values[i];
-        if (value->desc.data && !value->variable)
-            print = deft_fingerprint_bytes(print, value->desc.data, deft_tensor_bytes(&value->desc));
-    }
-    return print;
-}
-
 /* Of all that decides how the weights change, but for the threads and the instruction set. */
 static deft_status fingerprint_run(const training *t, uint64_t *print) {
     const deft_train_options *o = &t->options;
@@ -94,10 +85,10 @@ static deft_status fingerprint_run(const training *t, uint64_t *print) {
                               o->first_step,      o->hook ? (int64_t)o->hook->print : 0};
     *print = DEFT_FINGERPRINT_START;
     DEFT_TRY(deft_fingerprint_structure(t->ctx, t->net.graph, print));
-    *print = fingerprint_constants(*print, t->net.graph);
+    *print = deft_fingerprint_constants(*print, t->net.graph);
     if (o->teacher) {
         DEFT_TRY(deft_fingerprint_structure(t->ctx, o->teacher, print));
-        *print = fingerprint_constants(*print, o->teacher);
+        *print = deft_fingerprint_constants(*print, o->teacher);
     }
     *print = deft_fingerprint_bytes(*print, numbers, sizeof numbers);
     *print = deft_fingerprint_bytes(*print, counts, sizeof counts);
