@@ -4,27 +4,28 @@
 
 #include "tests/unit/graphs.h"
 
-#include "learn/data/dataset.h"
+#include "learn/data/arrays.h"
+#include "learn/data/format.h"
 
 /* Random samples around a centre for each class, well apart; 0 classes: without labels. The split sizes are given. */
 static inline deft_dataset *make_samples(deft_context *ctx, int rank, const int64_t *dims, int classes,
                                          const int64_t counts[DEFT_SPLITS]) {
     deft_dataset *set = NULL;
+    deft_arrays *arrays = NULL;
+    float *x;
+    int32_t *y;
     deft_rng rng;
     int64_t total = counts[0] + counts[1] + counts[2], at = 0;
     assert_int_equal(deft_allocate_zeroed(ctx, 1, sizeof *set, &set), DEFT_OK);
     set->ctx = ctx;
+    deft_arena_init(&set->arena, ctx);
     set->classes = classes;
-    set->sample_rank = rank;
-    set->sample_count = 1;
-    for (int i = 0; i < rank; i++)
-        set->sample_count *= set->sample_dims[i] = dims[i];
-    assert_int_equal(deft_duplicate_string(ctx, "made:samples", &set->spec), DEFT_OK);
-    assert_int_equal(deft_allocate_zeroed(ctx, (size_t)(total * set->sample_count), sizeof(float), &set->memory[0]),
-                     DEFT_OK);
-    assert_int_equal(deft_allocate_zeroed(ctx, (size_t)total, sizeof(int32_t), &set->memory[1]), DEFT_OK);
-    float *x = set->memory[0];
-    int32_t *y = set->memory[1];
+    deft_data_set_shape(set, rank, dims);
+    assert_int_equal(deft_arena_string(&set->arena, "made:samples", &set->spec), DEFT_OK);
+    assert_int_equal(deft_arrays_attach(set, &arrays), DEFT_OK);
+    assert_int_equal(deft_arena_array(&set->arena, (size_t)(total * set->sample_count), sizeof *x, &x), DEFT_OK);
+    assert_int_equal(deft_arena_array(&set->arena, (size_t)total, sizeof *y, &y), DEFT_OK);
+    arrays->dtype = DEFT_F32;
     deft_rng_init(&rng, 5, 0);
     for (int64_t i = 0; i < total; i++) {
         y[i] = classes ? (int32_t)deft_rng_below(&rng, (uint64_t)classes) : 0;
@@ -32,10 +33,15 @@ static inline deft_dataset *make_samples(deft_context *ctx, int rank, const int6
             x[i * set->sample_count + j] = 0.3f * deft_rng_normal(&rng) + (classes && j % classes == y[i] ? 1 : 0);
     }
     for (int split = 0; split < DEFT_SPLITS; split++) {
-        set->split[split] = (deft_samples){counts[split], x + at * set->sample_count, classes ? y + at : NULL};
+        set->split[split] = (deft_samples){counts[split], classes ? y + at : NULL};
+        arrays->split[split].x = x + at * set->sample_count;
         at += counts[split];
     }
     return set;
+}
+/* What make_samples made: [samples of the split][sample]. */
+static inline float *samples_of(const deft_dataset *set, deft_split split) {
+    return (float *)((const deft_arrays *)set->source.state)->split[split].x;
 }
 #define COUNTS(...)                                                                                                    \
     (const int64_t[DEFT_SPLITS]) {                                                                                     \

@@ -34,12 +34,37 @@ static void expect_counts(const deft_dataset *set, int64_t train, int64_t valida
     assert_int_equal(set->split[DEFT_TEST].count, test);
 }
 
+/* All samples of a split; to be freed. */
+static float *read_all(const deft_dataset *set, deft_split split) {
+    int64_t count = set->split[split].count;
+    float *x = calloc((size_t)(count * set->sample_count), sizeof *x);
+    assert_non_null(x);
+    if (deft_dataset_gather(set, split, NULL, 0, count, x) != DEFT_OK) fail_msg("%s", deft_context_message(set->ctx));
+    return x;
+}
+
+/* Whether the two have the same samples and labels. */
+static bool same_split(const deft_dataset *a, const deft_dataset *b, deft_split split) {
+    assert_int_equal(a->split[split].count, b->split[split].count);
+    size_t count = (size_t)a->split[split].count;
+    float *x = read_all(a, split), *other = read_all(b, split);
+    bool same = memcmp(x, other, count * (size_t)a->sample_count * sizeof *x) == 0 &&
+                memcmp(a->split[split].y, b->split[split].y, count * sizeof(int32_t)) == 0;
+    free(x);
+    free(other);
+    return same;
+}
+
+static bool same_sets(const deft_dataset *a, const deft_dataset *b) {
+    return same_split(a, b, DEFT_TRAIN) && same_split(a, b, DEFT_VALIDATION) && same_split(a, b, DEFT_TEST);
+}
+
 static void test_specs(void **state) {
     (void)state;
     deft_context *ctx = test_context();
     static const char *const unknown[] = {"", "mnist", "mnist:", "npz:", "digit", "digits2", "Digits", "csv:a"};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        expect_failure(ctx, unknown[i], DEFT_INVALID, "expected mnist:DIR, npz:FILE or digits[:N]");
+        expect_failure(ctx, unknown[i], DEFT_INVALID, "expected mnist:DIR, cifar10:DIR, ");
     static const char *const numbers[] = {"digits:",        "digits:0",   "digits:9",
                                           "digits:-20",     "digits: 20", "digits:20x",
                                           "digits:1000001", "digits:1e3", "digits:99999999999999999999"};
@@ -50,9 +75,9 @@ static void test_specs(void **state) {
 
 /* ---- digits ---------------------------------------------------------------------------------------------------- */
 
-static bool holds(const deft_samples *samples, const float *x, int64_t size) {
-    for (int64_t i = 0; i < samples->count; i++)
-        if (memcmp(samples->x + i * size, x, (size_t)size * sizeof *x) == 0) return true;
+static bool holds(const float *samples, int64_t count, const float *x, int64_t size) {
+    for (int64_t i = 0; i < count; i++)
+        if (memcmp(samples + i * size, x, (size_t)size * sizeof *x) == 0) return true;
     return false;
 }
 
@@ -66,13 +91,22 @@ static void test_digits(void **state) {
     assert_int_equal(small->sample_rank, 3);
     assert_memory_equal(small->sample_dims, ((int64_t[]){1, 28, 28}), 3 * sizeof(int64_t));
     assert_int_equal(small->sample_count, 784);
+    float *few[DEFT_SPLITS], *many[DEFT_SPLITS];
     for (int split = 0; split < DEFT_SPLITS; split++) {
-        const deft_samples *few = &small->split[split];
+        few[split] = read_all(small, (deft_split)split);
+        many[split] = read_all(large, (deft_split)split);
+    }
+    for (int split = 0; split < DEFT_SPLITS; split++) {
         /* A smaller set is the beginning of a larger one, split by split, and shares nothing with its other splits. */
-        assert_memory_equal(few->x, large->split[split].x, (size_t)few->count * 784 * sizeof(float));
-        assert_memory_equal(few->y, large->split[split].y, (size_t)few->count * sizeof(int32_t));
+        size_t count = (size_t)small->split[split].count;
+        assert_memory_equal(few[split], many[split], count * 784 * sizeof(float));
+        assert_memory_equal(small->split[split].y, large->split[split].y, count * sizeof(int32_t));
         for (int other = 0; other < DEFT_SPLITS; other++)
-            assert_int_equal(holds(&large->split[other], few->x, 784), other == split);
+            assert_int_equal(holds(many[other], large->split[other].count, few[split], 784), other == split);
+    }
+    for (int split = 0; split < DEFT_SPLITS; split++) {
+        free(few[split]);
+        free(many[split]);
     }
     deft_dataset_free(small);
     deft_dataset_free(large);
@@ -90,8 +124,7 @@ static void test_digits_depend_on_nothing_else(void **state) {
     options.seed = 2;
     assert_int_equal(deft_context_new(&options, &three), DEFT_OK);
     deft_dataset *a = open_set(one, "digits:100"), *b = open_set(three, "digits:100");
-    assert_memory_equal(a->memory[0], b->memory[0], 100 * 784 * sizeof(float));
-    assert_memory_equal(a->memory[1], b->memory[1], 100 * sizeof(int32_t));
+    assert_true(same_sets(a, b));
     deft_dataset_free(a);
     deft_dataset_free(b);
     test_context_free(one);
@@ -119,16 +152,15 @@ static void test_gather(void **state) {
     deft_context *ctx = test_context();
     deft_dataset *set = open_set(ctx, "digits:100");
     const int64_t order[] = {7, 3, 3, 79, 0};
-    float *x = calloc(3 * 784, sizeof *x);
-    int32_t y[3];
-    deft_dataset_gather(set, DEFT_TRAIN, order, 1, 3, x, y);
-    for (int i = 0; i < 3; i++) {
-        assert_memory_equal(x + i * 784, set->split[DEFT_TRAIN].x + order[1 + i] * 784, 784 * sizeof *x);
-        assert_int_equal(y[i], set->split[DEFT_TRAIN].y[order[1 + i]]);
-    }
-    deft_dataset_gather(set, DEFT_TEST, order, 4, 1, x, NULL);
-    assert_memory_equal(x, set->split[DEFT_TEST].x, 784 * sizeof *x);
+    float *x = calloc(3 * 784, sizeof *x), *all = read_all(set, DEFT_TRAIN), *test = read_all(set, DEFT_TEST);
+    assert_int_equal(deft_dataset_gather(set, DEFT_TRAIN, order, 1, 3, x), DEFT_OK);
+    for (int i = 0; i < 3; i++)
+        assert_memory_equal(x + i * 784, all + order[1 + i] * 784, 784 * sizeof *x);
+    assert_int_equal(deft_dataset_gather(set, DEFT_TEST, order, 4, 1, x), DEFT_OK);
+    assert_memory_equal(x, test, 784 * sizeof *x);
     free(x);
+    free(all);
+    free(test);
     deft_dataset_free(set);
     test_context_free(ctx);
 }
@@ -167,14 +199,20 @@ static void test_mnist(void **state) {
     assert_int_equal(set->classes, 10);
     assert_int_equal(set->sample_rank, 3);
     assert_memory_equal(set->sample_dims, ((int64_t[]){1, 2, 3}), 3 * sizeof(int64_t));
+    float *x[] = {read_all(set, DEFT_TRAIN), read_all(set, DEFT_VALIDATION), read_all(set, DEFT_TEST)};
     for (int64_t i = 0; i < 50; i++) {
-        const deft_samples *samples = &set->split[i < 45 ? DEFT_TRAIN : DEFT_VALIDATION];
+        deft_split split = i < 45 ? DEFT_TRAIN : DEFT_VALIDATION;
         int64_t at = i < 45 ? i : i - 45;
-        assert_int_equal(samples->y[at], i % 10);
+        assert_int_equal(set->split[split].y[at], i % 10);
         for (int p = 0; p < 6; p++)
-            assert_true(samples->x[at * 6 + p] == (float)(i + p) / 255.0f);
+            assert_true(x[split][at * 6 + p] == (float)(i + p) / 255.0f);
     }
-    assert_true(set->split[DEFT_TEST].x[0] == 0 && set->split[DEFT_TEST].y[11] == 1);
+    assert_true(x[DEFT_TEST][0] == 0 && set->split[DEFT_TEST].y[11] == 1);
+    for (int split = 0; split < DEFT_SPLITS; split++)
+        free(x[split]);
+    deft_dataset *found = open_set(ctx, "m");
+    assert_true(same_sets(set, found));
+    deft_dataset_free(found);
     deft_dataset_free(set);
     test_context_free(ctx);
 }
@@ -227,9 +265,11 @@ static void test_real_mnist(void **state) {
     int64_t seen[10] = {0};
     for (int split = 0; split < DEFT_SPLITS; split++)
         for (int64_t i = 0; i < set->split[split].count; i++) {
+            float x[784];
+            assert_int_equal(deft_dataset_read(set, ctx, (deft_split)split, i, x), DEFT_OK);
             seen[set->split[split].y[i]]++;
             for (int64_t j = 0; split != DEFT_TEST && j < 784; j++)
-                sum += (double)set->split[split].x[i * 784 + j];
+                sum += (double)x[j];
         }
     /* MNIST's known mean, and the number of ones in it. */
     assert_true(fabs(sum / (60000 * 784) - 0.1307) < 0.0001);
@@ -278,7 +318,8 @@ static void test_npz(void **state) {
     int in_place = 0;
     for (int split = 0; split < DEFT_SPLITS; split++)
         for (int64_t i = 0; i < set->split[split].count; i++) {
-            const float *x = set->split[split].x + i * 6;
+            float x[6];
+            assert_int_equal(deft_dataset_read(set, ctx, (deft_split)split, i, x), DEFT_OK);
             int number = (int)x[0] / 6;
             assert_true(number >= 0 && number < NPZ_COUNT && !seen[number]);
             seen[number] = true;
@@ -287,8 +328,8 @@ static void test_npz(void **state) {
             in_place += split == DEFT_TRAIN && number == i;
         }
     assert_true(in_place < 10);
-    deft_dataset *again = open_set(ctx, "npz:a.npz");
-    assert_memory_equal(again->memory[0], set->memory[0], sizeof f.x);
+    deft_dataset *again = open_set(ctx, "a.npz");
+    assert_true(same_sets(again, set));
     deft_dataset_free(again);
     deft_dataset_free(set);
     test_context_free(ctx);
@@ -304,10 +345,6 @@ static void test_npz_types(void **state) {
     deft_dataset *set = open_set(ctx, "npz:a.npz");
     assert_int_equal(set->classes, 0);
     assert_null(set->split[DEFT_TRAIN].y);
-    float x[6];
-    int32_t label = 77;
-    deft_dataset_gather(set, DEFT_TEST, (int64_t[]){1}, 0, 1, x, &label);
-    assert_int_equal(label, 77);
     deft_dataset_free(set);
 
     /* f64 samples and whole f32 labels; u8 samples are not scaled. */
@@ -328,8 +365,7 @@ static void test_npz_types(void **state) {
     npz_write(ctx, &f, 2);
     deft_dataset *other = open_set(ctx, "npz:a.npz");
     assert_int_equal(other->classes, 7);
-    assert_memory_equal(set->memory[0], other->memory[0], sizeof(float) * NPZ_COUNT * 6);
-    assert_memory_equal(set->memory[1], other->memory[1], sizeof(int32_t) * NPZ_COUNT);
+    assert_true(same_sets(set, other));
     deft_dataset_free(set);
     deft_dataset_free(other);
 
@@ -385,6 +421,176 @@ static void test_npz_malformed(void **state) {
     test_context_free(ctx);
 }
 
+/* ---- cifar ----------------------------------------------------------------------------------------------------- */
+
+enum { CIFAR_PIXELS = 3 * 32 * 32 };
+
+/* Records of which number i of the file has the class (first + i) % 10 and the pixels i + p, and after a coarse label,
+ * where the file has them. */
+static void write_cifar(deft_context *ctx, const char *path, int count, int first, bool coarse) {
+    size_t size = (size_t)(1 + coarse + CIFAR_PIXELS);
+    uint8_t *data = calloc((size_t)count, size), *at = data;
+    for (int i = 0; i < count; i++) {
+        if (coarse) *at++ = 77;
+        *at++ = (uint8_t)((first + i) % 10);
+        for (int p = 0; p < CIFAR_PIXELS; p++)
+            *at++ = (uint8_t)(first + i + p);
+    }
+    assert_int_equal(deft_file_write(ctx, path, data, (size_t)count * size), DEFT_OK);
+    free(data);
+}
+
+static void write_cifar10(deft_context *ctx) {
+    mkdir("c", 0755);
+    for (int file = 0; file < 5; file++) {
+        char path[64];
+        snprintf(path, sizeof path, "c/data_batch_%d.bin", file + 1);
+        write_cifar(ctx, path, 3 + file, 100 * file, false);
+    }
+    write_cifar(ctx, "c/test_batch.bin", 4, 50, false);
+}
+
+static void expect_cifar(const deft_dataset *set, deft_split split, int64_t index, int number) {
+    float x[CIFAR_PIXELS];
+    assert_int_equal(set->split[split].y[index], number % 10);
+    assert_int_equal(deft_dataset_read(set, set->ctx, split, index, x), DEFT_OK);
+    for (int p = 0; p < CIFAR_PIXELS; p++)
+        assert_true(x[p] == (float)((number + p) % 256) / 255.0f);
+}
+
+static void test_cifar10(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    write_cifar10(ctx);
+    deft_dataset *set = open_set(ctx, "cifar10:c"), *found = open_set(ctx, "c");
+    expect_counts(set, 23, 2, 4);
+    assert_int_equal(set->classes, 10);
+    assert_int_equal(set->sample_rank, 3);
+    assert_memory_equal(set->sample_dims, ((int64_t[]){3, 32, 32}), 3 * sizeof(int64_t));
+    /* 3 + 4 + 5 + 6 + 7 of training; the last two are held out. */
+    expect_cifar(set, DEFT_TRAIN, 0, 0);
+    expect_cifar(set, DEFT_TRAIN, 3, 100);
+    expect_cifar(set, DEFT_TRAIN, 22, 404);
+    expect_cifar(set, DEFT_VALIDATION, 0, 405);
+    expect_cifar(set, DEFT_VALIDATION, 1, 406);
+    expect_cifar(set, DEFT_TEST, 3, 53);
+    assert_true(same_sets(set, found));
+    deft_dataset_free(found);
+    /* What is cut off while it is read is told. */
+    float x[CIFAR_PIXELS];
+    assert_int_equal(truncate("c/data_batch_1.bin", 5000), 0);
+    assert_int_equal(deft_dataset_read(set, ctx, DEFT_TRAIN, 2, x), DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "c/data_batch_1.bin: cut off"));
+    deft_dataset_free(set);
+    test_context_free(ctx);
+}
+
+static void test_cifar100(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    mkdir("c100", 0755);
+    write_cifar(ctx, "c100/train.bin", 11, 20, true);
+    write_cifar(ctx, "c100/test.bin", 2, 0, true);
+    deft_dataset *set = open_set(ctx, "c100");
+    expect_counts(set, 10, 1, 2);
+    assert_int_equal(set->classes, 100);
+    expect_cifar(set, DEFT_TRAIN, 9, 29);
+    expect_cifar(set, DEFT_VALIDATION, 0, 30);
+    expect_cifar(set, DEFT_TEST, 1, 1);
+    deft_dataset_free(set);
+    test_context_free(ctx);
+}
+
+static void test_cifar_malformed(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    expect_failure(ctx, "cifar10:missing", DEFT_INVALID, "missing/data_batch_1.bin: cannot open");
+    write_cifar10(ctx);
+    assert_int_equal(unlink("c/data_batch_4.bin"), 0);
+    expect_failure(ctx, "cifar10:c", DEFT_INVALID, "c/data_batch_4.bin: cannot open");
+    assert_int_equal(mkdir("c/data_batch_4.bin", 0755), 0);
+    expect_failure(ctx, "cifar10:c", DEFT_INVALID, "c/data_batch_4.bin: is not a regular file");
+    assert_int_equal(rmdir("c/data_batch_4.bin"), 0);
+    write_cifar10(ctx);
+    assert_int_equal(truncate("c/data_batch_2.bin", 3073 * 3 + 1), 0);
+    expect_failure(ctx, "cifar10:c", DEFT_INVALID, "c/data_batch_2.bin: 9220 bytes are not a whole number of records");
+    assert_int_equal(truncate("c/data_batch_2.bin", 0), 0);
+    expect_failure(ctx, "cifar10:c", DEFT_INVALID, "c/data_batch_2.bin: 0 bytes");
+    write_cifar10(ctx);
+    uint8_t record[2 * 3073] = {9};
+    record[3073] = 10;
+    assert_int_equal(deft_file_write(ctx, "c/test_batch.bin", record, sizeof record), DEFT_OK);
+    expect_failure(ctx, "cifar10:c", DEFT_INVALID, "c/test_batch.bin: record 1 has the label 10, not 0 to 9");
+    mkdir("nothing", 0755);
+    expect_failure(ctx, "nothing", DEFT_INVALID, "data 'nothing': holds none of the formats");
+    expect_failure(ctx, "nowhere", DEFT_INVALID, "data 'nowhere': no such format, and no such folder or file");
+    test_context_free(ctx);
+}
+
+/* ---- normalize ------------------------------------------------------------------------------------------------- */
+
+static void test_normalize(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    write_cifar10(ctx);
+    deft_dataset *plain = open_set(ctx, "cifar10:c"), *set = open_set(ctx, "normalize:c");
+    float *before = read_all(plain, DEFT_TRAIN), *x = read_all(set, DEFT_TRAIN);
+    int64_t count = set->split[DEFT_TRAIN].count;
+    for (int c = 0; c < 3; c++) {
+        double sum = 0, squares = 0, all = (double)count * 1024;
+        for (int64_t i = 0; i < count; i++)
+            for (int p = 0; p < 1024; p++) {
+                double value = (double)x[(i * 3 + c) * 1024 + p];
+                sum += value;
+                squares += value * value;
+            }
+        assert_true(fabs(sum / all) < 1e-5);
+        assert_true(fabs(squares / all - 1) < 1e-4);
+    }
+    deft_dataset_free(set);
+    free(x);
+    /* By numbers, for every split. */
+    set = open_set(ctx, "normalize=0.5,0,-1/0.25,1,2:cifar10:c");
+    x = read_all(set, DEFT_TRAIN);
+    for (int64_t i = 0; i < count; i++)
+        for (int p = 0; p < 1024; p++) {
+            const float *from = before + i * CIFAR_PIXELS + p, *to = x + i * CIFAR_PIXELS + p;
+            assert_true(to[0] == (from[0] - 0.5f) * 4 && to[1024] == from[1024] && to[2048] == (from[2048] + 1) * 0.5f);
+        }
+    free(x);
+    free(before);
+    deft_dataset_free(set);
+    deft_dataset_free(plain);
+    test_context_free(ctx);
+}
+
+static void test_normalize_malformed(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    write_cifar10(ctx);
+    static const char *const numbers[] = {
+        "",          "0,0,0",        "0,0,0/1,1",   "0,0,0/1,1,0",   "0,0,0/1,1,",     "0,0,0/1,1,1,1",
+        "0,0/1,1,1", "0,0,0/1,1,-1", "0,0,x/1,1,1", "0,0,inf/1,1,1", "0,0,0/1,1,1e99", "0,0,0/1,1,1e-99"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char spec[128];
+        snprintf(spec, sizeof spec, "normalize=%s:c", numbers[i]);
+        expect_failure(ctx, spec, DEFT_INVALID,
+                       "expected, for each of the 3 channels, a mean and a positive deviation");
+    }
+    expect_failure(ctx, "normalize:", DEFT_INVALID, "no such format");
+    expect_failure(ctx, "normalize", DEFT_INVALID, "no such format");
+    expect_failure(ctx, "normalizer:c", DEFT_INVALID, "no such format");
+    npz_fixture f;
+    npz_fill(&f);
+    npz_write(ctx, &f, 1);
+    expect_failure(ctx, "normalize:a.npz", DEFT_INVALID, "normalize:a.npz: samples of 2 dimensions have no channels");
+    memset(f.x, 0, sizeof f.x);
+    f.entries[0].tensor = (deft_tensor){DEFT_F32, 4, {NPZ_COUNT, 1, 2, 3}, f.x};
+    npz_write(ctx, &f, 1);
+    expect_failure(ctx, "normalize:a.npz", DEFT_INVALID, "channel 0 is the same everywhere");
+    test_context_free(ctx);
+}
+
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
 
 static deft_status open_and_free(deft_context *ctx, void *user) {
@@ -401,10 +607,13 @@ static void test_out_of_memory(void **state) {
     npz_fill(&f);
     npz_write(ctx, &f, 2);
     write_mnist(ctx, 20, 10);
+    write_cifar10(ctx);
     test_context_free(ctx);
     check_every_allocation_failure(open_and_free, "npz:a.npz");
     check_every_allocation_failure(open_and_free, "mnist:m");
     check_every_allocation_failure(open_and_free, "digits:10");
+    check_every_allocation_failure(open_and_free, "normalize:cifar10:c");
+    check_every_allocation_failure(open_and_free, "normalize=0,0,0/1,1,1:c");
 }
 
 int main(void) {
@@ -420,6 +629,11 @@ int main(void) {
         cmocka_unit_test(test_npz),
         cmocka_unit_test(test_npz_types),
         cmocka_unit_test(test_npz_malformed),
+        cmocka_unit_test(test_cifar10),
+        cmocka_unit_test(test_cifar100),
+        cmocka_unit_test(test_cifar_malformed),
+        cmocka_unit_test(test_normalize),
+        cmocka_unit_test(test_normalize_malformed),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,10 +20,11 @@ static deft_graph *echo(deft_context *ctx, int64_t batch, int64_t size) {
 static int64_t count_by_hand(const deft_dataset *data, deft_split split) {
     int64_t correct = 0;
     const deft_samples *samples = &data->split[split];
+    const float *x = samples_of(data, split);
     for (int64_t i = 0; i < samples->count; i++) {
         int64_t top = 0;
         for (int64_t j = 1; j < data->sample_count; j++)
-            if (samples->x[i * data->sample_count + j] > samples->x[i * data->sample_count + top]) top = j;
+            if (x[i * data->sample_count + j] > x[i * data->sample_count + top]) top = j;
         correct += top == samples->y[i];
     }
     return correct;
@@ -34,7 +35,7 @@ static double loss_by_hand(const deft_dataset *data, deft_split split) {
     const deft_samples *samples = &data->split[split];
     double loss = 0;
     for (int64_t i = 0; i < samples->count; i++) {
-        const float *y = samples->x + i * data->sample_count;
+        const float *y = samples_of(data, split) + i * data->sample_count;
         double sum = 0;
         for (int64_t j = 0; j < data->sample_count; j++)
             sum += exp((double)y[j]);
@@ -105,8 +106,8 @@ static void test_ties_and_nan(void **state) {
     deft_dataset *data = make_samples(ctx, 1, (int64_t[]){3}, 3, COUNTS(4, 1, 1));
     static const float rows[4][3] = {{1, 1, 0}, {2, 2, 2}, {NAN, 0, 1}, {NAN, NAN, NAN}};
     static const int32_t labels[4] = {0, 0, 0, 0};
-    memcpy(data->memory[0], rows, sizeof rows);
-    memcpy(data->memory[1], labels, sizeof labels);
+    memcpy(samples_of(data, DEFT_TRAIN), rows, sizeof rows);
+    data->split[DEFT_TRAIN].y = labels;
     deft_graph *graph = new_graph(ctx);
     add_graph_input(graph, "x", DIMS(-1, 3));
     NODE(graph, IDENTITY, "y", "x");

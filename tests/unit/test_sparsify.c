@@ -144,7 +144,7 @@ static void test_it_grows_where_the_gradient_is(void **state) {
         b1[h] = 1;
     }
     for (int64_t i = 0; i < 200; i++)
-        ((float *)s.data->memory[0])[i * 6 + 5] = 0;
+        samples_of(s.data, DEFT_TRAIN)[i * 6 + 5] = 0;
     deft_sparsify_options options = {.prune.zeros = 0, .move = 0.5, .every = 4, .until = 0.2};
     assert_int_equal(sparsify(&s, &options, NULL, NULL), DEFT_OK);
     int useful = 0;

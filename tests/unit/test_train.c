@@ -119,7 +119,7 @@ static by_hand start_by_hand(const deft_graph *graph, bool keep_zeros) {
 }
 
 static double feature(const deft_dataset *data, int row, int j) {
-    return j == FEATURES ? 1 : (double)data->split[DEFT_TRAIN].x[row * FEATURES + j];
+    return j == FEATURES ? 1 : (double)samples_of(data, DEFT_TRAIN)[row * FEATURES + j];
 }
 
 static void softmax_by_hand(const double *y, double *p) {
@@ -544,7 +544,7 @@ static void test_divergence_is_told(void **state) {
 /* Puts a NaN among the training samples once an epoch is done. */
 static void spoil(void *user, const deft_epoch *epoch) {
     deft_dataset *data = user;
-    if (epoch->epoch == 2) ((float *)data->memory[0])[77] = NAN;
+    if (epoch->epoch == 2) samples_of(data, DEFT_TRAIN)[77] = NAN;
 }
 
 /* A loss that is not finite in the third epoch leaves the model, and the checkpoint, of the second. */

@@ -10,13 +10,14 @@ typedef struct runnable {
     deft_executor *executor;
 } runnable;
 
-static void fill_inputs(runnable *r, const deft_dataset *data) {
+static deft_status fill_inputs(runnable *r, const deft_dataset *data) {
     deft_tensor *x = deft_executor_tensor(r->executor, r->plan->graph->inputs[0]);
     const deft_samples *samples = &data->split[DEFT_VALIDATION];
     for (int64_t i = 0; i < x->dims[0]; i++) {
         int64_t from = i % samples->count;
-        deft_dataset_gather(data, DEFT_VALIDATION, &from, 0, 1, (float *)x->data + i * data->sample_count, NULL);
+        DEFT_TRY(deft_dataset_gather(data, DEFT_VALIDATION, &from, 0, 1, (float *)x->data + i * data->sample_count));
     }
+    return DEFT_OK;
 }
 
 static deft_status make_runnable(deft_context *ctx, deft_graph *graph, const deft_plan_options *wanted,
@@ -28,8 +29,7 @@ static deft_status make_runnable(deft_context *ctx, deft_graph *graph, const def
     options.binding_count = 1;
     DEFT_TRY(deft_plan_new(ctx, graph, &options, &r->plan));
     DEFT_TRY(deft_executor_new(r->plan, &r->executor));
-    fill_inputs(r, data);
-    return DEFT_OK;
+    return fill_inputs(r, data);
 }
 
 deft_status deft_compare(deft_context *ctx, deft_graph *dense, deft_graph *fast, deft_tuner *tuner,

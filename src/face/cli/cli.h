@@ -38,7 +38,7 @@ typedef struct deft_command {
 #include "face/cli/commands.def"
 #undef DEFT_COMMAND
 
-#define DEFT_DATA_HELP "mnist:DIR, npz:FILE or digits[:N]"
+#define DEFT_DATA_HELP "a folder or file of samples, or digits[:N]"
 
 /* Starts a report on cli->out, as a table or as JSON, whichever was asked for. */
 void deft_cli_report(const deft_cli *cli, deft_report *report, const deft_column *columns, int column_count);

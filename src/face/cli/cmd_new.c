@@ -39,11 +39,11 @@ const deft_command deft_command_new = {
     .name = "new",
     .summary = "Make an untrained network, initialised from the seed.",
     .operand = "NETWORK",
-    .notes = "NETWORK: "
-#define DEFT_ZOO_NET(NAME, FUNCTION) NAME ", "
+    .notes = "NETWORK:\n"
+#define DEFT_ZOO_NET(NAME, FUNCTION, SUMMARY) "  " NAME ": " SUMMARY "\n"
 #include "ir/model/zoo.def"
 #undef DEFT_ZOO_NET
-             "\nor mlp:784,300,100,10 with any layer sizes.\n",
+             "  mlp:784,300,100,10: fully connected, of any layer sizes\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .options_bytes = sizeof(new_options),

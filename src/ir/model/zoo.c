@@ -15,7 +15,7 @@ static const int64_t MAX_PARAMETERS = (int64_t)1 << 30;
 
 static deft_status fail_spec(deft_context *ctx, const char *spec, const char *why) {
     static const char names[] =
-#define DEFT_ZOO_NET(NAME, FUNCTION) NAME ", "
+#define DEFT_ZOO_NET(NAME, FUNCTION, SUMMARY) NAME ", "
 #include "ir/model/zoo.def"
 #undef DEFT_ZOO_NET
         ;
@@ -62,7 +62,7 @@ static deft_status build_spec(deft_zoo_builder *b, const char *spec) {
         const char *name;
         deft_status (*build)(deft_zoo_builder *b);
     } nets[] = {
-#define DEFT_ZOO_NET(NAME, FUNCTION) {NAME, deft_zoo_##FUNCTION},
+#define DEFT_ZOO_NET(NAME, FUNCTION, SUMMARY) {NAME, deft_zoo_##FUNCTION},
 #include "ir/model/zoo.def"
 #undef DEFT_ZOO_NET
     };

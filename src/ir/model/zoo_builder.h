@@ -50,7 +50,7 @@ DEFT_MUST_CHECK deft_status deft_zoo_add_sum_relu(deft_zoo_builder *b, int first
  * graph's output, logits [N, classes]. */
 DEFT_MUST_CHECK deft_status deft_zoo_add_classifier(deft_zoo_builder *b, const int64_t *sizes, int count);
 
-#define DEFT_ZOO_NET(NAME, FUNCTION) DEFT_MUST_CHECK deft_status deft_zoo_##FUNCTION(deft_zoo_builder *b);
+#define DEFT_ZOO_NET(NAME, FUNCTION, SUMMARY) DEFT_MUST_CHECK deft_status deft_zoo_##FUNCTION(deft_zoo_builder *b);
 #include "ir/model/zoo.def"
 #undef DEFT_ZOO_NET
 

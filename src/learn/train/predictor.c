@@ -52,11 +52,10 @@ void deft_predictor_done(deft_predictor *predictor) {
 }
 
 deft_status deft_predictor_run(deft_predictor *predictor, deft_split split, int64_t first, int64_t count) {
-    int64_t size = predictor->data->sample_count;
-    const float *samples = predictor->data->split[split].x + first * size;
-    memcpy(predictor->x, samples, (size_t)(count * size) * sizeof *samples);
+    size_t bytes = (size_t)predictor->data->sample_count * sizeof *predictor->x;
+    DEFT_TRY(deft_dataset_gather(predictor->data, split, NULL, first, count, predictor->x));
     for (int64_t i = count; i < predictor->batch; i++)
-        memcpy(predictor->x + i * size, samples, (size_t)size * sizeof *samples);
+        memcpy((char *)predictor->x + (size_t)i * bytes, predictor->x, bytes);
     return deft_executor_run(predictor->executor);
 }
 

@@ -1,0 +1,37 @@
+#include "learn/data/arrays.h"
+
+#include "learn/data/format.h"
+
+#include <string.h>
+
+static deft_status read_array(const deft_dataset *set, deft_context *ctx, deft_split split, int64_t index, float *x) {
+    (void)ctx;
+    const deft_arrays *arrays = set->source.state;
+    const int64_t *order = arrays->split[split].order;
+    int64_t count = set->sample_count, first = (order ? order[index] : index) * count;
+    if (arrays->dtype == DEFT_F32) {
+        memcpy(x, (const float *)arrays->split[split].x + first, (size_t)count * sizeof *x);
+    } else if (arrays->dtype == DEFT_F64) {
+        const double *from = (const double *)arrays->split[split].x + first;
+        for (int64_t i = 0; i < count; i++)
+            x[i] = (float)from[i];
+    } else {
+        const uint8_t *from = (const uint8_t *)arrays->split[split].x + first;
+        if (arrays->pixels) deft_data_pixels(from, count, x);
+        for (int64_t i = 0; i < count && !arrays->pixels; i++)
+            x[i] = (float)from[i];
+    }
+    return DEFT_OK;
+}
+
+static void close_arrays(deft_dataset *set) {
+    deft_arrays *arrays = set->source.state;
+    for (size_t i = 0; i < sizeof arrays->owned / sizeof *arrays->owned; i++)
+        deft_release(set->ctx, arrays->owned[i]);
+}
+
+deft_status deft_arrays_attach(deft_dataset *set, deft_arrays **arrays) {
+    DEFT_TRY(deft_arena_array(&set->arena, 1, sizeof **arrays, arrays));
+    set->source = (deft_source){.read = read_array, .close = close_arrays, .state = *arrays};
+    return DEFT_OK;
+}

@@ -1,0 +1,143 @@
+/* NumPy's archives: samples x and, optionally, labels y. */
+#include "base/tensor/npy.h"
+#include "learn/data/arrays.h"
+#include "learn/data/format.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    CLASSES_MAX = 1000000, /* a larger label is a mistake and not a class */
+    SAMPLES_MIN = 3
+};
+
+bool deft_data_at_npz(const char *path) {
+    struct stat info;
+    size_t length = strlen(path);
+    return length > 4 && strcmp(path + length - 4, ".npz") == 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+static deft_status check_shapes(deft_context *ctx, const deft_tensor *x, const deft_tensor *y) {
+    char text[DEFT_SHAPE_TEXT_BYTES];
+    if (!x) return deft_fail(ctx, DEFT_INVALID, "no array 'x'; write it with numpy.savez(FILE, x=samples, y=labels)");
+    if (x->dtype != DEFT_F32 && x->dtype != DEFT_F64 && x->dtype != DEFT_U8)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "x is of type %s; convert to float32, float64 or uint8",
+                         deft_dtype_name(x->dtype));
+    if (x->rank < 2 || deft_tensor_count(x) == 0 || x->dims[0] < SAMPLES_MIN)
+        return deft_fail(ctx, DEFT_INVALID,
+                         "x has shape %s: expected count x sample dimensions, with %d samples or more",
+                         deft_shape_text(x, text, sizeof text), SAMPLES_MIN);
+    if (y && (y->rank != 1 || y->dims[0] != x->dims[0]))
+        return deft_fail(ctx, DEFT_INVALID,
+                         "y has shape %s: expected one label for each of the %" PRId64 " samples of x",
+                         deft_shape_text(y, text, sizeof text), x->dims[0]);
+    return DEFT_OK;
+}
+
+/* Element `i` of a tensor of integers or of floats that are whole; false where it is no class. */
+static bool read_label(const deft_tensor *y, int64_t i, double *value) {
+    *value = NAN;
+    switch (y->dtype) {
+    case DEFT_U8:
+    case DEFT_BOOL:
+        *value = ((const uint8_t *)y->data)[i];
+        break;
+    case DEFT_I8:
+        *value = ((const int8_t *)y->data)[i];
+        break;
+    case DEFT_U16:
+        *value = ((const uint16_t *)y->data)[i];
+        break;
+    case DEFT_I16:
+        *value = ((const int16_t *)y->data)[i];
+        break;
+    case DEFT_U32:
+        *value = ((const uint32_t *)y->data)[i];
+        break;
+    case DEFT_I32:
+        *value = ((const int32_t *)y->data)[i];
+        break;
+    case DEFT_U64:
+        *value = (double)((const uint64_t *)y->data)[i];
+        break;
+    case DEFT_I64:
+        *value = (double)((const int64_t *)y->data)[i];
+        break;
+    case DEFT_F32:
+        *value = (double)((const float *)y->data)[i];
+        break;
+    case DEFT_F64:
+        *value = ((const double *)y->data)[i];
+        break;
+    case DEFT_F16:
+    case DEFT_BF16:
+        break;
+    }
+    return *value >= 0 && *value < CLASSES_MAX && *value == floor(*value);
+}
+
+static deft_status copy_labels(deft_dataset *set, const deft_tensor *tensor, const int64_t *order, int32_t **y) {
+    DEFT_TRY(deft_arena_array(&set->arena, (size_t)tensor->dims[0], sizeof **y, y));
+    for (int64_t i = 0; i < tensor->dims[0]; i++) {
+        double value;
+        if (!read_label(tensor, order[i], &value))
+            return deft_fail(set->ctx, DEFT_INVALID,
+                             "y[%" PRId64 "] is %.17g (%s): expected a class, a whole number from 0 up", order[i],
+                             value, deft_dtype_name(tensor->dtype));
+        (*y)[i] = (int32_t)value;
+        if ((*y)[i] >= set->classes) set->classes = (*y)[i] + 1;
+    }
+    return DEFT_OK;
+}
+
+static deft_status check_finite(const deft_dataset *set, const deft_tensor *x) {
+    int64_t count = x->dtype == DEFT_U8 ? 0 : deft_tensor_count(x);
+    for (int64_t i = 0; i < count; i++) {
+        float value = x->dtype == DEFT_F32 ? ((const float *)x->data)[i] : (float)((const double *)x->data)[i];
+        if (!isfinite(value))
+            return deft_fail(set->ctx, DEFT_INVALID,
+                             "x: sample %" PRId64 ", element %" PRId64 " is not a finite float32; clean the data",
+                             i / set->sample_count, i % set->sample_count);
+    }
+    return DEFT_OK;
+}
+
+/* The set's arrays take x over. */
+static void take_samples(deft_arrays *arrays, deft_npz *npz, const deft_tensor *x) {
+    for (int i = 0; i < npz->count; i++) {
+        if (&npz->entries[i].tensor != x) continue;
+        arrays->owned[0] = npz->entries[i].tensor.data;
+        npz->entries[i].tensor.data = NULL;
+    }
+}
+
+static deft_status open_arrays(deft_dataset *set, deft_npz *npz) {
+    const deft_tensor *x = deft_npz_find(npz, "x"), *labels = deft_npz_find(npz, "y");
+    deft_arrays *arrays;
+    int64_t *order;
+    int32_t *y = NULL;
+    DEFT_TRY(check_shapes(set->ctx, x, labels));
+    deft_data_set_shape(set, x->rank - 1, x->dims + 1);
+    DEFT_TRY(check_finite(set, x));
+    DEFT_TRY(deft_data_shuffle(set, x->dims[0], &order));
+    if (labels) DEFT_TRY(copy_labels(set, labels, order, &y));
+    deft_data_split_evenly(set, x->dims[0], y);
+    DEFT_TRY(deft_arrays_attach(set, &arrays));
+    arrays->dtype = x->dtype;
+    for (int split = 0; split < DEFT_SPLITS; split++) {
+        arrays->split[split].x = x->data;
+        arrays->split[split].order = order + deft_data_number(set, (deft_split)split, 0);
+    }
+    take_samples(arrays, npz, x);
+    return DEFT_OK;
+}
+
+deft_status deft_data_open_npz(deft_dataset *set, const char *path) {
+    deft_npz npz;
+    DEFT_TRY(deft_npz_load(set->ctx, path, &npz));
+    deft_status status = open_arrays(set, &npz);
+    deft_npz_done(&npz);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(set->ctx, status, "%s", path);
+}
