@@ -12,7 +12,7 @@
 
 /* Loading may take this times the file's bytes, and a little more; the rest this in all; what is planned is run where
  * it is small. */
-enum { LOAD_FACTOR = 64, LOAD_FREE_BYTES = 4 << 20, MAX_BYTES = 512 << 20, RUN_BYTES = 64 << 20, RUN_MACS = 1 << 26 };
+enum { LOAD_FACTOR = 64, LOAD_FREE_BYTES = 4 << 20, MAX_BYTES = 512 << 20, RUN_BYTES = 64 << 20, RUN_WORK = 1 << 27 };
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
@@ -89,7 +89,12 @@ static bool run(use *u, const deft_plan *plan) {
 }
 
 static bool is_small(const deft_plan *plan) {
-    return plan->memory_bytes + plan->scratch_bytes <= RUN_BYTES && deft_graph_count(plan->graph).macs <= RUN_MACS;
+    int64_t work = 0;
+    for (int i = 0; i < plan->graph->node_count && work <= RUN_WORK; i++) {
+        int64_t more = deft_node_work(plan->graph, &plan->graph->nodes[i]);
+        work = more <= RUN_WORK ? work + more : more;
+    }
+    return plan->memory_bytes + plan->scratch_bytes <= RUN_BYTES && work <= RUN_WORK;
 }
 
 static bool plan_and_run(use *u, deft_graph *graph) {

@@ -1,5 +1,5 @@
 /* Loads, writes, plans and runs mutated models, by seed, in a process of its own, each within 10 s of CPU time and 2 GB
- * of memory.
+ * of memory; before them the models of tests/fuzz/corpus/hostile, which once failed.
  *
  * usage: test_hostile [--first SEED] [--count N] [--verbose] [--models PATH]...
  *            mutates ONNX's node tests, and the models named
@@ -10,6 +10,7 @@
  * same models as long as the models that are mutated are the same. */
 #include "hostile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -24,7 +25,7 @@
 #include <unistd.h>
 
 static const char NODE_TESTS[] = "/usr/include/onnx/backend/test/data";
-enum { DEFAULT_COUNT = 400, CPU_SECONDS = 10, WALL_SECONDS = 300, MEMORY_MB = 2048 };
+enum { DEFAULT_COUNT = 400, CPU_SECONDS = 10, WALL_SECONDS = 300, MEMORY_MB = 2048, MAX_FILE_BYTES = 64 << 20 };
 
 const char *__asan_default_options(void);
 void __asan_init(void) __attribute__((weak)); /* there where the sanitizer is */
@@ -36,12 +37,7 @@ const char *__asan_default_options(void) {
 
 static const char *const stages[] = {"make", "load", "write", "plan", "run", "done"};
 
-/* ONNX's tests, and the models that were named. */
-typedef struct corpora {
-    hostile_corpus small, large;
-} corpora;
-
-/* Shared between the process that works and the one that watches it. */
+/* What the process that works tells the one that watches it. */
 typedef struct progress {
     volatile uint64_t seed;
     volatile hostile_stage stage;
@@ -49,44 +45,85 @@ typedef struct progress {
     clock_t longest; /* CPU time of a seed, and which */
     uint64_t longest_seed;
     char note[HOSTILE_NOTE];
-    bool verbose;
 } progress;
 
-/* A limit for the seed under work: a hang ends the process. */
+/* What is asked for. */
+typedef struct job {
+    hostile_corpus small, large; /* ONNX's tests, and the models that were named */
+    uint64_t first, count;
+    bool verbose;
+    const char *path; /* of one file, instead */
+    progress *shared;
+} job;
+
+/* For the model under work: a hang ends the process. */
 static void set_time_limit(void) {
     setitimer(ITIMER_PROF, &(struct itimerval){.it_value.tv_sec = CPU_SECONDS}, NULL);
     alarm(WALL_SECONDS);
 }
 
-static void use_seed(const corpora *all, uint64_t seed, progress *shared) {
+static bool use_seed(const job *asked, uint64_t seed) {
+    progress *shared = asked->shared;
     size_t bytes;
     shared->seed = seed;
     shared->stage = HOSTILE_MAKE;
     shared->note[0] = 0;
     set_time_limit();
-    uint8_t *data = hostile_make(&all->small, &all->large, seed, &bytes);
-    if (!data) return;
+    uint8_t *data = hostile_make(&asked->small, &asked->large, seed, &bytes);
+    if (!data) return true;
     clock_t start = clock();
-    if (!hostile_use(data, bytes, seed, &shared->stage, shared->note)) _exit(1);
+    bool good = hostile_use(data, bytes, seed, &shared->stage, shared->note);
+    clock_t took = clock() - start;
     free(data);
     shared->reached[shared->stage]++;
-    clock_t took = clock() - start;
     if (took > shared->longest) shared->longest = took, shared->longest_seed = seed;
-    if (shared->verbose) printf("# seed %llu, %s: %s\n", (unsigned long long)seed, stages[shared->stage], shared->note);
+    if (asked->verbose) printf("# seed %llu, %s: %s\n", (unsigned long long)seed, stages[shared->stage], shared->note);
+    return good;
 }
 
-static const char *reason_of(const progress *shared, int status) {
-    if (WIFSIGNALED(status)) {
-        int signal_number = WTERMSIG(status);
-        return signal_number == SIGPROF || signal_number == SIGALRM ? "took too long" : strsignal(signal_number);
+static bool use_seeds(const job *asked) {
+    for (uint64_t i = 0; i < asked->count; i++)
+        if (!use_seed(asked, asked->first + i)) return false;
+    return true;
+}
+
+static bool use_file(const job *asked) {
+    static uint8_t data[MAX_FILE_BYTES];
+    progress *shared = asked->shared;
+    FILE *file = fopen(asked->path, "rb");
+    if (!file) return perror(asked->path), false;
+    size_t bytes = fread(data, 1, sizeof data, file);
+    fclose(file);
+    shared->note[0] = 0;
+    set_time_limit();
+    return hostile_use(data, bytes, asked->first, &shared->stage, shared->note);
+}
+
+/* Does the work in a child; false where it fails or does not survive it, with why in the progress. */
+static bool in_child(bool (*work)(const job *), const job *asked) {
+    int status = 0;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child < 0) return false;
+    if (child == 0) {
+        bool good = work(asked);
+        fflush(stdout);
+        _exit(!good);
     }
-    return shared->note[0] ? shared->note : "a sanitizer ended it";
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    const char *why = number == SIGPROF || number == SIGALRM ? "it took too long"
+                      : number                               ? strsignal(number)
+                                                             : "a sanitizer ended it";
+    if (status != 0 && (number || !asked->shared->note[0])) snprintf(asked->shared->note, HOSTILE_NOTE, "%s", why);
+    return status == 0;
 }
 
-static void keep_model(const corpora *all, uint64_t seed) {
+static void keep_model(const job *asked, uint64_t seed) {
     char name[64];
     size_t bytes;
-    uint8_t *data = hostile_make(&all->small, &all->large, seed, &bytes);
+    uint8_t *data = hostile_make(&asked->small, &asked->large, seed, &bytes);
     snprintf(name, sizeof name, "hostile-%llu.onnx", (unsigned long long)seed);
     FILE *file = data ? fopen(name, "wb") : NULL;
     if (file) {
@@ -96,44 +133,57 @@ static void keep_model(const corpora *all, uint64_t seed) {
     free(data);
 }
 
-/* Uses the seeds in a child, and goes on after one that ends it. Returns how many did. */
-static int use_seeds(const corpora *all, uint64_t first, uint64_t count, progress *shared) {
+/* Goes on after a seed that fails. Returns how many do. */
+static int mutate(const job *asked) {
     int failures = 0;
-    for (uint64_t next = first; next < first + count;) {
-        fflush(stdout);
-        pid_t child = fork();
-        if (child < 0) return failures + 1;
-        if (child == 0) {
-            for (uint64_t seed = next; seed < first + count; seed++)
-                use_seed(all, seed, shared);
-            fflush(stdout);
-            _exit(0);
-        }
-        int status = 0;
-        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-        }
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) break;
+    progress *shared = asked->shared;
+    job rest = *asked;
+    while (rest.count > 0 && !in_child(use_seeds, &rest)) {
         failures++;
         printf("not ok - seed %llu, at %s: %s\n", (unsigned long long)shared->seed, stages[shared->stage],
-               reason_of(shared, status));
-        keep_model(all, shared->seed);
-        next = shared->seed + 1;
+               shared->note);
+        keep_model(asked, shared->seed);
+        rest.first = shared->seed + 1;
+        rest.count = asked->first + asked->count - rest.first;
     }
+    const uint64_t *n = shared->reached;
+    printf("# refused %llu, planned at most %llu, run %llu\n", (unsigned long long)n[HOSTILE_LOAD],
+           (unsigned long long)(n[HOSTILE_WRITE] + n[HOSTILE_PLAN]),
+           (unsigned long long)(n[HOSTILE_RUN] + n[HOSTILE_DONE]));
+    printf("# the slowest, %llu, took %.2f s\n", (unsigned long long)shared->longest_seed,
+           (double)shared->longest / CLOCKS_PER_SEC);
+    printf("%sok - %llu mutated models of %zu, seeds from %llu: %d failed\n", failures ? "not " : "",
+           (unsigned long long)asked->count, asked->small.count + asked->large.count, (unsigned long long)asked->first,
+           failures);
     return failures;
 }
 
-static int use_file(const char *path, uint64_t seed) {
-    static uint8_t data[64 << 20];
-    char note[HOSTILE_NOTE] = "";
-    hostile_stage stage = HOSTILE_LOAD;
-    FILE *file = fopen(path, "rb");
-    if (!file) return perror(path), 2;
-    size_t bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    set_time_limit();
-    bool good = hostile_use(data, bytes, seed, &stage, note);
-    printf("%sok - %s, at %s: %s\n", good ? "" : "not ", path, stages[stage], note);
-    return !good;
+static bool report_file(const job *asked, bool good) {
+    printf("%sok - %s, at %s: %s\n", good ? "" : "not ", asked->path, stages[asked->shared->stage],
+           asked->shared->note);
+    return good;
+}
+
+static int is_file(const struct dirent *entry) {
+    return entry->d_name[0] != '.';
+}
+
+/* Returns how many fail. */
+static int replay(const job *asked) {
+    const char *source = getenv("DEFT_SOURCE");
+    char path[4096];
+    struct dirent **entries = NULL;
+    int length = snprintf(path, sizeof path, "%s/tests/fuzz/corpus/hostile/", source ? source : "."), failures = 0;
+    int count = scandir(path, &entries, is_file, alphasort);
+    if (count <= 0) return printf("not ok - no corpus in %s\n", path), 1;
+    for (int i = 0; i < count; i++) {
+        snprintf(path + length, sizeof path - (size_t)length, "%s", entries[i]->d_name);
+        job one = {.path = path, .shared = asked->shared};
+        failures += !report_file(&one, in_child(use_file, &one));
+        free(entries[i]);
+    }
+    free(entries);
+    return failures;
 }
 
 /* The sanitizer's shadow of the memory does not fit into such a limit; it has one of its own. */
@@ -142,41 +192,35 @@ static void limit_memory(void) {
     if (!__asan_init) setrlimit(RLIMIT_AS, &(struct rlimit){bytes, bytes});
 }
 
-int main(int argc, char **argv) {
+static bool read_arguments(int argc, char **argv, job *asked) {
     static const struct option options[] = {{"first", required_argument, NULL, 'f'},
                                             {"count", required_argument, NULL, 'c'},
                                             {"models", required_argument, NULL, 'm'},
                                             {"verbose", no_argument, NULL, 'v'},
                                             {0}};
-    bool verbose = false;
-    uint64_t first = 0, count = DEFAULT_COUNT;
-    corpora all = {0};
-    if (!hostile_corpus_add(&all.small, NODE_TESTS)) {
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (option == 'f') asked->first = strtoull(optarg, NULL, 10);
+        if (option == 'c') asked->count = strtoull(optarg, NULL, 10);
+        if (option == 'v') asked->verbose = true;
+        if (option == '?' || (option == 'm' && !hostile_corpus_add(&asked->large, optarg))) return false;
+    }
+    asked->path = argv[optind];
+    return true;
+}
+
+int main(int argc, char **argv) {
+    job asked = {.count = DEFAULT_COUNT};
+    if (!read_arguments(argc, argv, &asked)) return 2;
+    asked.shared = mmap(NULL, sizeof *asked.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (asked.shared == MAP_FAILED) return perror("mmap"), 1;
+    if (asked.path) return !report_file(&asked, use_file(&asked));
+    if (!hostile_corpus_add(&asked.small, NODE_TESTS)) {
         printf("not ok - no models in %s\n", NODE_TESTS);
         return 1;
     }
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (option == 'f') first = strtoull(optarg, NULL, 10);
-        if (option == 'c') count = strtoull(optarg, NULL, 10);
-        if (option == 'v') verbose = true;
-        if (option == '?' || (option == 'm' && !hostile_corpus_add(&all.large, optarg))) return 2;
-    }
-    if (optind < argc) return use_file(argv[optind], first);
-    progress *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) return perror("mmap"), 1;
-    shared->verbose = verbose;
     limit_memory();
-    int failures = use_seeds(&all, first, count, shared);
-    const uint64_t *n = shared->reached;
-    printf("# refused %llu, planned at most %llu, too large to run %llu, ran with an error %llu, ran %llu\n",
-           (unsigned long long)n[HOSTILE_LOAD], (unsigned long long)n[HOSTILE_WRITE],
-           (unsigned long long)n[HOSTILE_PLAN], (unsigned long long)n[HOSTILE_RUN],
-           (unsigned long long)n[HOSTILE_DONE]);
-    printf("# the slowest, %llu, took %.2f s\n", (unsigned long long)shared->longest_seed,
-           (double)shared->longest / CLOCKS_PER_SEC);
-    printf("%sok - %llu mutated models of %zu, seeds from %llu: %d failed\n", failures ? "not " : "",
-           (unsigned long long)count, all.small.count + all.large.count, (unsigned long long)first, failures);
-    hostile_corpus_done(&all.small);
-    hostile_corpus_done(&all.large);
+    int failures = replay(&asked) + mutate(&asked);
+    hostile_corpus_done(&asked.small);
+    hostile_corpus_done(&asked.large);
     return failures > 0;
 }

@@ -284,7 +284,23 @@ static dnnl_status_t choose_implementation(const deft_onednn_problem *problem, c
     return result;
 }
 
+/* oneDNN computes with sizes, and products of some, in 32 bits: past them it divides by zero. */
+static bool fits_its_integers(const deft_onednn_problem *problem) {
+    const int64_t most_of_axis = 1 << 24, most_of_plane = 1 << 30;
+    const deft_window *w = &problem->window;
+    if (problem->rows > most_of_plane || problem->columns > most_of_plane || problem->inner > most_of_plane)
+        return false;
+    if (w->batch > most_of_plane || w->channels > most_of_plane || w->filters > most_of_plane) return false;
+    for (int i = 0; i < 2; i++)
+        if (w->in[i] > most_of_axis || w->out[i] > most_of_axis || w->kernel[i] > most_of_axis ||
+            w->stride[i] > most_of_axis || w->dilation[i] > most_of_axis || w->pad_begin[i] > most_of_axis ||
+            w->pad_end[i] > most_of_axis)
+            return false;
+    return w->in[0] * w->in[1] <= most_of_plane && w->out[0] * w->out[1] <= most_of_plane;
+}
+
 bool deft_onednn_supports(const deft_onednn_problem *problem) {
+    if (!fits_its_integers(problem)) return false;
     descriptors all;
     dnnl_engine_t engine;
     dnnl_primitive_desc_t found;

@@ -35,6 +35,95 @@ int64_t deft_node_macs(const deft_graph *graph, const deft_node *node) {
     return out->known ? multiply(deft_tensor_count(&out->desc), inner_size(graph, node)) : 0;
 }
 
+/* ---- work ---------------------------------------------------------------------------------------------------- */
+
+static int64_t add(int64_t a, int64_t b) {
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+/* 0 for an operand that is not there. */
+static int64_t elements_of(const deft_graph *graph, const int *ids, int count, int i) {
+    return i < count && ids[i] != DEFT_NO_VALUE ? deft_tensor_count(&graph->values[ids[i]].desc) : 0;
+}
+
+/* Elements of input i for each index of its dimension `dim`, counted from the end where it is negative. */
+static int64_t elements_per(const deft_graph *graph, const deft_node *node, int i, int dim) {
+    if (i >= node->in_count || node->in[i] == DEFT_NO_VALUE) return 0;
+    const deft_tensor *desc = &graph->values[node->in[i]].desc;
+    int at = dim < 0 ? dim + desc->rank : dim;
+    return at >= 0 && at < desc->rank && desc->dims[at] > 0 ? deft_tensor_count(desc) / desc->dims[at] : 0;
+}
+
+/* Elements that a pooling window covers, no more than there are. */
+static int64_t window_elements(const deft_graph *graph, const deft_node *node) {
+    int64_t kernel[DEFT_MAX_RANK] = {0}, covered = 1, all = elements_of(graph, node->in, node->in_count, 0);
+    int count = deft_attr_ints(&node->attrs, "kernel_shape", kernel, DEFT_MAX_RANK);
+    for (int i = 0; i < count && i < DEFT_MAX_RANK; i++)
+        covered = multiply(covered, kernel[i] > 0 ? kernel[i] : 1);
+    return covered < all ? covered : all;
+}
+
+/* An upper bound: as if no two operands had a label in common. */
+static int64_t einsum_work(const deft_graph *graph, const deft_node *node) {
+    int64_t work = 1;
+    for (int i = 0; i < node->in_count; i++)
+        work = multiply(work, elements_of(graph, node->in, node->in_count, i));
+    return work;
+}
+
+/* Steps times batch, times the weights. */
+static int64_t recurrent_work(const deft_graph *graph, const deft_node *node) {
+    int64_t weights =
+        add(elements_of(graph, node->in, node->in_count, 1), elements_of(graph, node->in, node->in_count, 2));
+    return multiply(elements_per(graph, node, 0, -1), weights);
+}
+
+/* What a node does beyond reading its inputs and writing its outputs once. */
+static int64_t product_work(const deft_graph *graph, const deft_node *node) {
+    int64_t in = elements_of(graph, node->in, node->in_count, 0),
+            out = elements_of(graph, node->out, node->out_count, 0);
+    switch (node->op) {
+    case DEFT_OP_GEMM:
+    case DEFT_OP_MATMUL:
+    case DEFT_OP_CONV:
+        return deft_node_macs(graph, node);
+    case DEFT_OP_CONV_INTEGER:
+        return multiply(out, elements_per(graph, node, 1, 0));
+    case DEFT_OP_QLINEAR_CONV:
+        return multiply(out, elements_per(graph, node, 3, 0));
+    case DEFT_OP_CONV_TRANSPOSE:
+        return multiply(in, elements_per(graph, node, 1, 0));
+    case DEFT_OP_MATMUL_INTEGER:
+    case DEFT_OP_QLINEAR_MATMUL:
+        return multiply(out, in);
+    case DEFT_OP_EINSUM:
+        return einsum_work(graph, node);
+    case DEFT_OP_MAX_POOL:
+    case DEFT_OP_AVERAGE_POOL:
+        return multiply(out, window_elements(graph, node));
+    case DEFT_OP_LRN:
+        return multiply(in, in);
+    case DEFT_OP_RNN:
+    case DEFT_OP_GRU:
+    case DEFT_OP_LSTM:
+        return recurrent_work(graph, node);
+    default:
+        return 0;
+    }
+}
+
+int64_t deft_node_work(const deft_graph *graph, const deft_node *node) {
+    int64_t work = product_work(graph, node);
+    for (int i = 0; i < node->in_count; i++)
+        work = add(work, elements_of(graph, node->in, node->in_count, i));
+    for (int i = 0; i < node->out_count; i++)
+        work = add(work, elements_of(graph, node->out, node->out_count, i));
+    return work;
+}
+
+/* ---- the whole graph ----------------------------------------------------------------------------------------- */
+
 static int64_t count_zeros(const deft_tensor *weight) {
     int64_t count = deft_tensor_count(weight), zeros = 0;
     if (weight->dtype != DEFT_F32) return 0;

@@ -129,5 +129,8 @@ deft_graph_stats deft_graph_count(const deft_graph *graph);
 int deft_node_weight(const deft_graph *graph, const deft_node *node);
 /* Dense multiply-accumulates of a node; 0 for all but Gemm, MatMul and Conv. */
 int64_t deft_node_macs(const deft_graph *graph, const deft_node *node);
+/* At most about so many elementary operations does the reference forward of a node take, whose shapes are known: what
+ * is computed ahead of time has a budget of these, since a small file can ask for any number. */
+int64_t deft_node_work(const deft_graph *graph, const deft_node *node);
 
 #endif

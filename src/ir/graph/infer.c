@@ -4,7 +4,8 @@
 
 enum {
     MAX_ARITY = 64,
-    EVALUATED_BYTES = 1024 /* shape arithmetic is small; more is left to the fold pass */
+    EVALUATED_BYTES = 1024,  /* shape arithmetic is small; more is left to the fold pass */
+    EVALUATED_WORK = 1 << 16 /* and quick */
 };
 
 #define DEFT_OP(ENUM, NAME, DOMAIN, MIN_IN, MAX_IN, MIN_OUT, MAX_OUT, ...)                                             \
@@ -119,7 +120,7 @@ static bool is_shape_arithmetic(const deft_graph *graph, const deft_node *node) 
         if (is_input && (!value->desc.data || value->variable)) return false;
         if (deft_tensor_bytes(&value->desc) > EVALUATED_BYTES) return false;
     }
-    return true;
+    return of_shapes || deft_node_work(graph, node) <= EVALUATED_WORK;
 }
 
 /* ---- symbolic dimensions ------------------------------------------------------------------------------------- */

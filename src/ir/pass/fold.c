@@ -1,8 +1,14 @@
 #include "ir/pass/pass.h"
 
-/* What folding may make in all: this, and twice what constants the graph has. Nodes that are over it stay: a small file
- * can broadcast vectors, or join a constant with itself again and again, until the memory is full. */
-enum { FREE_BYTES = 16 * 1024 * 1024 };
+/* What folding may make in all: this, and twice what constants the graph has; and the operations that it may take: so
+ * many, and for each byte of constants. Nodes that are over it stay: a small file can broadcast vectors, or join a
+ * constant with itself again and again, until the memory is full, or ask for the sum of any number of products. */
+enum { FREE_BYTES = 16 * 1024 * 1024, FREE_WORK = 1 << 26, WORK_PER_BYTE = 8 };
+
+typedef struct budget {
+    size_t bytes;
+    int64_t work;
+} budget;
 
 static size_t constant_bytes(const deft_graph *graph) {
     size_t bytes = 0;
@@ -28,14 +34,16 @@ static size_t output_bytes(const deft_graph *graph, const deft_node *node) {
 }
 
 /* An operator without a forward for these types is left to who runs the graph. */
-static deft_status fold_node(deft_graph *graph, int node, size_t *budget, bool *folded) {
+static deft_status fold_node(deft_graph *graph, int node, budget *left, bool *folded) {
     size_t bytes = output_bytes(graph, &graph->nodes[node]);
     *folded = false;
-    if (bytes > *budget || !has_constant_inputs(graph, &graph->nodes[node])) return DEFT_OK;
+    int64_t work = deft_node_work(graph, &graph->nodes[node]);
+    if (bytes > left->bytes || work > left->work || !has_constant_inputs(graph, &graph->nodes[node])) return DEFT_OK;
     deft_status status = deft_graph_evaluate_node(graph, node);
     if (status == DEFT_UNSUPPORTED) return DEFT_OK;
     DEFT_TRY(status);
-    *budget -= bytes;
+    left->bytes -= bytes;
+    left->work -= work;
     *folded = true;
     return DEFT_OK;
 }
@@ -46,10 +54,11 @@ deft_status deft_pass_fold(deft_graph *graph) {
     deft_arena_init(&scratch, graph->ctx);
     deft_status status;
     bool *keep, folded;
-    size_t budget = 2 * constant_bytes(graph) + FREE_BYTES;
+    size_t bytes = constant_bytes(graph);
+    budget left = {2 * bytes + FREE_BYTES, WORK_PER_BYTE * (int64_t)bytes + FREE_WORK};
     DEFT_TRY_OR_FAIL(deft_arena_array(&scratch, (size_t)graph->node_count, sizeof *keep, &keep));
     for (int i = 0; i < graph->node_count; i++) {
-        DEFT_TRY_OR_FAIL(fold_node(graph, i, &budget, &folded));
+        DEFT_TRY_OR_FAIL(fold_node(graph, i, &left, &folded));
         keep[i] = !folded;
     }
     deft_graph_keep(graph, keep);
