@@ -21,8 +21,10 @@ typedef struct sample {
     deft_tensor out, out64, out_abs;
     bool constant[MAX_IN];
     deft_activation activation;
-    int64_t terms; /* products summed for an element */
-    double slack;  /* of the bound; 1 but for Winograd */
+    deft_layout in_layout, out_layout;
+    bool residual, not_finite; /* the last input is a residual; inputs are NaN or infinite: a run may allocate */
+    int64_t terms;             /* products summed for an element */
+    double slack;              /* of the bound; 1 but for Winograd */
 } sample;
 
 static sample new_sample(deft_op op) {
@@ -70,7 +72,7 @@ static deft_op_call call_of(sample *s, const deft_tensor **in_pointers, const de
                           .op = s->op,
                           .attrs = &s->attrs,
                           .opset = 13,
-                          .in_count = s->in_count,
+                          .in_count = s->in_count - s->residual,
                           .out_count = 1,
                           .in = in_pointers,
                           .out = out,
@@ -90,7 +92,10 @@ static void forward(sample *s, const deft_tensor *in, deft_dtype dtype, deft_ten
     assert_int_equal(deft_ops[s->op].shape(&call), DEFT_OK);
     assert_int_equal(out->dtype, dtype);
     assert_int_equal(deft_tensor_allocate(s->ctx, out), DEFT_OK);
-    if (dtype == DEFT_F64) assert_int_equal(deft_ops[s->op].forward(&call), DEFT_OK);
+    if (dtype != DEFT_F64) return;
+    assert_int_equal(deft_ops[s->op].forward(&call), DEFT_OK);
+    for (int64_t i = 0; s->residual && i < deft_tensor_count(out); i++)
+        ((double *)out->data)[i] += ((const double *)in[s->in_count - 1].data)[i];
 }
 
 static void compute_oracle(sample *s) {
@@ -142,7 +147,47 @@ static deft_request request_of(sample *s, const deft_tensor **in_pointers, deft_
         in[i] = s->in[i];
         if (!s->constant[i]) in[i].data = NULL;
     }
-    return (deft_request){.call = call_of(s, in_pointers, in, out), .activation = s->activation, .isa = s->ctx->isa};
+    return (deft_request){.call = call_of(s, in_pointers, in, out),
+                          .residual = s->residual ? &in[s->in_count - 1] : NULL,
+                          .activation = s->activation,
+                          .in_layout = s->in_layout,
+                          .out_layout = s->out_layout,
+                          .isa = s->ctx->isa};
+}
+
+/* Where the element of a picture in ROWS lies in BLOCKS. */
+static int64_t block_index(const deft_tensor *t, int64_t i, int lanes) {
+    int64_t pixels = t->dims[2] * t->dims[3], c = i / pixels % t->dims[1], n = i / pixels / t->dims[1];
+    int64_t blocks = (t->dims[1] + lanes - 1) / lanes;
+    return ((n * blocks + c / lanes) * pixels + i % pixels) * lanes + c % lanes;
+}
+
+/* The tensor in another layout, in memory of its own; the lanes past the channels are 0. */
+static deft_tensor laid_out(sample *s, const deft_tensor *from, deft_layout layout) {
+    deft_tensor to = *from;
+    size_t bytes = deft_layout_bytes(from, layout, s->ctx->isa);
+    int lanes = deft_block_lanes(s->ctx->isa);
+    assert_int_equal(deft_allocate_zeroed(s->ctx, 1, bytes, &to.data), DEFT_OK);
+    for (int64_t i = 0; i < deft_tensor_count(from); i++) {
+        int64_t at = layout == DEFT_LAYOUT_BLOCKS ? block_index(from, i, lanes) : i;
+        ((float *)to.data)[at] = ((const float *)from->data)[i];
+    }
+    return to;
+}
+
+/* And back into rows; counts the lanes past the channels that are not 0. */
+static int collect(sample *s, const deft_tensor *from, deft_tensor *to) {
+    int lanes = deft_block_lanes(s->ctx->isa), wrong = 0;
+    const float *values = from->data;
+    size_t count = deft_layout_bytes(from, s->out_layout, s->ctx->isa) / sizeof(float);
+    for (size_t i = 0; i < count; i++)
+        wrong += values[i] != 0;
+    for (int64_t i = 0; i < deft_tensor_count(to); i++) {
+        float value = values[s->out_layout == DEFT_LAYOUT_BLOCKS ? block_index(to, i, lanes) : i];
+        ((float *)to->data)[i] = value;
+        wrong -= value != 0;
+    }
+    return wrong;
 }
 
 /* Runs one kernel over the sample; false where it does not accept it. */
@@ -161,15 +206,24 @@ static bool run_kernel(sample *s, deft_kernel_id id) {
     assert_true(isfinite(deft_kernels[id].estimate_ns(&request)));
     assert_int_equal(deft_allocate(s->ctx, kernel.scratch_bytes, &scratch), DEFT_OK);
     const deft_tensor *run_in[MAX_IN];
-    for (int i = 0; i < s->in_count; i++)
-        run_in[i] = &s->in[i];
+    deft_tensor moved[MAX_IN], y = laid_out(s, &s->out, s->out_layout), *run_out = &y;
+    for (int i = 0; i < s->in_count; i++) {
+        bool residual = s->residual && i == s->in_count - 1;
+        deft_layout layout = s->constant[i] ? DEFT_LAYOUT_ROWS : residual ? s->out_layout : s->in_layout;
+        moved[i] = laid_out(s, &s->in[i], layout);
+        run_in[i] = s->constant[i] ? &s->in[i] : &moved[i];
+    }
     for (int run = 0; run < 2; run++) { /* nothing is left behind by the first run */
-        memset(s->out.data, 0xff, deft_tensor_bytes(&s->out));
+        memset(y.data, 0xff, deft_layout_bytes(&s->out, s->out_layout, s->ctx->isa));
         memset(scratch, 0xff, kernel.scratch_bytes);
         long long before = atomic_load(&s->ctx->allocation_count);
-        assert_int_equal(kernel.def->run(s->ctx, &kernel, run_in, &out, scratch), DEFT_OK);
-        assert_int_equal(atomic_load(&s->ctx->allocation_count), before);
+        assert_int_equal(kernel.def->run(s->ctx, &kernel, run_in, &run_out, scratch), DEFT_OK);
+        if (!s->not_finite) assert_int_equal(atomic_load(&s->ctx->allocation_count), before);
     }
+    assert_int_equal(collect(s, &y, &s->out), 0);
+    for (int i = 0; i < s->in_count; i++)
+        deft_release(s->ctx, moved[i].data);
+    deft_release(s->ctx, y.data);
     deft_release(s->ctx, scratch);
     deft_kernel_done(s->ctx, &kernel);
     return true;
@@ -392,6 +446,78 @@ static void test_pool(void **state) {
     assert_true(ran > tried / 2);               /* means over padding of windows that hang over are refused */
 }
 
+/* ---- blocks -------------------------------------------------------------------------------------------------- */
+
+/* Runs every dense kernel that accepts the sample between blocks, into them and out of them; returns how many did. */
+static int check_layouts(sample *s) {
+    static const deft_layout layouts[][2] = {{DEFT_LAYOUT_BLOCKS, DEFT_LAYOUT_BLOCKS},
+                                             {DEFT_LAYOUT_ROWS, DEFT_LAYOUT_BLOCKS},
+                                             {DEFT_LAYOUT_BLOCKS, DEFT_LAYOUT_ROWS},
+                                             {DEFT_LAYOUT_ROWS, DEFT_LAYOUT_ROWS}};
+    static const deft_isa isas[] = {DEFT_ISA_AVX512, DEFT_ISA_AVX2};
+    int ran = 0;
+    compute_oracle(s);
+    for (int i = 0; i < 2; i++)
+        for (int id = DEFT_KERNEL_DENSE_CONV; id <= DEFT_KERNEL_DENSE_POOL; id++)
+            for (int l = 0; l < 4; l++)
+                for (int clipped = 0; clipped < (s->op == DEFT_OP_CONV ? 2 : 1); clipped++) {
+                    s->ctx->isa = isas[i];
+                    s->in_layout = layouts[l][0];
+                    s->out_layout = layouts[l][1];
+                    s->activation = clipped ? (deft_activation){0, 6} : deft_activation_none;
+                    s->slack = id == DEFT_KERNEL_DENSE_WINOGRAD ? 50 : 1;
+                    if (!deft_cpu_has(isas[i]) || !run_kernel(s, (deft_kernel_id)id)) continue;
+                    assert_int_equal(count_wrong(s), 0);
+                    ran++;
+                }
+    free_sample(s);
+    return ran;
+}
+
+static const conv_case block_cases[] = {
+    {1, 3, 20, 20, 24, 3, 3, 1, {2, 2}, {1, 1}, {1, 1, 1, 1}, false},
+    {2, 24, 9, 7, 40, 1, 1, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, false},
+    {1, 32, 15, 17, 48, 3, 3, 1, {1, 1}, {1, 1}, {1, 1, 1, 1}, false},
+    {1, 20, 11, 11, 20, 3, 3, 20, {1, 1}, {1, 1}, {1, 1, 1, 1}, false},
+    {1, 32, 8, 9, 64, 5, 5, 1, {2, 1}, {1, 1}, {2, 2, 2, 2}, false},
+};
+
+static void test_conv_in_blocks(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    for (int i = 0; i < (int)(sizeof block_cases / sizeof *block_cases); i++)
+        for (int residual = 0; residual < 2; residual++) {
+            const conv_case *c = &block_cases[i];
+            int64_t pads[4];
+            sample s = new_sample(DEFT_OP_CONV);
+            add_conv_attrs(&s, c, pads);
+            add_picture(&s, c, false);
+            add_filters(&s, c, true);
+            add_input(&s, true, 1, (int64_t[]){c->m});
+            if (residual) add_out_gradient(&s, c);
+            s.residual = residual;
+            s.terms = c->c / c->groups * c->kh * c->kw + residual;
+            assert_true(check_layouts(&s) >=
+                        12); /* a kernel at the least, in three combinations, clipped or not, twice */
+        }
+}
+
+static void test_pool_in_blocks(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    static const deft_op ops[] = {DEFT_OP_MAX_POOL, DEFT_OP_AVERAGE_POOL, DEFT_OP_GLOBAL_AVERAGE_POOL};
+    static const int64_t three[] = {3, 3}, two[] = {2, 2}, pads[] = {1, 1, 1, 1};
+    for (int i = 0; i < 3; i++) {
+        sample s = new_sample(ops[i]);
+        if (i < 2) add_ints(&s, "kernel_shape", three, 2);
+        if (i < 2) add_ints(&s, "strides", two, 2);
+        if (i < 2) add_ints(&s, "pads", pads, 4);
+        add_input(&s, false, 4, (int64_t[]){2, 20, 11, 12});
+        s.terms = i == 0 ? 0 : i == 1 ? 9 : 132;
+        assert_true(check_layouts(&s) >= (i == 0 ? 3 : 5));
+    }
+}
+
 /* ---- edges --------------------------------------------------------------------------------------------------- */
 
 static void test_checker_sees_a_wrong_value(void **state) {
@@ -413,6 +539,7 @@ static void test_checker_sees_a_wrong_value(void **state) {
 
 /* NaN and infinities come through as the operator defines, fused Relu or not: Relu keeps NaN. */
 static void check_not_finite(sample *s, deft_kernel_id id) {
+    s->not_finite = true;
     s->activation = (deft_activation){0, INFINITY};
     compute_oracle(s);
     ((float *)s->in[0].data)[1] = NAN;
@@ -451,6 +578,33 @@ static void test_not_finite_values_survive(void **state) {
         add_input(&s, true, 4, (int64_t[]){16, 3, 3, 3});
         check_not_finite(&s, convs[i]);
     }
+}
+
+static void test_not_finite_values_survive_in_blocks(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    const deft_kernel_id kernels[] = {DEFT_KERNEL_DENSE_CONV, DEFT_KERNEL_DENSE_WINOGRAD};
+    for (int i = 0; i < 2; i++) {
+        sample s = new_sample(DEFT_OP_CONV);
+        static const int64_t pads[] = {1, 1, 1, 1};
+        add_ints(&s, "pads", pads, 4);
+        add_input(&s, false, 4, (int64_t[]){1, 20, 8, 8});
+        add_input(&s, true, 4, (int64_t[]){24, 20, 3, 3});
+        s.in_layout = s.out_layout = DEFT_LAYOUT_BLOCKS;
+        check_not_finite(&s, kernels[i]);
+    }
+    static const int64_t two[] = {2, 2};
+    sample s = new_sample(DEFT_OP_MAX_POOL);
+    add_ints(&s, "kernel_shape", two, 2);
+    add_input(&s, false, 4, (int64_t[]){1, 20, 4, 4});
+    s.in_layout = s.out_layout = DEFT_LAYOUT_BLOCKS;
+    compute_oracle(&s);
+    ((float *)s.in[0].data)[5] = NAN;
+    assert_true(run_kernel(&s, DEFT_KERNEL_DENSE_POOL));
+    for (int i = 0; i < 9; i++) /* of the 3 x 3 windows of 2 x 2, the first four see pixel (1, 1) */
+        assert_int_equal(isnan(((float *)s.out.data)[i]) != 0, i / 3 < 2 && i % 3 < 2);
+    assert_false(isnan(((float *)s.out.data)[9]));
+    free_sample(&s);
 }
 
 static void test_maximum_keeps_nan(void **state) {
@@ -545,6 +699,9 @@ int main(void) {
         cmocka_unit_test(test_checker_sees_a_wrong_value),
         cmocka_unit_test(test_not_finite_values_survive),
         cmocka_unit_test(test_maximum_keeps_nan),
+        cmocka_unit_test(test_conv_in_blocks),
+        cmocka_unit_test(test_pool_in_blocks),
+        cmocka_unit_test(test_not_finite_values_survive_in_blocks),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_threads_setting_does_not_leak),
         cmocka_unit_test(test_measure),

@@ -71,6 +71,35 @@ static deft_graph *picture_network(deft_context *ctx) {
     return graph;
 }
 
+/* A residual network whose pictures can stay in blocks in part: a stem, a block, a branch that only rows can serve. */
+static deft_graph *residual_network(deft_context *ctx) {
+    static const int64_t pads[] = {1, 1, 1, 1}, two[] = {2, 2};
+    const deft_attr conv = {.name = "pads", .type = DEFT_ATTR_INTS, .ints = pads, .count = 4};
+    const deft_attr pool[] = {{.name = "kernel_shape", .type = DEFT_ATTR_INTS, .ints = two, .count = 2},
+                              {.name = "strides", .type = DEFT_ATTR_INTS, .ints = two, .count = 2}};
+    deft_graph *graph = new_graph(ctx);
+    add_graph_input(graph, "x", DIMS(-1, 3, 18, 18));
+    add_weight(graph, "w1", DIMS(20, 3, 3, 3), 0);
+    add_weight(graph, "w2", DIMS(20, 20, 3, 3), 0);
+    add_weight(graph, "w3", DIMS(20, 20, 3, 3), 0);
+    add_weight(graph, "w4", DIMS(20, 10), 0);
+    add_node(graph, DEFT_OP_CONV, &conv, 1, (const char *const[]){"x", "w1"}, 2, "c1");
+    NODE(graph, RELU, "r1", "c1");
+    add_node(graph, DEFT_OP_MAX_POOL, pool, 2, (const char *const[]){"r1"}, 1, "p1");
+    add_node(graph, DEFT_OP_CONV, &conv, 1, (const char *const[]){"p1", "w2"}, 2, "c2");
+    NODE(graph, RELU, "r2", "c2");
+    add_node(graph, DEFT_OP_CONV, &conv, 1, (const char *const[]){"r2", "w3"}, 2, "c3");
+    NODE(graph, ADD, "s", "c3", "p1");
+    NODE(graph, RELU, "r3", "s");
+    NODE(graph, TANH, "t", "r2");
+    NODE(graph, ADD, "u", "t", "r3");
+    NODE(graph, GLOBAL_AVERAGE_POOL, "g", "u");
+    NODE(graph, FLATTEN, "f", "g");
+    NODE(graph, GEMM, "y", "f", "w4");
+    finish_graph(graph, "y");
+    return graph;
+}
+
 /* Every sparse kernel wherever it can, so that layouts change too. */
 static deft_status choose_any_sparse(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
@@ -95,10 +124,10 @@ static void test_agrees_with_the_reference(void **state) {
     static const deft_chooser choosers[] = {NULL, deft_choose_by_estimate, deft_choose_dense, choose_any_sparse};
     static const int64_t batches[] = {1, 3, 64};
     deft_context *ctx = test_context();
-    deft_graph *graph = picture_network(ctx);
-    for (int b = 0; b < 3; b++) {
+    for (int b = 0; b < 6; b++) {
         runnable exact, planned;
-        deft_plan_options options = {.batch = batches[b], .choose = choose_reference};
+        deft_graph *graph = b < 3 ? picture_network(ctx) : residual_network(ctx);
+        deft_plan_options options = {.batch = batches[b % 3], .choose = choose_reference};
         assert_int_equal(make_runnable(graph, &options, &exact), DEFT_OK);
         fill_input(&exact, "x");
         assert_int_equal(deft_executor_run(exact.executor), DEFT_OK);
@@ -114,8 +143,8 @@ static void test_agrees_with_the_reference(void **state) {
             free_runnable(&planned);
         }
         free_runnable(&exact);
+        deft_graph_free(graph);
     }
-    deft_graph_free(graph);
     test_context_free(ctx);
 }
 

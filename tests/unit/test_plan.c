@@ -272,6 +272,64 @@ static void test_panels_between_sparse_layers(void **state) {
     }
 }
 
+static int add_picture_conv(deft_graph *graph, const char *out, const char *x, const char *weight) {
+    static const int64_t pads[] = {1, 1, 1, 1};
+    const deft_attr attr = {.name = "pads", .type = DEFT_ATTR_INTS, .ints = pads, .count = 4};
+    return add_node(graph, DEFT_OP_CONV, &attr, 1, (const char *const[]){x, weight}, 2, out);
+}
+
+/* A block of a residual network: what is added and the activation become part of the second convolution. */
+static deft_graph *residual_block(double zeros) {
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 32, 16, 16));
+    add_weight(graph, "w1", DIMS(32, 32, 3, 3), zeros);
+    add_weight(graph, "w2", DIMS(32, 32, 3, 3), zeros);
+    add_picture_conv(graph, "a", "x", "w1");
+    NODE(graph, RELU, "b", "a");
+    add_picture_conv(graph, "c", "b", "w2");
+    NODE(graph, ADD, "d", "b", "c");
+    NODE(graph, RELU, "e", "d");
+    NODE(graph, GLOBAL_AVERAGE_POOL, "f", "e");
+    NODE(graph, FLATTEN, "y", "f");
+    finish_graph(graph, "y");
+    return graph;
+}
+
+static void test_blocks_between_convolutions(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    deft_graph *graph = residual_block(0);
+    deft_plan *plan = plan_of(graph, NULL);
+    assert_int_equal(plan->step_count, 3);
+    const deft_step *first = &plan->steps[0], *second = &plan->steps[1], *pool = &plan->steps[2];
+    assert_int_equal(first->in_layout, DEFT_LAYOUT_ROWS);
+    assert_int_equal(first->out_layout, DEFT_LAYOUT_BLOCKS);
+    assert_false(first->residual);
+    assert_int_equal(second->in_layout, DEFT_LAYOUT_BLOCKS);
+    assert_int_equal(second->out_layout, DEFT_LAYOUT_BLOCKS);
+    assert_true(second->residual && second->activation.low == 0);
+    assert_int_equal(second->in_count, 3);
+    assert_int_equal(second->in[2], first->out[0]);
+    assert_int_equal(pool->in_layout, DEFT_LAYOUT_BLOCKS);
+    assert_int_equal(pool->out_layout, DEFT_LAYOUT_ROWS);
+    free_all(plan, graph);
+}
+
+/* Where sparse kernels are faster, they read and write rows, and what they cannot add is a step of its own. */
+static void test_no_blocks_around_sparse_convolutions(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    deft_graph *graph = residual_block(0.97);
+    deft_plan *plan = plan_of(graph, NULL);
+    for (int i = 0; i < plan->step_count; i++) {
+        assert_false(plan->steps[i].residual);
+        assert_int_equal(plan->steps[i].in_layout, DEFT_LAYOUT_ROWS);
+        if (plan->graph->nodes[plan->steps[i].node].op == DEFT_OP_CONV)
+            assert_true(deft_kernels[plan->steps[i].choice.kernel].sparse);
+    }
+    free_all(plan, graph);
+}
+
 static deft_status fail_to_choose(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     (void)user;
     (void)request;
@@ -307,6 +365,8 @@ int main(void) {
         cmocka_unit_test(test_dense_chooser_takes_no_sparse_kernel),
         cmocka_unit_test(test_reference_chooser_takes_nothing_else),
         cmocka_unit_test(test_panels_between_sparse_layers),
+        cmocka_unit_test(test_blocks_between_convolutions),
+        cmocka_unit_test(test_no_blocks_around_sparse_convolutions),
         cmocka_unit_test(test_errors_name_the_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,11 +2,14 @@
 
 #include "base/tensor/tensor.h"
 
+#include <immintrin.h>
 #include <string.h>
 
+/* Measured on a Xeon with AVX-512 at 3.3 GHz. */
 double deft_dense_estimate_ns(deft_isa isa, double macs, double bytes, double efficiency) {
-    static const double bytes_per_ns = 50; /* of a cache */
-    double macs_per_ns = isa == DEFT_ISA_AVX512 ? 55 : isa == DEFT_ISA_AVX2 ? 28 : 7;
+    static const double cache_bytes = 32e6;
+    double bytes_per_ns = bytes < cache_bytes ? 50 : 16;
+    double macs_per_ns = isa == DEFT_ISA_AVX512 ? 105 : isa == DEFT_ISA_AVX2 ? 52 : 13;
     return macs / (macs_per_ns * efficiency) + bytes / bytes_per_ns;
 }
 
@@ -16,6 +19,21 @@ void deft_dense_count_weights(const deft_tensor *weight, deft_kernel *kernel) {
     kernel->weights = deft_tensor_count(weight);
     for (int64_t i = 0; i < kernel->weights; i++)
         kernel->nonzeros += values[i] != 0.0f;
+}
+
+void deft_dense_forget_invalid(void) {
+    _mm_setcsr(_mm_getcsr() & ~(unsigned)_MM_EXCEPT_INVALID);
+}
+
+/* Each thread has flags of its own. */
+bool deft_dense_met_invalid(int threads) {
+    bool met = false;
+#pragma omp parallel num_threads(threads) reduction(|| : met) if (threads > 1)
+    {
+        met = _mm_getcsr() & _MM_EXCEPT_INVALID;
+        deft_dense_forget_invalid();
+    }
+    return met;
 }
 
 enum { FINITE_CHUNK = 1 << 14 };

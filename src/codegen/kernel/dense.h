@@ -17,7 +17,11 @@ bool deft_dense_schedule_exists(uint64_t schedule, const char **why);
 /* Sets the counts of weights and nonzeros; a weight that is not constant has none. */
 void deft_dense_count_weights(const deft_tensor *weight, deft_kernel *kernel);
 
-/* oneDNN lets a NaN become a number in a maximum, where Deft keeps it: kernels look for one first. */
+/* oneDNN lets a NaN become a number in a maximum, where Deft keeps it. The CPU notes an invalid operation where a NaN
+ * is made of numbers, and where one meets a maximum. */
+void deft_dense_forget_invalid(void);
+/* Whether there was one since on any of the threads of an OpenMP team, maybe before; forgets it. */
+bool deft_dense_met_invalid(int threads);
 bool deft_dense_all_finite(const float *x, int64_t count, int threads);
 
 #endif

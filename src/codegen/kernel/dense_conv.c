@@ -1,13 +1,15 @@
-/* Conv and its gradients on oneDNN. Three kernels, since no one of them is always the fastest: `dense` lets oneDNN
- * choose its blocked layouts and pays for the reorders from and to NCHW, `dense-nchw` keeps pictures row-major, and
- * `dense-winograd` computes 3x3 convolutions with fewer multiplications. Reorders are part of a run's time.
+/* Conv and its gradients on oneDNN. Three kernels, since no one of them is always the fastest: `dense` computes in
+ * blocked layouts and pays for reorders where its pictures are row-major outside, `dense-nchw` keeps them row-major,
+ * and `dense-winograd` computes 3x3 convolutions with fewer multiplications. Reorders are part of a run's time.
  *
  * error of the first two: |Y - Y64| <= gamma(k + 1) (sum|w||x| + |b|), k the products summed for an element (for a
  * weight gradient: batch * output positions). Winograd's error is bound by the largest of these in a picture, times
  * about 50.
  *
- * The activation runs inside of the primitive, which makes a NaN the lower bound where Deft keeps NaN. So a picture or
- * weight that is not finite is left to the reference; finite ones can only make a NaN by overflow to both infinities.
+ * The activation runs inside of the primitive, which makes a NaN the lower bound where Deft keeps NaN. So where the CPU
+ * has noted an invalid operation, and a picture or weight is not finite, everything is computed again by a primitive
+ * without an activation, which is made when it is first needed. Finite ones can only make a NaN by overflow to both
+ * infinities.
  */
 #include "codegen/kernel/activation.h"
 #include "codegen/kernel/dense.h"
@@ -16,14 +18,16 @@
 typedef enum conv_method { BLOCKED, NCHW, WINOGRAD } conv_method;
 
 typedef struct conv {
+    deft_onednn_problem problem;
     deft_onednn *primitive;
+    deft_onednn *careful;      /* the same without its activation; or NULL */
     deft_onednn_operand in[3]; /* which operands the inputs of the node are */
     int in_count;
     deft_onednn_operand out;
-    bool guarded; /* inputs must be finite, or the reference is run */
+    bool guarded; /* inputs must be finite, or the careful one is run */
     bool weight_is_finite;
-    deft_kernel reference;
-    int threads;
+    int64_t x_count, y_count; /* elements, as they are laid out */
+    deft_activation activation;
 } conv;
 
 /* Which tensors of the call are the picture, the weight and the bias, and which operand is which input. */
@@ -71,6 +75,21 @@ static bool is_empty(const deft_window *window) {
            window->in[1] == 0;
 }
 
+/* Pictures are in ROWS or BLOCKS; a gradient's in ROWS. */
+static bool layouts_of(const deft_request *request, conv_method method, deft_onednn_problem *problem,
+                       const char **why) {
+    deft_layout in = request->in_layout, out = request->out_layout;
+    *why = "it reads and writes no panels";
+    if (in == DEFT_LAYOUT_PANELS || out == DEFT_LAYOUT_PANELS) return false;
+    problem->x_blocked = in == DEFT_LAYOUT_BLOCKS;
+    problem->y_blocked = out == DEFT_LAYOUT_BLOCKS;
+    if (!problem->x_blocked && !problem->y_blocked) return true;
+    problem->lanes = deft_block_lanes(request->isa);
+    *why = "it works on blocks of pictures only, with constant weights";
+    return method != NCHW && problem->kind == DEFT_ONEDNN_CONV && request->call.in[1]->data &&
+           request->call.in[0]->rank == 4;
+}
+
 static bool problem_of(const deft_request *request, conv_method method, deft_onednn_problem *problem, roles *r,
                        const char **why) {
     const deft_op_call *call = &request->call;
@@ -79,15 +98,15 @@ static bool problem_of(const deft_request *request, conv_method method, deft_one
     if (!deft_dense_schedule_exists(request->schedule, why)) return false;
     *why = "it works on f32 only";
     if (r->x->dtype != DEFT_F32 || r->w->dtype != DEFT_F32) return false;
-    *why = "it works on row-major tensors only";
-    if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS) return false;
     *problem = (deft_onednn_problem){.kind = r->kind,
                                      .threads = deft_dense_threads(request),
                                      .has_bias = r->b != NULL,
+                                     .has_residual = request->residual != NULL,
                                      .activation = request->activation,
                                      .weight = r->kind == DEFT_ONEDNN_CONV ? r->w->data : NULL,
                                      .plain = method == NCHW,
                                      .winograd = method == WINOGRAD};
+    if (!layouts_of(request, method, problem, why)) return false;
     *why = "there is nothing to compute: a dimension is 0";
     if (deft_window_of_conv(call, r->x, r->w, &problem->window) != DEFT_OK || is_empty(&problem->window)) return false;
     *why = "oneDNN has no fast implementation of this convolution";
@@ -99,11 +118,27 @@ static bool accepts(const deft_request *request, conv_method method, const char 
     roles r;
     if (!problem_of(request, method, &problem, &r, why)) return false;
     const deft_window *o = &problem.window;
-    if (method == WINOGRAD && (o->kernel[0] != 3 || o->kernel[1] != 3)) return false;
+    if (method == WINOGRAD && (o->groups != 1 || o->kernel[0] != 3 || o->kernel[1] != 3)) return false;
     return deft_onednn_supports(&problem);
 }
 
-static double estimate(const deft_request *request, conv_method method, double efficiency) {
+/* Of the peak. Row-major pictures are unrolled into matrices, a group at a time. */
+static double efficiency_of(const deft_window *o, conv_method method) {
+    double terms = (double)(o->channels / o->groups * o->kernel[0] * o->kernel[1]);
+    double rows = (double)(o->filters / o->groups);
+    switch (method) {
+    case NCHW:
+        return 0.55 * terms / (terms + 256) * rows / (rows + 8);
+    case WINOGRAD:
+        return 1.75;
+    default:
+        return o->groups > 1 ? 0.6 : 0.87;
+    }
+}
+
+static double estimate(const deft_request *request, conv_method method) {
+    static const double weight_bytes_per_ns = 14;   /* other layers' have driven them out of the caches */
+    static const double winograd_growth = 36.0 / 9; /* a 3x3 tap matrix becomes one of 6x6 */
     deft_onednn_problem problem;
     roles r;
     const char *why;
@@ -112,9 +147,13 @@ static double estimate(const deft_request *request, conv_method method, double e
     double outputs = (double)o->batch * (double)o->filters * (double)o->out[0] * (double)o->out[1];
     double inputs = (double)deft_tensor_count(r.x), weights = (double)deft_tensor_count(r.w);
     double macs = o->filters ? outputs * weights / (double)o->filters : 0;
-    double reorders = method == NCHW ? 1 : 3; /* each reads and writes what it reorders */
-    double bytes = (double)sizeof(float) * ((inputs + outputs) * reorders + weights);
-    return 2000 + deft_dense_estimate_ns(request->isa, macs, bytes, efficiency);
+    /* a reorder reads and writes what it reorders */
+    double passes_in = method == NCHW || problem.x_blocked ? 1 : 3,
+           passes_out = method == NCHW || problem.y_blocked ? 1 : 3;
+    double bytes = (double)sizeof(float) * (inputs * passes_in + outputs * passes_out);
+    double weight_bytes = (double)sizeof(float) * weights * (method == WINOGRAD ? winograd_growth : 1);
+    return 1000 + deft_dense_estimate_ns(request->isa, macs, bytes, efficiency_of(o, method)) +
+           weight_bytes / weight_bytes_per_ns;
 }
 
 static deft_status prepare(deft_context *ctx, const deft_request *request, conv_method method, deft_kernel *kernel) {
@@ -122,47 +161,68 @@ static deft_status prepare(deft_context *ctx, const deft_request *request, conv_
     roles r;
     const char *why;
     conv *state;
-    deft_status status;
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
     problem_of(request, method, &problem, &r, &why);
     for (int i = 0; i < 3; i++)
         state->in[i] = r.in[i];
+    state->problem = problem;
     state->in_count = r.kind == DEFT_ONEDNN_CONV ? 2 + (r.b != NULL) : 2;
     state->out = r.out;
-    state->threads = deft_dense_threads(request);
+    state->activation = request->activation;
     state->guarded = r.kind == DEFT_ONEDNN_CONV && !deft_activation_is_none(request->activation);
     state->weight_is_finite =
-        !problem.weight || deft_dense_all_finite(problem.weight, deft_tensor_count(r.w), state->threads);
-    DEFT_TRY_OR_FAIL(deft_onednn_new(ctx, &problem, &state->primitive));
-    if (state->guarded) DEFT_TRY_OR_FAIL(deft_kernel_prepare(ctx, DEFT_KERNEL_REFERENCE, request, &state->reference));
+        !problem.weight || deft_dense_all_finite(problem.weight, deft_tensor_count(r.w), problem.threads);
+    state->x_count = (int64_t)(deft_layout_bytes(r.x, request->in_layout, request->isa) / sizeof(float));
+    state->y_count =
+        (int64_t)(deft_layout_bytes(request->call.out[0], request->out_layout, request->isa) / sizeof(float));
+    deft_status status = deft_onednn_new(ctx, &problem, &state->primitive);
+    if (status != DEFT_OK) {
+        deft_release(ctx, state);
+        return status;
+    }
     if (problem.weight) deft_dense_count_weights(r.w, kernel);
     kernel->state = state;
     kernel->scratch_bytes = deft_onednn_scratch_bytes(state->primitive);
     kernel->weight_bytes = deft_onednn_weight_bytes(state->primitive);
     kernel->detail = deft_onednn_implementation(state->primitive);
     return DEFT_OK;
-fail:
-    deft_onednn_free(ctx, state->primitive);
-    deft_release(ctx, state);
+}
+
+/* The primitive and its memory are used once in a while at most, so they have scratch memory of their own. */
+static deft_status run_carefully(deft_context *ctx, conv *state, const void *const *operands, void *y) {
+    deft_onednn_problem problem = state->problem;
+    void *scratch;
+    problem.activation = deft_activation_none;
+    problem.winograd = false;
+    if (!state->careful) DEFT_TRY(deft_onednn_new(ctx, &problem, &state->careful));
+    DEFT_TRY(deft_allocate(ctx, deft_onednn_scratch_bytes(state->careful), &scratch));
+    deft_status status = deft_onednn_run(ctx, state->careful, operands, scratch);
+    deft_release(ctx, scratch);
+    if (status == DEFT_OK) deft_activation_apply(state->activation, y, state->y_count, problem.threads);
     return status;
 }
 
 static deft_status run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
                        deft_tensor *const *out, void *scratch) {
-    const conv *state = kernel->state;
-    if (state->guarded &&
-        !(state->weight_is_finite && deft_dense_all_finite(in[0]->data, deft_tensor_count(in[0]), state->threads)))
-        return state->reference.def->run(ctx, &state->reference, in, out, scratch);
+    conv *state = kernel->state;
     const void *operands[DEFT_ONEDNN_OPERANDS] = {NULL};
     for (int i = 0; i < state->in_count; i++)
         operands[state->in[i]] = in[i]->data;
+    if (state->problem.has_residual) operands[DEFT_ONEDNN_R] = in[state->in_count]->data;
     operands[state->out] = out[0]->data;
-    return deft_onednn_run(ctx, state->primitive, operands, scratch);
+    deft_dense_forget_invalid();
+    DEFT_TRY(deft_onednn_run(ctx, state->primitive, operands, scratch));
+    int threads = state->problem.threads;
+    if (!state->guarded || !deft_dense_met_invalid(threads)) return DEFT_OK;
+    bool finite = state->weight_is_finite && deft_dense_all_finite(in[0]->data, state->x_count, threads);
+    if (finite && state->problem.has_residual)
+        finite = deft_dense_all_finite(in[state->in_count]->data, state->y_count, threads);
+    return finite ? DEFT_OK : run_carefully(ctx, state, operands, out[0]->data);
 }
 
 static void done(deft_context *ctx, deft_kernel *kernel) {
     conv *state = kernel->state;
-    deft_kernel_done(ctx, &state->reference);
+    deft_onednn_free(ctx, state->careful);
     deft_onednn_free(ctx, state->primitive);
     deft_release(ctx, state);
 }
@@ -174,7 +234,7 @@ bool deft_dense_conv_accepts(const deft_request *request, const char **why) {
 }
 
 double deft_dense_conv_estimate_ns(const deft_request *request) {
-    return estimate(request, BLOCKED, 0.7);
+    return estimate(request, BLOCKED);
 }
 
 deft_status deft_dense_conv_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
@@ -195,7 +255,7 @@ bool deft_dense_nchw_accepts(const deft_request *request, const char **why) {
 }
 
 double deft_dense_nchw_estimate_ns(const deft_request *request) {
-    return estimate(request, NCHW, 0.35);
+    return estimate(request, NCHW);
 }
 
 deft_status deft_dense_nchw_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
@@ -215,9 +275,13 @@ bool deft_dense_winograd_accepts(const deft_request *request, const char **why) 
     return accepts(request, WINOGRAD, why);
 }
 
-/* Fewer multiplications, but not always less time: only a measurement prefers it. */
+/* Fewer multiplications, but not always less time: between row-major pictures, and where there are few channels or
+ * pixels, only a measurement prefers it. */
 double deft_dense_winograd_estimate_ns(const deft_request *request) {
-    return 1.1 * estimate(request, BLOCKED, 0.7);
+    const deft_tensor *x = request->call.in[0], *y = request->call.out[0];
+    bool blocked = request->in_layout == DEFT_LAYOUT_BLOCKS && request->out_layout == DEFT_LAYOUT_BLOCKS;
+    bool pays = blocked && x->dims[1] >= 32 && y->dims[1] >= 32 && y->dims[2] * y->dims[3] >= 49;
+    return pays ? 1.1 * estimate(request, WINOGRAD) : 1.1 * estimate(request, BLOCKED);
 }
 
 deft_status deft_dense_winograd_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {

@@ -74,6 +74,8 @@ static bool product_of(const deft_request *request, product *p, const char **why
     *why = "it computes Gemm and MatMul only";
     if (call->op != DEFT_OP_GEMM && call->op != DEFT_OP_MATMUL) return false;
     if (!deft_dense_schedule_exists(request->schedule, why)) return false;
+    *why = "it adds no residual";
+    if (request->residual) return false;
     *why = "it works on f32 only";
     if (!is_f32(call->in[0]) || !is_f32(call->in[1])) return false;
     *why = "it works on row-major tensors only";

@@ -22,6 +22,21 @@ size_t deft_panel_bytes(int64_t n, int64_t columns) {
     return (size_t)(panels * columns) * DEFT_PANEL_LANES * sizeof(float);
 }
 
+int deft_block_lanes(deft_isa isa) {
+    return isa == DEFT_ISA_AVX512 ? 16 : 8;
+}
+
+static size_t block_bytes(const deft_tensor *pictures, int64_t lanes) {
+    const int64_t *dims = pictures->dims;
+    int64_t channels = (dims[1] + lanes - 1) / lanes * lanes;
+    return (size_t)(dims[0] * channels * dims[2] * dims[3]) * sizeof(float);
+}
+
+size_t deft_layout_bytes(const deft_tensor *tensor, deft_layout layout, deft_isa isa) {
+    if (layout == DEFT_LAYOUT_PANELS) return deft_panel_bytes(tensor->dims[0], tensor->dims[1]);
+    return layout == DEFT_LAYOUT_BLOCKS ? block_bytes(tensor, deft_block_lanes(isa)) : deft_tensor_bytes(tensor);
+}
+
 deft_kernel_id deft_kernel_cheapest(const deft_request *request) {
     deft_kernel_id best = DEFT_KERNEL_REFERENCE;
     double best_ns = INFINITY;

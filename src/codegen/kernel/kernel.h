@@ -15,9 +15,15 @@ typedef enum deft_kernel_id {
 
 /* ROWS: row-major as in ONNX. PANELS, of a matrix [N, C]: f32 [ceil(N/16)][C][16], so that 16 batch entries lie side by
  * side; lanes past N hold anything finite and are never read into a result. 64-byte aligned. */
-typedef enum deft_layout { DEFT_LAYOUT_ROWS, DEFT_LAYOUT_PANELS } deft_layout;
+/* BLOCKS, of pictures [N, C, H, W]: f32 [N][ceil(C/lanes)][H][W][lanes], so that channels lie side by side; those past
+ * C are 0. */
+typedef enum deft_layout { DEFT_LAYOUT_ROWS, DEFT_LAYOUT_PANELS, DEFT_LAYOUT_BLOCKS } deft_layout;
 #define DEFT_PANEL_LANES 16
 size_t deft_panel_bytes(int64_t n, int64_t columns);
+/* Lanes of BLOCKS: 16 with AVX-512, else 8. */
+int deft_block_lanes(deft_isa isa);
+/* Of a tensor in a layout. */
+size_t deft_layout_bytes(const deft_tensor *tensor, deft_layout layout, deft_isa isa);
 
 /* y = min(max(y, low), high); none: -inf, inf; Relu: 0, inf. NaN stays NaN. */
 typedef struct deft_activation {
@@ -30,8 +36,10 @@ typedef struct deft_request {
     /* in[i]->data is set for constants, NULL for what changes. The data of constants, the attributes and the name must
      * outlive the kernel; the arrays and tensors need not. */
     deft_op_call call;
+    /* Added to out[0] before the activation; shaped and laid out as it; or NULL. A run gets it as in[call.in_count]. */
+    const deft_tensor *residual;
     deft_activation activation; /* applied to out[0] */
-    deft_layout in_layout;      /* of in[0] */
+    deft_layout in_layout;      /* of the inputs that change; constants are in ROWS */
     deft_layout out_layout;     /* of out[0] */
     deft_isa isa;               /* the best that may be used */
     uint64_t schedule;          /* of the kernel, as its schedules() tells it; 0: the best by estimate */
@@ -59,7 +67,7 @@ struct deft_kernel_def {
     double (*estimate_ns)(const deft_request *request);
     /* Fills in all of *kernel but def. Only called after accepts. Errors: DEFT_MEMORY, DEFT_DEVICE. */
     deft_status (*prepare)(deft_context *ctx, const deft_request *request, deft_kernel *kernel);
-    /* Allocates nothing through the context. `in`, `out` as in the request's call, with data. */
+    /* Allocates nothing through the context. `in`, `out` as in the request, with data. */
     deft_status (*run)(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
                        deft_tensor *const *out, void *scratch);
     /* Releases what prepare made; never called after a prepare that failed. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIN_RUNS = 5, MAX_RUNS = 256, MAX_ARITY = 64 };
+enum { MIN_RUNS = 5, MAX_RUNS = 256, MAX_ARITY = 65 };
 static const double turn_ns = 3e5;
 
 /* The operands of the request with memory of their own where it gives none. */
@@ -20,9 +20,9 @@ typedef struct operands {
     void *scratch;
 } operands;
 
-static deft_status allocate_operand(deft_context *ctx, deft_tensor *tensor, deft_layout layout, deft_rng *rng) {
-    size_t bytes =
-        layout == DEFT_LAYOUT_PANELS ? deft_panel_bytes(tensor->dims[0], tensor->dims[1]) : deft_tensor_bytes(tensor);
+static deft_status allocate_operand(deft_context *ctx, const deft_request *request, deft_layout layout,
+                                    deft_tensor *tensor, deft_rng *rng) {
+    size_t bytes = deft_layout_bytes(tensor, layout, request->isa);
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, bytes, &tensor->data));
     float *values = tensor->data;
     for (size_t i = 0; tensor->dtype == DEFT_F32 && i < bytes / sizeof *values; i++)
@@ -34,12 +34,14 @@ static deft_status make_operands(deft_context *ctx, const deft_request *request,
     const deft_op_call *call = &request->call;
     deft_rng rng;
     deft_rng_init(&rng, ctx->seed, 0);
-    for (int i = 0; i < call->in_count; i++) {
-        if (!call->in[i]) continue;
-        all->in[i] = *call->in[i];
+    for (int i = 0; i <= call->in_count; i++) {
+        const deft_tensor *given = i < call->in_count ? call->in[i] : request->residual;
+        if (!given) continue;
+        all->in[i] = *given;
         all->in_pointers[i] = &all->in[i];
-        if (all->in[i].data) continue;
-        DEFT_TRY(allocate_operand(ctx, &all->in[i], i == 0 ? request->in_layout : DEFT_LAYOUT_ROWS, &rng));
+        if (given->data) continue;
+        deft_layout layout = i < call->in_count ? request->in_layout : request->out_layout;
+        DEFT_TRY(allocate_operand(ctx, request, layout, &all->in[i], &rng));
         all->owned[i] = true;
     }
     for (int i = 0; i < call->out_count; i++) {
@@ -47,7 +49,7 @@ static deft_status make_operands(deft_context *ctx, const deft_request *request,
         all->out[i] = *call->out[i];
         all->out[i].data = NULL;
         all->out_pointers[i] = &all->out[i];
-        DEFT_TRY(allocate_operand(ctx, &all->out[i], i == 0 ? request->out_layout : DEFT_LAYOUT_ROWS, &rng));
+        DEFT_TRY(allocate_operand(ctx, request, i == 0 ? request->out_layout : DEFT_LAYOUT_ROWS, &all->out[i], &rng));
     }
     return DEFT_OK;
 }

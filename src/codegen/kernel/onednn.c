@@ -61,6 +61,8 @@ struct deft_onednn {
     dnnl_stream_t stream;
     dnnl_primitive_t primitive;
     operand operands[DEFT_ONEDNN_OPERANDS];
+    bool has_residual, reads_residual; /* else it adds to what it finds in its Y: the residual is put there before */
+    dnnl_primitive_t fill;             /* does that where the primitive's own layout of Y is not Y's; or NULL */
     dnnl_memory_t scratchpad;
     size_t scratchpad_offset, scratch_bytes, weight_bytes;
     void *weight;
@@ -113,12 +115,33 @@ static dnnl_status_t describe_matmul(const deft_onednn_problem *p, descriptors *
     return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_Y, 2, y, all) : result;
 }
 
+/* The first layer's few channels would be mostly padding in blocks; oneDNN reads them row-major. */
+static bool is_first_layer(const deft_onednn_problem *p) {
+    const deft_window *o = &p->window;
+    bool conv = p->kind == DEFT_ONEDNN_CONV && !p->winograd;
+    return conv && !p->x_blocked && o->groups == 1 && (o->channels == 1 || o->channels == 3);
+}
+
+static dnnl_status_t describe_picture(const deft_onednn_problem *p, deft_onednn_operand which, const dnnl_dims_t dims,
+                                      descriptors *all) {
+    dnnl_memory_desc_t *plain = &all->plain[which], *asked = &all->asked[which];
+    bool blocked = which == DEFT_ONEDNN_X ? p->x_blocked : p->y_blocked;
+    dnnl_format_tag_t tag = p->lanes == 16 ? dnnl_nChw16c : dnnl_nChw8c;
+    dnnl_status_t result = describe_rows(p, which, 4, dims, all);
+    if (result != dnnl_success || !p->lanes) return result;
+    *asked = *plain;
+    if (which != DEFT_ONEDNN_X || !is_first_layer(p))
+        result = dnnl_memory_desc_init_by_tag(asked, 4, dims, dnnl_f32, tag);
+    if (blocked) *plain = *asked;
+    return result;
+}
+
 static dnnl_status_t describe_pictures(const deft_onednn_problem *p, descriptors *all) {
     const deft_window *o = &p->window;
     dnnl_dims_t x = {o->batch, o->channels, o->in[0], o->in[1]};
     dnnl_dims_t y = {o->batch, o->filters, o->out[0], o->out[1]};
-    dnnl_status_t result = describe_rows(p, DEFT_ONEDNN_X, 4, x, all);
-    return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_Y, 4, y, all) : result;
+    dnnl_status_t result = describe_picture(p, DEFT_ONEDNN_X, x, all);
+    return result == dnnl_success ? describe_picture(p, DEFT_ONEDNN_Y, y, all) : result;
 }
 
 static dnnl_status_t describe_filters(const deft_onednn_problem *p, descriptors *all) {
@@ -141,36 +164,54 @@ static dnnl_status_t describe_problem(const deft_onednn_problem *problem, descri
     return result == dnnl_success && !is_pool(problem->kind) ? describe_filters(problem, all) : result;
 }
 
-static dnnl_status_t make_attributes(const deft_onednn_problem *problem, dnnl_primitive_attr_t *attributes) {
-    deft_activation activation = problem->activation;
+static dnnl_status_t append_activation(deft_activation activation, dnnl_post_ops_t post_ops) {
+    if (deft_activation_is_none(activation)) return dnnl_success;
+    if (activation.low == 0 && activation.high == __builtin_inff())
+        return dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_relu, 0, 0);
+    return dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_clip, activation.low, activation.high);
+}
+
+/* Winograd's can only add to its Y; and a layout of Y that is not known ahead cannot be that of an operand. */
+static bool reads_residual(const deft_onednn_problem *problem) {
+    return problem->has_residual && problem->y_blocked && !problem->winograd;
+}
+
+static dnnl_status_t make_attributes(const deft_onednn_problem *problem, const descriptors *all,
+                                     dnnl_primitive_attr_t *attributes) {
     dnnl_post_ops_t post_ops = NULL;
     dnnl_status_t result = dnnl_primitive_attr_create(attributes);
     if (result != dnnl_success) return result;
     result = dnnl_primitive_attr_set_scratchpad_mode(*attributes, dnnl_scratchpad_mode_user);
-    if (result != dnnl_success || problem->kind != DEFT_ONEDNN_CONV || deft_activation_is_none(activation))
-        return result;
+    if (result != dnnl_success || problem->kind != DEFT_ONEDNN_CONV) return result;
 
     if ((result = dnnl_post_ops_create(&post_ops)) != dnnl_success) return result;
-    if (activation.low == 0 && activation.high == __builtin_inff())
-        result = dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_relu, 0, 0);
-    else
-        result = dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_clip, activation.low, activation.high);
+    if (reads_residual(problem))
+        result = dnnl_post_ops_append_binary(post_ops, dnnl_binary_add, &all->asked[DEFT_ONEDNN_Y]);
+    else if (problem->has_residual)
+        result = dnnl_post_ops_append_sum(post_ops, 1);
+    if (result == dnnl_success) result = append_activation(problem->activation, post_ops);
     if (result == dnnl_success) result = dnnl_primitive_attr_set_post_ops(*attributes, post_ops);
     dnnl_post_ops_destroy(post_ops);
     return result;
 }
 
-static bool is_reference(const_dnnl_primitive_desc_t descriptor) {
-    const char *name = "ref";
+static bool is_named(const_dnnl_primitive_desc_t descriptor, const char *prefix) {
+    const char *name = "";
     dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name);
-    return strncmp(name, "ref", 3) == 0 || strncmp(name, "simple", 6) == 0;
+    return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* The first implementation that is not a reference. Those of pooling include "simple" ones. */
+static bool is_reference(const_dnnl_primitive_desc_t descriptor) {
+    return is_named(descriptor, "ref") || is_named(descriptor, "simple");
+}
+
+/* The first implementation that is not a reference, or a later one whose name begins with `preferred`, which may be
+ * NULL. */
 static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_primitive_attr_t attributes,
-                                  dnnl_engine_t engine, const_dnnl_primitive_desc_t forward,
+                                  dnnl_engine_t engine, const_dnnl_primitive_desc_t forward, const char *preferred,
                                   dnnl_primitive_desc_t *out) {
     dnnl_primitive_desc_iterator_t iterator;
+    dnnl_primitive_desc_t best = NULL;
     dnnl_status_t result = dnnl_primitive_desc_iterator_create(&iterator, operation, attributes, engine, forward);
     if (result != dnnl_success) return result;
     for (; result == dnnl_success; result = dnnl_primitive_desc_iterator_next(iterator)) {
@@ -179,14 +220,29 @@ static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_pri
             result = dnnl_out_of_memory;
             break;
         }
-        if (!is_reference(found)) {
-            *out = found;
-            break;
+        bool last = !preferred || is_named(found, preferred);
+        if (is_reference(found) || (best && !last)) {
+            dnnl_primitive_desc_destroy(found);
+            continue;
         }
-        dnnl_primitive_desc_destroy(found);
+        if (best) dnnl_primitive_desc_destroy(best);
+        best = found;
+        if (last) break;
     }
     dnnl_primitive_desc_iterator_destroy(iterator);
-    return result == dnnl_iterator_ends ? dnnl_unimplemented : result;
+    if (result == dnnl_iterator_ends) result = best ? dnnl_success : dnnl_unimplemented;
+    if (result != dnnl_success && best) dnnl_primitive_desc_destroy(best);
+    if (result == dnnl_success) *out = best;
+    return result;
+}
+
+/* Winograd's algorithm by tiles of 2x2 is listed first, and in its way by tiles of 4x4: those take less time where a
+ * picture has enough of them. */
+static const char *preferred_conv(const deft_onednn_problem *problem) {
+    enum { PIXELS_WORTH_LARGE_TILES = 12 };
+    const int64_t *out = problem->window.out;
+    bool large = out[0] >= PIXELS_WORTH_LARGE_TILES && out[1] >= PIXELS_WORTH_LARGE_TILES;
+    return problem->winograd && large ? "jit_wino_4x3" : NULL;
 }
 
 /* The window as oneDNN wants it. */
@@ -250,7 +306,7 @@ static dnnl_status_t choose_gradient(const deft_onednn_problem *problem, const d
     if (result == dnnl_success) result = backward_conv(problem, all, &backward);
     if (result == dnnl_success) result = dnnl_primitive_desc_create(&hint, &forward, NULL, engine, NULL);
     if (result != dnnl_success) return result;
-    result = first_usable(&backward, attributes, engine, hint, out);
+    result = first_usable(&backward, attributes, engine, hint, NULL, out);
     dnnl_primitive_desc_destroy(hint);
     return result;
 }
@@ -262,20 +318,21 @@ static dnnl_status_t choose_implementation(const deft_onednn_problem *problem, c
     dnnl_convolution_desc_t conv;
     dnnl_pooling_v2_desc_t pool;
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_status_t result = make_attributes(problem, &attributes);
+    dnnl_status_t result = make_attributes(problem, all, &attributes);
     if (result == dnnl_success) switch (problem->kind) {
         case DEFT_ONEDNN_MATMUL:
             result = dnnl_matmul_desc_init(&matmul, &d[DEFT_ONEDNN_X], &d[DEFT_ONEDNN_W], NULL, &d[DEFT_ONEDNN_Y]);
-            if (result == dnnl_success) result = first_usable(&matmul, attributes, engine, NULL, out);
+            if (result == dnnl_success) result = first_usable(&matmul, attributes, engine, NULL, NULL, out);
             break;
         case DEFT_ONEDNN_CONV:
             result = forward_conv(problem, all, dnnl_forward_inference, &conv);
-            if (result == dnnl_success) result = first_usable(&conv, attributes, engine, NULL, out);
+            if (result == dnnl_success)
+                result = first_usable(&conv, attributes, engine, NULL, preferred_conv(problem), out);
             break;
         case DEFT_ONEDNN_MAX_POOL:
         case DEFT_ONEDNN_AVERAGE_POOL:
             result = forward_pool(problem, all, &pool);
-            if (result == dnnl_success) result = first_usable(&pool, attributes, engine, NULL, out);
+            if (result == dnnl_success) result = first_usable(&pool, attributes, engine, NULL, NULL, out);
             break;
         default:
             result = choose_gradient(problem, all, attributes, engine, out);
@@ -369,6 +426,15 @@ static dnnl_status_t make_scratchpad(deft_onednn *one, const_dnnl_primitive_desc
     return dnnl_memory_create(&one->scratchpad, wanted, one->engine, DNNL_MEMORY_NONE);
 }
 
+static dnnl_status_t make_residual(deft_onednn *one, const_dnnl_primitive_desc_t descriptor, const descriptors *all) {
+    const dnnl_memory_desc_t *plain = &all->plain[DEFT_ONEDNN_Y];
+    const operand *y = &one->operands[DEFT_ONEDNN_Y];
+    dnnl_status_t result =
+        dnnl_memory_create(&one->operands[DEFT_ONEDNN_R].plain, plain, one->engine, DNNL_MEMORY_NONE);
+    if (result != dnnl_success || !y->reorder) return result;
+    return make_reorder(one->engine, plain, dnnl_primitive_desc_query_md(descriptor, dnnl_query_dst_md, 0), &one->fill);
+}
+
 static dnnl_status_t make_primitive(const deft_onednn_problem *problem, deft_onednn *one) {
     descriptors all;
     dnnl_primitive_desc_t descriptor;
@@ -384,6 +450,7 @@ static dnnl_status_t make_primitive(const deft_onednn_problem *problem, deft_one
         result = make_operand(one, descriptor, (deft_onednn_operand)i, &all.plain[i]);
     }
     if (result == dnnl_success) result = make_scratchpad(one, descriptor);
+    if (result == dnnl_success && problem->has_residual) result = make_residual(one, descriptor, &all);
     dnnl_primitive_desc_destroy(descriptor);
     return result;
 }
@@ -420,6 +487,8 @@ deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *proble
     one->kind = problem->kind;
     one->constant_weight = problem->weight != NULL;
     one->own_layouts = problem->own_layouts;
+    one->has_residual = problem->has_residual;
+    one->reads_residual = reads_residual(problem);
     int before = use_threads(one->threads);
     deft_status status = check(ctx, make_primitive(problem, one), "make a primitive");
     if (status == DEFT_OK && problem->weight) status = pack_weight(ctx, one, problem->weight);
@@ -444,6 +513,7 @@ void deft_onednn_free(deft_context *ctx, deft_onednn *one) {
         if (o->inner && o->inner != o->plain) dnnl_memory_destroy(o->inner);
         if (o->plain) dnnl_memory_destroy(o->plain);
     }
+    if (one->fill) dnnl_primitive_destroy(one->fill);
     if (one->scratchpad) dnnl_memory_destroy(one->scratchpad);
     if (one->primitive) dnnl_primitive_destroy(one->primitive);
     if (one->stream) dnnl_stream_destroy(one->stream);
@@ -480,17 +550,36 @@ static dnnl_status_t place(const deft_onednn *one, deft_onednn_operand which, co
     return reorder(one, o, false);
 }
 
+static dnnl_status_t place_residual(const deft_onednn *one, const void *residual, const void *y) {
+    const operand *r = &one->operands[DEFT_ONEDNN_R], *result = &one->operands[DEFT_ONEDNN_Y];
+    dnnl_exec_arg_t pair[] = {{DNNL_ARG_FROM, r->plain}, {DNNL_ARG_TO, result->inner}};
+    if (one->reads_residual) return set_address(r->plain, residual);
+    if (one->fill) {
+        dnnl_status_t placed = set_address(r->plain, residual);
+        return placed == dnnl_success ? dnnl_primitive_execute(one->fill, one->stream, 2, pair) : placed;
+    }
+    memcpy((void *)y, residual, result->bytes);
+    return dnnl_success;
+}
+
 static dnnl_status_t execute(const deft_onednn *one, const void *const *operands, char *scratch) {
     dnnl_exec_arg_t list[DEFT_ONEDNN_OPERANDS + 1];
     int count = 0;
     for (int i = 0; i < DEFT_ONEDNN_OPERANDS; i++) {
         const operand *o = &one->operands[i];
-        if (!o->plain) continue;
+        if (!o->plain || i == DEFT_ONEDNN_R) continue;
         list[count++] = (dnnl_exec_arg_t){arguments[one->kind][i], o->inner};
         if (i == DEFT_ONEDNN_W && one->constant_weight) continue;
         dnnl_status_t placed = place(one, (deft_onednn_operand)i, operands[i], scratch);
         if (placed != dnnl_success) return placed;
     }
+    if (one->has_residual) {
+        dnnl_status_t placed = place_residual(one, operands[DEFT_ONEDNN_R], operands[DEFT_ONEDNN_Y]);
+        if (placed != dnnl_success) return placed;
+    }
+    if (one->reads_residual)
+        list[count++] =
+            (dnnl_exec_arg_t){DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, one->operands[DEFT_ONEDNN_R].plain};
     dnnl_status_t result = set_address(one->scratchpad, scratch + one->scratchpad_offset);
     list[count++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, one->scratchpad};
     if (result == dnnl_success) result = dnnl_primitive_execute(one->primitive, one->stream, count, list);

@@ -32,6 +32,7 @@ typedef enum deft_onednn_operand {
     DEFT_ONEDNN_W,
     DEFT_ONEDNN_B,
     DEFT_ONEDNN_Y,
+    DEFT_ONEDNN_R, /* of a convolution: added to Y before the activation; laid out as Y */
     DEFT_ONEDNN_OPERANDS
 } deft_onednn_operand;
 
@@ -41,17 +42,19 @@ typedef struct deft_onednn_problem {
     int64_t rows, columns, inner;                    /* of a matrix product */
     int64_t weight_row_stride, weight_column_stride; /* of W[inner, columns], in elements */
     deft_window window;                              /* of a convolution or pooling */
-    bool has_bias;
+    bool has_bias, has_residual;
     deft_activation activation; /* of a convolution; a NaN becomes `low` */
     const float *weight;        /* a constant, reordered once; NULL: given to every run */
     bool plain;                 /* X and Y stay row-major inside, so that they are never reordered */
+    int lanes; /* not 0: pictures are [N][C / lanes][H][W][lanes] inside, but for an X of 1 or 3 channels */
+    bool x_blocked, y_blocked; /* outside too */
     bool own_layouts; /* X, Y and a weight that is not constant are in the layouts that it asks for, outside too: for
                          benchmarks, which then give memory of deft_onednn_operand_bytes */
     bool winograd;
     bool include_padding; /* in the mean */
 } deft_onednn_problem;
 
-/* A primitive with row-major operands outside, in whatever layout it wants inside. */
+/* A primitive with operands as the problem says outside, in whatever layout it wants inside. */
 typedef struct deft_onednn deft_onednn;
 
 /* Whether there is an implementation other than oneDNN's "ref:" and "simple" ones, which are tens to hundreds of
@@ -60,7 +63,7 @@ bool deft_onednn_supports(const deft_onednn_problem *problem);
 DEFT_MUST_CHECK deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *problem,
                                             deft_onednn **primitive);
 void deft_onednn_free(deft_context *ctx, deft_onednn *primitive);
-/* operands: by deft_onednn_operand, row-major; those that are constant or absent are not read. */
+/* operands: by deft_onednn_operand; those that are constant or absent are not read. */
 DEFT_MUST_CHECK deft_status deft_onednn_run(deft_context *ctx, const deft_onednn *primitive,
                                             const void *const operands[DEFT_ONEDNN_OPERANDS], void *scratch);
 

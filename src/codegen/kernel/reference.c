@@ -5,6 +5,7 @@
 typedef struct reference {
     deft_op_call call;
     deft_activation activation;
+    bool has_residual;
 } reference;
 
 bool deft_reference_accepts(const deft_request *request, const char **why) {
@@ -54,6 +55,7 @@ deft_status deft_reference_prepare(deft_context *ctx, const deft_request *reques
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
     state->call = request->call;
     state->activation = request->activation;
+    state->has_residual = request->residual != NULL;
     kernel->state = state;
     return DEFT_OK;
 }
@@ -67,6 +69,12 @@ deft_status deft_reference_run(deft_context *ctx, const deft_kernel *kernel, con
     call.in = in;
     call.out = out;
     DEFT_TRY(deft_op_forward(&call));
+    if (state->has_residual) {
+        const float *residual = in[call.in_count]->data;
+        float *y = out[0]->data;
+        for (int64_t i = 0; i < deft_tensor_count(out[0]); i++)
+            y[i] += residual[i];
+    }
     if (out[0] && out[0]->dtype == DEFT_F32)
         deft_activation_apply(state->activation, out[0]->data, deft_tensor_count(out[0]), call.threads);
     return DEFT_OK;

@@ -77,6 +77,7 @@ uint64_t deft_cache_key(const deft_request *request) {
     uint64_t hash = hash_text(hash_machine(), deft_ops[call->op].name);
     hash = hash_int(hash_int(hash, request->isa), call->threads);
     hash = hash_int(hash_int(hash, request->in_layout), request->out_layout);
+    hash = hash_int(hash, request->residual != NULL);
     hash = hash_bytes(hash, &request->activation, sizeof request->activation);
     hash = hash_attrs(hash, call->attrs);
     for (int i = 0; i < call->in_count; i++)

@@ -14,6 +14,7 @@ static int sole_user(const deft_planner *p, int node) {
 
 static void absorb(deft_planner *p, int node, int follower) {
     p->fusions[node].out = p->graph->nodes[follower].out[0];
+    p->maker[p->fusions[node].out] = node;
     p->absorbed[follower] = true;
 }
 
@@ -36,6 +37,31 @@ static void fuse_bias(deft_planner *p, int index) {
     if (bias == node->out[0] || !deft_planner_is_fixed(p, bias) || desc_of(p, bias)->rank > 2) return;
     if (!deft_shape_equal(desc_of(p, add->out[0]), desc_of(p, node->out[0]))) return;
     p->fusions[index].bias = bias;
+    absorb(p, index, follower);
+}
+
+/* Sparse kernels add no residual, and a layer with many zeros is theirs. */
+static bool may_be_sparse(const deft_planner *p, const deft_node *conv) {
+    static const double share_of_zeros = 0.3;
+    const deft_tensor *weight = desc_of(p, conv->in[1]);
+    const float *values = weight->data;
+    int64_t count = deft_tensor_count(weight), zeros = 0;
+    for (int64_t i = 0; i < count; i++)
+        zeros += values[i] == 0;
+    return (double)zeros > share_of_zeros * (double)count;
+}
+
+/* Another picture that is added to a convolution's, where it is made before. */
+static void fuse_residual(deft_planner *p, int index) {
+    const deft_node *node = &p->graph->nodes[index];
+    int follower = sole_user(p, index), made = p->fusions[index].out;
+    if (node->op != DEFT_OP_CONV || follower < 0 || !deft_planner_is_fixed(p, node->in[1])) return;
+    const deft_node *add = &p->graph->nodes[follower];
+    if (add->op != DEFT_OP_ADD || desc_of(p, made)->dtype != DEFT_F32) return;
+    int other = add->in[0] == made ? add->in[1] : add->in[0];
+    if (other == made || deft_planner_is_constant(p, other) || p->maker[other] >= index) return;
+    if (!deft_shape_equal(desc_of(p, other), desc_of(p, made)) || may_be_sparse(p, node)) return;
+    p->fusions[index].residual = other;
     absorb(p, index, follower);
 }
 
@@ -71,6 +97,7 @@ void deft_planner_fuse(deft_planner *p) {
         deft_op op = p->graph->nodes[i].op;
         if (p->absorbed[i] || (op != DEFT_OP_GEMM && op != DEFT_OP_MATMUL && op != DEFT_OP_CONV)) continue;
         fuse_bias(p, i);
+        fuse_residual(p, i);
         fuse_activation(p, i);
     }
 }

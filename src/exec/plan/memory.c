@@ -50,8 +50,7 @@ static void find_lifetimes(const deft_planner *p, block *blocks) {
 
 static size_t value_bytes(const deft_planner *p, int value) {
     const deft_tensor *desc = &p->graph->values[value].desc;
-    if (p->plan->placements[value].layout == DEFT_LAYOUT_PANELS) return deft_panel_bytes(desc->dims[0], desc->dims[1]);
-    return deft_tensor_bytes(desc);
+    return deft_layout_bytes(desc, p->plan->placements[value].layout, p->ctx->isa);
 }
 
 static int compare_by_size(const void *a, const void *b) {

@@ -30,6 +30,7 @@ static deft_status allocate_arrays(deft_planner *p) {
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->user, &p->user));
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->pinned, &p->pinned));
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->home, &p->home));
+    DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->maker, &p->maker));
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->viewed, &p->viewed));
     DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->absorbed, &p->absorbed));
     DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->fusions, &p->fusions));
@@ -49,11 +50,14 @@ static void survey(deft_planner *p) {
     const deft_graph *graph = p->graph;
     for (int i = 0; i < graph->value_count; i++) {
         p->home[i] = i;
+        p->maker[i] = -1;
         p->plan->placements[i] = (deft_placement){.offset = -1};
     }
     for (int i = 0; i < graph->node_count; i++) {
         const deft_node *node = &graph->nodes[i];
-        p->fusions[i] = (deft_fusion){DEFT_NO_VALUE, node->out[0], deft_activation_none};
+        p->fusions[i] = (deft_fusion){DEFT_NO_VALUE, DEFT_NO_VALUE, node->out[0], deft_activation_none};
+        for (int j = 0; j < node->out_count; j++)
+            if (node->out[j] != DEFT_NO_VALUE) p->maker[node->out[j]] = i;
         p->absorbed[i] = is_evaluated(p, node);
         for (int j = 0; j < node->in_count && !p->absorbed[i]; j++) {
             if (node->in[j] == DEFT_NO_VALUE) continue;
@@ -83,15 +87,18 @@ static deft_status make_step(deft_planner *p, int index) {
     const deft_fusion *fusion = &p->fusions[index];
     deft_arena *arena = &p->plan->arena;
     deft_step *step = &p->plan->steps[p->plan->step_count++];
-    bool biased = fusion->bias != DEFT_NO_VALUE;
+    bool biased = fusion->bias != DEFT_NO_VALUE, added = fusion->residual != DEFT_NO_VALUE;
+    int operands = biased ? 3 : node->in_count;
     *step = (deft_step){.node = index,
-                        .in_count = biased ? 3 : node->in_count,
+                        .in_count = operands + added,
+                        .residual = added,
                         .out_count = node->out_count,
                         .activation = fusion->activation,
                         .macs = deft_node_macs(p->graph, node)};
     DEFT_TRY(copy_ids(arena, node->in, node->in_count, step->in_count, &step->in));
     DEFT_TRY(copy_ids(arena, node->out, node->out_count, step->out_count, &step->out));
     if (biased) step->in[2] = fusion->bias;
+    if (added) step->in[operands] = fusion->residual;
     step->out[0] = fusion->out;
     return DEFT_OK;
 }
@@ -121,11 +128,12 @@ static deft_status make_request(deft_planner *p, const deft_step *step, deft_req
                                        .op = as_gemm ? DEFT_OP_GEMM : node->op,
                                        .attrs = as_gemm ? &no_attributes : &node->attrs,
                                        .opset = p->graph->opset,
-                                       .in_count = step->in_count,
+                                       .in_count = step->in_count - step->residual,
                                        .out_count = step->out_count,
                                        .in = (const deft_tensor *const *)in,
                                        .out = out,
                                        .threads = p->ctx->threads},
+                              .residual = step->residual ? in[step->in_count - 1] : NULL,
                               .activation = step->activation,
                               .isa = p->ctx->isa};
     return DEFT_OK;
@@ -171,6 +179,7 @@ static deft_status make_plan(deft_planner *p, deft_graph *graph) {
     deft_planner_alias_views(p);
     DEFT_TRY(make_steps(p));
     DEFT_TRY(deft_planner_lay_out(p));
+    if (!p->options->training) DEFT_TRY(deft_planner_block(p));
     DEFT_TRY(prepare_kernels(p));
     return deft_planner_place(p);
 }

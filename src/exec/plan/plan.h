@@ -52,7 +52,8 @@ typedef struct deft_step {
     int node; /* of the plan's graph */
     int in_count, out_count;
     int *in, *out;                     /* value ids; DEFT_NO_VALUE where absent */
-    deft_layout in_layout, out_layout; /* of in[0] and out[0] */
+    bool residual;                     /* in[in_count - 1] is added before the activation */
+    deft_layout in_layout, out_layout; /* of the inputs that change, and of out[0] */
     deft_activation activation;
     deft_choice choice;
     deft_kernel kernel;

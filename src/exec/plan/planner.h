@@ -7,8 +7,9 @@
 
 /* What is fused into a node. */
 typedef struct deft_fusion {
-    int bias; /* value id of a constant that is added, or DEFT_NO_VALUE */
-    int out;  /* the value that the node makes instead of its first output */
+    int bias;     /* value id of a constant that is added, or DEFT_NO_VALUE */
+    int residual; /* value id of what is added before the activation, or DEFT_NO_VALUE */
+    int out;      /* the value that the node makes instead of its first output */
     deft_activation activation;
 } deft_fusion;
 
@@ -22,6 +23,7 @@ typedef struct deft_planner {
     int *use_count; /* by nodes and as outputs of the graph */
     int *user;      /* the last node that uses it */
     bool *pinned;   /* an input or output of the graph: has memory of its own for the whole run */
+    int *maker;     /* the node that makes it, which may have absorbed others; or -1 */
     int *home;      /* the value in whose memory it lies: itself, but for views */
     bool *viewed;   /* others lie in its memory */
     /* by node */
@@ -40,12 +42,14 @@ static inline bool deft_planner_is_fixed(const deft_planner *p, int value) {
     return deft_planner_is_constant(p, value) && !p->graph->values[value].variable;
 }
 
-/* fuse.c: bias and activation into the Gemm, MatMul or Conv that they follow. */
+/* fuse.c: bias, residual and activation into the Gemm, MatMul or Conv that they follow. */
 void deft_planner_fuse(deft_planner *p);
 /* fuse.c: values that are others in another shape share their memory. */
 void deft_planner_alias_views(deft_planner *p);
 /* layout.c: PANELS for the values between sparse products. */
 DEFT_MUST_CHECK deft_status deft_planner_lay_out(deft_planner *p);
+/* blocks.c: BLOCKS for the pictures between dense convolutions. */
+DEFT_MUST_CHECK deft_status deft_planner_block(deft_planner *p);
 /* memory.c: offsets by lifetime. */
 DEFT_MUST_CHECK deft_status deft_planner_place(deft_planner *p);
 

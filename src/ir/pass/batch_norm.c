@@ -11,6 +11,8 @@ typedef struct folding {
     deft_node *linear;
     const deft_node *norm;
     int64_t channels;
+    deft_arena *scratch;
+    double *factors; /* by channel */
 } folding;
 
 static const float *constant_of(const deft_graph *graph, int id, int64_t count) {
@@ -29,30 +31,38 @@ static bool is_linear(const folding *f) {
     return f->linear->op == DEFT_OP_GEMM && deft_attr_float(&f->linear->attrs, "beta", 1) == 1.0f;
 }
 
-/* What a channel is multiplied by. */
-static double factor_of(const folding *f, int64_t channel) {
+/* What each channel is multiplied by. */
+static deft_status find_factors(folding *f) {
     const deft_value *values = f->graph->values;
     const float *scale = values[f->norm->in[1]].desc.data, *variance = values[f->norm->in[4]].desc.data;
     double epsilon = (double)deft_attr_float(&f->norm->attrs, "epsilon", 1e-5f);
-    return (double)scale[channel] / sqrt((double)variance[channel] + epsilon);
+    DEFT_TRY(deft_arena_array(f->scratch, (size_t)f->channels, sizeof *f->factors, &f->factors));
+    for (int64_t c = 0; c < f->channels; c++)
+        f->factors[c] = (double)scale[c] / sqrt((double)variance[c] + epsilon);
+    return DEFT_OK;
 }
 
-/* Which channel the weight's element belongs to: its row for Conv and a transposed Gemm, else its column. */
-static int64_t channel_of(const folding *f, const deft_tensor *weight, int64_t element) {
+/* to[i] = from[i] times the factor of its channel, which is its row's for Conv and a transposed Gemm, else its
+ * column's. `to` may be `from`, or NULL: then it only looks. False where a product leaves the range of floats. */
+static bool scale_weights(const folding *f, const float *from, float *to, int64_t count) {
     bool columns = f->linear->op == DEFT_OP_GEMM && !deft_attr_int(&f->linear->attrs, "transB", 0);
-    return columns ? element % f->channels : element / (deft_tensor_count(weight) / f->channels);
+    int64_t row = columns ? f->channels : count / f->channels;
+    bool finite = true;
+    for (int64_t begin = 0; row && begin < count; begin += row)
+        for (int64_t j = 0; j < row; j++) {
+            float scaled = (float)((double)from[begin + j] * f->factors[columns ? j : begin / row]);
+            finite &= isfinite(scaled) != 0;
+            if (to) to[begin + j] = scaled;
+        }
+    return finite;
 }
 
 /* A negative variance, or a weight that leaves the range of floats, is left to the normalisation. */
 static bool stays_finite(const folding *f) {
     const deft_tensor *weight = &f->graph->values[f->linear->in[1]].desc;
-    const float *weights = weight->data;
-    int64_t count = deft_tensor_count(weight);
     for (int64_t c = 0; c < f->channels; c++)
-        if (!isfinite(factor_of(f, c))) return false;
-    for (int64_t i = 0; i < count; i++)
-        if (!isfinite((float)((double)weights[i] * factor_of(f, channel_of(f, weight, i))))) return false;
-    return true;
+        if (!isfinite(f->factors[c])) return false;
+    return scale_weights(f, weight->data, NULL, deft_tensor_count(weight));
 }
 
 static bool is_foldable(const folding *f) {
@@ -69,7 +79,7 @@ static bool is_foldable(const folding *f) {
     if (deft_attr_int(&norm->attrs, "training_mode", 0) || !deft_attr_int(&norm->attrs, "spatial", 1)) return false;
     for (int i = 1; i < 5; i++)
         if (!constant_of(graph, norm->in[i], f->channels)) return false;
-    return stays_finite(f);
+    return true;
 }
 
 /* Makes an operand a constant that may be changed: a copy where something else uses it too. */
@@ -101,12 +111,10 @@ static void scale_operands(folding *f) {
     const deft_value *values = f->graph->values;
     const float *shift = values[f->norm->in[2]].desc.data, *mean = values[f->norm->in[3]].desc.data;
     const deft_tensor *weight = &values[f->linear->in[1]].desc;
-    float *weights = weight->data, *bias = values[f->linear->in[2]].desc.data;
-    int64_t count = deft_tensor_count(weight);
-    for (int64_t i = 0; i < count; i++)
-        weights[i] = (float)((double)weights[i] * factor_of(f, channel_of(f, weight, i)));
+    float *bias = values[f->linear->in[2]].desc.data;
+    scale_weights(f, weight->data, weight->data, deft_tensor_count(weight));
     for (int64_t c = 0; c < f->channels; c++)
-        bias[c] = (float)(((double)bias[c] - (double)mean[c]) * factor_of(f, c) + (double)shift[c]);
+        bias[c] = (float)(((double)bias[c] - (double)mean[c]) * f->factors[c] + (double)shift[c]);
 }
 
 /* Afterwards the linear node makes what the normalisation made. */
@@ -129,7 +137,7 @@ static void count_uses(const deft_graph *graph, int *uses) {
             if (graph->nodes[i].in[j] != DEFT_NO_VALUE) uses[graph->nodes[i].in[j]]++;
 }
 
-static deft_status visit(deft_graph *graph, int node, const int *uses, int use_count, bool *keep) {
+static deft_status visit(deft_graph *graph, int node, const int *uses, int use_count, deft_arena *scratch, bool *keep) {
     const deft_node *norm = &graph->nodes[node];
     keep[node] = true;
     if (norm->op != DEFT_OP_BATCH_NORM || graph->values[norm->in[0]].producer < 0) return DEFT_OK;
@@ -139,8 +147,11 @@ static deft_status visit(deft_graph *graph, int node, const int *uses, int use_c
                  .use_count = use_count,
                  .linear = &graph->nodes[graph->values[norm->in[0]].producer],
                  .norm = norm,
-                 .channels = made->rank > 1 ? made->dims[1] : 0};
+                 .channels = made->rank > 1 ? made->dims[1] : 0,
+                 .scratch = scratch};
     if (f.channels == 0 || !is_foldable(&f)) return DEFT_OK;
+    DEFT_TRY(find_factors(&f));
+    if (!stays_finite(&f)) return DEFT_OK;
     DEFT_TRY(fold(&f));
     keep[node] = false;
     graph->values[norm->out[0]].producer = graph->values[norm->in[0]].producer;
@@ -157,7 +168,7 @@ deft_status deft_pass_batch_norm(deft_graph *graph) {
     DEFT_TRY_OR_FAIL(deft_arena_array(&scratch, (size_t)graph->node_count, sizeof *keep, &keep));
     count_uses(graph, uses);
     for (int i = 0; i < graph->node_count; i++)
-        DEFT_TRY_OR_FAIL(visit(graph, i, uses, use_count, keep));
+        DEFT_TRY_OR_FAIL(visit(graph, i, uses, use_count, &scratch, keep));
     deft_graph_keep(graph, keep);
 fail:
     deft_arena_done(&scratch);
