@@ -24,7 +24,7 @@ extern "C" {
 #define DEFT_VERSION "0.1.0"
 
 #if defined(__GNUC__)
-#define DEFT_API __attribute__((visibility("default")))
+#define DEFT_API        __attribute__((visibility("default")))
 #define DEFT_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define DEFT_API
@@ -83,7 +83,7 @@ typedef struct deft_context_options {
     void (*log)(void *user, deft_log_level level, const char *message); /* default: discard */
     /* Called now and then during long work with the share done, 0 to 1; returning false stops it (DEFT_CANCELLED). */
     bool (*progress)(void *user, const char *what, double done);
-    void *user; /* for log and progress */
+    void *user;                  /* for log and progress */
     const char *cache_directory; /* kernel choices; default $XDG_CACHE_HOME/deft or ~/.cache/deft; "" for none */
 } deft_context_options;
 
@@ -160,9 +160,11 @@ DEFT_API const char *deft_session_output_name(const deft_session *session, int i
 
 /* The tensor of an input, for the caller to fill: owned by the session, at the same address for its life. */
 DEFT_API DEFT_MUST_CHECK deft_status deft_session_input(deft_session *session, const char *name, deft_tensor *tensor);
-/* The tensor of an output, as the last deft_session_run left it: owned by the session. */
+/* The tensor of an output, as the last deft_session_run left it: owned by the session. Where shapes depend on values of
+ * the inputs, DEFT_INVALID before the first run, and the tensor's shape and address are those of the last run. */
 DEFT_API DEFT_MUST_CHECK deft_status deft_session_output(deft_session *session, const char *name, deft_tensor *tensor);
-/* Runs the model once. Allocates nothing through the context's allocator. */
+/* Runs the model once. Allocates nothing through the context's allocator; but where shapes, or a branch that is taken,
+ * depend on values, what follows is planned anew for each that is new. Errors: those of deft_session_new, then. */
 DEFT_API DEFT_MUST_CHECK deft_status deft_session_run(deft_session *session);
 
 /* ---- training ------------------------------------------------------------------------------------------------ */
@@ -199,21 +201,21 @@ typedef struct deft_optimizer_options {
 
 /* One configuration as it was measured, always beside the dense original in the same run. */
 typedef struct deft_point {
-    double zeros;               /* share of zeros among the prunable weights, 0 to 1 */
-    double accuracy_dense;      /* of the original, 0 to 1, on the same split */
-    double accuracy_validation; /* 0 to 1; agreement with the original where there are no labels */
-    double accuracy_test;       /* 0 to 1; NaN but for the chosen point */
-    double drop;                /* percentage points: test for the chosen point, validation for the others */
-    double dense_us, fast_us, speedup;          /* median latency at batch 64, microseconds; their ratio */
+    double zeros;                      /* share of zeros among the prunable weights, 0 to 1 */
+    double accuracy_dense;             /* of the original, 0 to 1, on the same split */
+    double accuracy_validation;        /* 0 to 1; agreement with the original where there are no labels */
+    double accuracy_test;              /* 0 to 1; NaN but for the chosen point */
+    double drop;                       /* percentage points: test for the chosen point, validation for the others */
+    double dense_us, fast_us, speedup; /* median latency at batch 64, microseconds; their ratio */
     double dense_us_b1, fast_us_b1, speedup_b1; /* at batch 1 */
     int64_t file_bytes;                         /* of the model as a .deft file */
     bool within_bound, chosen;
 } deft_point;
 
 typedef struct deft_optimize_options {
-    double max_drop;            /* percentage points of accuracy that may be lost; default 0: none */
-    int epochs;                 /* of fine-tuning per point at most; default: chosen by the size of the data */
-    bool prune_sparse;          /* prune a model further that arrives sparse */
+    double max_drop;   /* percentage points of accuracy that may be lost; default 0: none */
+    int epochs;        /* of fine-tuning per point at most; default: chosen by the size of the data */
+    bool prune_sparse; /* prune a model further that arrives sparse */
     void (*point)(void *user, const deft_point *point); /* called for each point tried, the chosen one last */
     void *user;
 } deft_optimize_options;

@@ -8,13 +8,14 @@ static const deft_attrs no_attributes = {0};
 static deft_status prepare_graph(deft_planner *p, deft_graph *graph) {
     deft_plan *plan = p->plan;
     plan->graph = graph;
-    if (!p->options->training) {
+    plan->owns_graph = p->options->inferred;
+    if (!p->options->training && !p->options->inferred) {
         DEFT_TRY(deft_graph_clone(p->ctx, graph, &plan->graph));
         plan->owns_graph = true;
         int64_t batch = p->options->batch ? p->options->batch : 1;
         DEFT_TRY(deft_graph_infer(plan->graph, batch, p->options->bindings, p->options->binding_count));
-        DEFT_TRY(deft_pass_run_all(plan->graph));
     }
+    if (!p->options->training) DEFT_TRY(deft_pass_run_all(plan->graph));
     p->graph = plan->graph;
     for (int i = 0; i < p->graph->value_count; i++)
         if (!p->graph->values[i].known)
@@ -189,12 +190,16 @@ deft_status deft_plan_new(deft_context *ctx, deft_graph *graph, const deft_plan_
     if (options) with_chooser = *options;
     if (!with_chooser.choose) with_chooser.choose = deft_choose_by_estimate;
     deft_plan *made;
-    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *made, &made));
+    deft_status status = deft_allocate_zeroed(ctx, 1, sizeof *made, &made);
+    if (status != DEFT_OK) {
+        if (with_chooser.inferred) deft_graph_free(graph);
+        return status;
+    }
     made->ctx = ctx;
     deft_arena_init(&made->arena, ctx);
     deft_planner planner = {.ctx = ctx, .options = &with_chooser, .plan = made};
     deft_arena_init(&planner.scratch, ctx);
-    deft_status status = make_plan(&planner, graph);
+    status = make_plan(&planner, graph);
     deft_arena_done(&planner.scratch);
     if (status != DEFT_OK) {
         deft_plan_free(made);

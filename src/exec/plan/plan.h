@@ -45,6 +45,7 @@ typedef struct deft_plan_options {
     int binding_count;
     deft_chooser choose; /* default: by estimate */
     void *choose_user;
+    bool inferred; /* the graph's shapes are bound: the plan takes the graph over, also where it fails */
     bool training; /* the graph is used as it is: no passes, no fusion; its variables may change between runs */
 } deft_plan_options;
 

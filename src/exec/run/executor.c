@@ -83,6 +83,10 @@ void deft_executor_free(deft_executor *executor) {
     deft_release(executor->ctx, executor);
 }
 
+const deft_plan *deft_executor_plan(const deft_executor *executor) {
+    return executor->plan;
+}
+
 deft_tensor *deft_executor_tensor(deft_executor *executor, int value) {
     if (value < 0 || value >= executor->plan->graph->value_count || !executor->visible[value]) return NULL;
     return &executor->tensors[value];

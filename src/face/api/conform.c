@@ -2,7 +2,7 @@
 
 #include "base/core/file.h"
 #include "base/number/half.h"
-#include "exec/run/executor.h"
+#include "exec/run/program.h"
 #include "ir/model/onnx.h"
 
 #include <limits.h>
@@ -28,7 +28,6 @@ typedef struct test_case {
     const char *folder;
     void *model;
     size_t model_bytes;
-    deft_conform_result *result;
 } test_case;
 
 /* ---- files --------------------------------------------------------------------------------------------------- */
@@ -111,80 +110,60 @@ static deft_status compare(deft_context *ctx, const char *name, const deft_tenso
 
 /* ---- running ------------------------------------------------------------------------------------------------- */
 
-static bool is_fixed(const deft_tensor *tensor, deft_conform_plan plan) {
-    return plan == DEFT_CONFORM_FOR_VALUES || (plan == DEFT_CONFORM_FOR_VECTORS && tensor->rank <= 1);
-}
-
-static deft_status parse(const test_case *test, const data_set *set, deft_conform_plan plan, deft_graph **graph) {
-    deft_onnx_given given[MAX_TENSORS];
-    for (int i = 0; i < set->input_count; i++)
-        given[i] = (deft_onnx_given){&set->inputs[i], is_fixed(&set->inputs[i], plan)};
-    return deft_onnx_parse_given(test->ctx, test->model, test->model_bytes, given, set->input_count, graph);
-}
-
-/* Copies the inputs that are inputs still; they have the shapes that the graph was bound to. */
-static deft_status fill_inputs(const data_set *set, deft_conform_plan plan, const deft_graph *graph,
-                               deft_executor *executor) {
-    int input = 0;
+/* They have the shapes that the program is bound to. */
+static deft_status fill_inputs(const data_set *set, deft_program *program) {
     for (int i = 0; i < set->input_count; i++) {
-        if (is_fixed(&set->inputs[i], plan)) continue;
-        int value = graph->inputs[input++];
-        deft_tensor *tensor = deft_executor_tensor(executor, value);
+        deft_tensor *tensor = deft_program_input(program, i);
         if (!same_type(tensor->dtype, set->inputs[i].dtype))
             return deft_fail(set->ctx, DEFT_INVALID, "input '%.64s' is declared as %s, but given as %s",
-                             graph->values[value].name, deft_dtype_name(tensor->dtype),
+                             deft_program_input_name(program, i), deft_dtype_name(tensor->dtype),
                              deft_dtype_name(set->inputs[i].dtype));
         size_t bytes = deft_tensor_bytes(tensor);
         if (bytes) memcpy(tensor->data, set->inputs[i].data, bytes);
     }
-    if (input == graph->input_count) return DEFT_OK;
-    return deft_fail(set->ctx, DEFT_INVALID, "input '%.64s' is not given", graph->values[graph->inputs[input]].name);
+    return DEFT_OK;
 }
 
-static deft_status compare_outputs(const data_set *set, const deft_graph *graph, deft_executor *executor) {
-    if (set->output_count > graph->output_count)
+static deft_status compare_outputs(const data_set *set, deft_program *program) {
+    if (set->output_count > deft_program_output_count(program))
         return deft_fail(set->ctx, DEFT_INVALID, "%d outputs are expected of a model that has %d", set->output_count,
-                         graph->output_count);
-    for (int i = 0; i < set->output_count; i++) {
-        int value = graph->outputs[i];
-        DEFT_TRY(compare(set->ctx, graph->values[value].name, deft_executor_tensor(executor, value), &set->outputs[i]));
+                         deft_program_output_count(program));
+    for (int i = 0; i < set->output_count; i++)
+        DEFT_TRY(
+            compare(set->ctx, deft_program_output_name(program, i), deft_program_output(program, i), &set->outputs[i]));
+    return DEFT_OK;
+}
+
+/* The shapes of a data set's inputs. */
+static deft_status bind_inputs(const data_set *set, const deft_graph *graph, deft_binding *bindings) {
+    if (set->input_count > graph->input_count)
+        return deft_fail(set->ctx, DEFT_INVALID, "the model has %d inputs, but %d are given", graph->input_count,
+                         set->input_count);
+    if (set->input_count < graph->input_count)
+        return deft_fail(set->ctx, DEFT_INVALID, "input '%.64s' is not given",
+                         graph->values[graph->inputs[set->input_count]].name);
+    for (int i = 0; i < set->input_count; i++) {
+        bindings[i] = (deft_binding){.input = graph->values[graph->inputs[i]].name, .rank = set->inputs[i].rank};
+        memcpy(bindings[i].dims, set->inputs[i].dims, sizeof bindings[i].dims);
     }
     return DEFT_OK;
 }
 
-static deft_status run_planned(const test_case *test, const data_set *set, deft_conform_plan plan) {
+static deft_status run_data_set(const test_case *test, const data_set *set) {
     deft_graph *graph;
-    deft_plan *planned = NULL;
-    deft_executor *executor = NULL;
+    deft_program *program = NULL;
     deft_status status;
     deft_binding bindings[MAX_TENSORS];
-    int binding_count = 0;
-    DEFT_TRY(parse(test, set, plan, &graph));
-    for (int i = 0; i < graph->input_count; i++) {
-        const deft_value *value = &graph->values[graph->inputs[i]];
-        bindings[binding_count] = (deft_binding){.input = value->name, .rank = value->desc.rank};
-        memcpy(bindings[binding_count++].dims, value->desc.dims, sizeof value->desc.dims);
-    }
-    deft_plan_options options = {.bindings = bindings, .binding_count = binding_count};
-    DEFT_TRY_OR_FAIL(deft_plan_new(test->ctx, graph, &options, &planned));
-    DEFT_TRY_OR_FAIL(deft_executor_new(planned, &executor));
-    DEFT_TRY_OR_FAIL(fill_inputs(set, plan, planned->graph, executor));
-    DEFT_TRY_OR_FAIL(deft_executor_run(executor));
-    status = compare_outputs(set, planned->graph, executor);
+    DEFT_TRY(deft_onnx_parse(test->ctx, test->model, test->model_bytes, &graph));
+    DEFT_TRY_OR_FAIL(bind_inputs(set, graph, bindings));
+    deft_plan_options options = {.bindings = bindings, .binding_count = set->input_count};
+    DEFT_TRY_OR_FAIL(deft_program_new(test->ctx, graph, &options, &program));
+    DEFT_TRY_OR_FAIL(fill_inputs(set, program));
+    DEFT_TRY_OR_FAIL(deft_program_run(program));
+    status = compare_outputs(set, program);
 fail:
-    deft_executor_free(executor);
-    deft_plan_free(planned);
+    deft_program_free(program);
     deft_graph_free(graph);
-    return status;
-}
-
-/* With as few inputs fixed as it takes. */
-static deft_status run_data_set(const test_case *test, const data_set *set) {
-    deft_status status = DEFT_UNSUPPORTED;
-    for (int plan = DEFT_CONFORM_FOR_SHAPES; plan <= DEFT_CONFORM_FOR_VALUES && status == DEFT_UNSUPPORTED; plan++) {
-        status = run_planned(test, set, (deft_conform_plan)plan);
-        test->result->plan = (deft_conform_plan)plan;
-    }
     return status;
 }
 
@@ -226,7 +205,7 @@ static deft_status run_data_sets(const test_case *test) {
 
 deft_status deft_conform_run(deft_context *ctx, const char *folder, deft_conform_result *result) {
     char path[PATH_MAX];
-    test_case test = {.ctx = ctx, .folder = folder, .result = result};
+    test_case test = {.ctx = ctx, .folder = folder};
     *result = (deft_conform_result){.verdict = DEFT_CONFORM_PASSED};
     if (!join(path, folder, "model.onnx"))
         return deft_fail(ctx, DEFT_INVALID, "%.64s...: the name is too long", folder);

@@ -13,18 +13,9 @@ typedef enum deft_conform_verdict {
     DEFT_CONFORM_SKIPPED
 } deft_conform_verdict;
 
-/* Which inputs were made constants, so that the shapes of the graph, which Deft knows ahead of a run, may depend on
- * their values. */
-typedef enum deft_conform_plan {
-    DEFT_CONFORM_FOR_SHAPES,  /* none: the usual way */
-    DEFT_CONFORM_FOR_VECTORS, /* those with at most one dimension: shapes, axes, bounds */
-    DEFT_CONFORM_FOR_VALUES   /* all of them */
-} deft_conform_plan;
-
 typedef struct deft_conform_result {
     deft_conform_verdict verdict;
-    deft_conform_plan plan; /* of the last data set */
-    char reason[512];       /* why it failed or was skipped; else empty */
+    char reason[512]; /* why it failed or was skipped; else empty */
 } deft_conform_result;
 
 /* Runs every data set of a test folder. Outputs must have the type and shape of the expected ones; integers and bools

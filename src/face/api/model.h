@@ -3,7 +3,7 @@
 #define DEFT_FACE_API_MODEL_H
 
 #include "decide/tune/choose.h"
-#include "exec/run/executor.h"
+#include "exec/run/program.h"
 #include "ir/model/file.h"
 
 struct deft_model {
@@ -18,8 +18,7 @@ DEFT_MUST_CHECK deft_status deft_model_wrap(deft_context *ctx, deft_graph *graph
 struct deft_session {
     deft_context *ctx;
     deft_tuner *tuner; /* NULL where the caller chose the kernels */
-    deft_plan *plan;
-    deft_executor *executor;
+    deft_program *program;
 };
 
 /* deft_session_new with the planner's options; where `options->choose` is not set, a tuner chooses, and measures where

@@ -14,8 +14,7 @@ deft_status deft_session_plan(const deft_model *model, const deft_plan_options *
         with_tuner.choose = deft_tuner_choose;
         with_tuner.choose_user = made->tuner;
     }
-    DEFT_TRY_OR_FAIL(deft_plan_new(model->ctx, model->file.graph, &with_tuner, &made->plan));
-    DEFT_TRY_OR_FAIL(deft_executor_new(made->plan, &made->executor));
+    DEFT_TRY_OR_FAIL(deft_program_new(model->ctx, model->file.graph, &with_tuner, &made->program));
     *session = made;
     return DEFT_OK;
 fail:
@@ -33,56 +32,55 @@ deft_status deft_session_new(const deft_model *model, const deft_session_options
 
 void deft_session_free(deft_session *session) {
     if (!session) return;
-    deft_executor_free(session->executor);
-    deft_plan_free(session->plan);
+    deft_program_free(session->program);
     deft_tuner_free(session->tuner);
     deft_release(session->ctx, session);
 }
 
 int deft_session_input_count(const deft_session *session) {
-    return session->plan->graph->input_count;
+    return deft_program_input_count(session->program);
 }
 
 int deft_session_output_count(const deft_session *session) {
-    return session->plan->graph->output_count;
-}
-
-static const char *name_at(const deft_graph *graph, const int *values, int count, int index) {
-    return index >= 0 && index < count ? graph->values[values[index]].name : NULL;
+    return deft_program_output_count(session->program);
 }
 
 const char *deft_session_input_name(const deft_session *session, int index) {
-    const deft_graph *graph = session->plan->graph;
-    return name_at(graph, graph->inputs, graph->input_count, index);
+    return deft_program_input_name(session->program, index);
 }
 
 const char *deft_session_output_name(const deft_session *session, int index) {
-    const deft_graph *graph = session->plan->graph;
-    return name_at(graph, graph->outputs, graph->output_count, index);
+    return deft_program_output_name(session->program, index);
 }
 
-static deft_status tensor_named(deft_session *session, const char *what, const int *values, int count, const char *name,
-                                deft_tensor *tensor) {
-    const deft_graph *graph = session->plan->graph;
-    for (int i = 0; i < count; i++) {
-        if (strcmp(graph->values[values[i]].name, name) != 0) continue;
-        *tensor = *deft_executor_tensor(session->executor, values[i]);
-        return DEFT_OK;
-    }
+/* The index of a name, which `name_at` lists. */
+static deft_status find_name(const deft_session *session, const char *what, int count,
+                             const char *(*name_at)(const deft_session *session, int index), const char *name,
+                             int *found) {
+    for (*found = 0; *found < count; (*found)++)
+        if (strcmp(name_at(session, *found), name) == 0) return DEFT_OK;
     return deft_fail(session->ctx, DEFT_INVALID, "the model has no %s '%s'; its first of %d is '%s'", what, name, count,
-                     count > 0 ? graph->values[values[0]].name : "");
+                     count > 0 ? name_at(session, 0) : "");
 }
 
 deft_status deft_session_input(deft_session *session, const char *name, deft_tensor *tensor) {
-    const deft_graph *graph = session->plan->graph;
-    return tensor_named(session, "input", graph->inputs, graph->input_count, name, tensor);
+    int index, count = deft_session_input_count(session);
+    DEFT_TRY(find_name(session, "input", count, deft_session_input_name, name, &index));
+    *tensor = *deft_program_input(session->program, index);
+    return DEFT_OK;
 }
 
 deft_status deft_session_output(deft_session *session, const char *name, deft_tensor *tensor) {
-    const deft_graph *graph = session->plan->graph;
-    return tensor_named(session, "output", graph->outputs, graph->output_count, name, tensor);
+    int index, count = deft_session_output_count(session);
+    DEFT_TRY(find_name(session, "output", count, deft_session_output_name, name, &index));
+    const deft_tensor *output = deft_program_output(session->program, index);
+    if (!output)
+        return deft_fail(session->ctx, DEFT_INVALID,
+                         "output '%s': its shape depends on values of the inputs: run the session first", name);
+    *tensor = *output;
+    return DEFT_OK;
 }
 
 deft_status deft_session_run(deft_session *session) {
-    return deft_executor_run(session->executor);
+    return deft_program_run(session->program);
 }

@@ -117,18 +117,16 @@ static void fill_random(deft_tensor *tensor, deft_rng *rng) {
 
 /* The same inputs for every session, from the seed. */
 static void fill_inputs(const deft_cli *cli, deft_session *session) {
-    const deft_graph *graph = session->plan->graph;
-    for (int i = 0; i < graph->input_count; i++) {
+    for (int i = 0; i < deft_session_input_count(session); i++) {
         deft_rng rng;
         deft_rng_init(&rng, cli->seed, (uint64_t)i);
-        fill_random(deft_executor_tensor(session->executor, graph->inputs[i]), &rng);
+        fill_random(deft_program_input(session->program, i), &rng);
     }
 }
 
 /* What the first input's first dimension came to be. */
 static deft_status batch_of(deft_cli *cli, const deft_session *session, int64_t asked, int64_t *batch) {
-    const deft_graph *graph = session->plan->graph;
-    const deft_tensor *first = graph->input_count ? &graph->values[graph->inputs[0]].desc : NULL;
+    const deft_tensor *first = deft_session_input_count(session) ? deft_program_input(session->program, 0) : NULL;
     *batch = first && first->rank > 0 ? first->dims[0] : 1;
     if (asked && asked != *batch)
         return deft_fail(cli->ctx, DEFT_INVALID, "%s: its batch is fixed at %lld: leave --batch out", cli->operand,
@@ -145,17 +143,26 @@ static deft_status warm_up(deft_session *const *sessions, int count, int64_t run
     return DEFT_OK;
 }
 
+/* What a stage computes decides what the next one is, so that random inputs measure nothing of use. */
+static deft_status refuse_stages(deft_cli *cli, const deft_session *session) {
+    return deft_fail(cli->ctx, DEFT_UNSUPPORTED,
+                     "%s: what it computes depends on the value '%.64s', and random inputs say nothing of that",
+                     cli->operand, deft_program_waits_for(session->program));
+}
+
 /* Measures sessions[0], and sessions[1], the dense one, where count is 2. */
 static deft_status measure(deft_cli *cli, const bench_options *wanted, deft_session *const *sessions, int count) {
     deft_executor *executors[2];
     deft_timing us[2];
     int64_t batch;
     DEFT_TRY(batch_of(cli, sessions[0], wanted->batch, &batch));
-    for (int i = 0; i < count; i++) {
-        executors[i] = sessions[i]->executor;
+    for (int i = 0; i < count; i++)
         fill_inputs(cli, sessions[i]);
-    }
     DEFT_TRY(warm_up(sessions, count, wanted->warmup));
+    for (int i = 0; i < count; i++) {
+        if (deft_program_waits_for(sessions[i]->program)) return refuse_stages(cli, sessions[i]);
+        executors[i] = deft_program_executor(sessions[i]->program);
+    }
     double seconds = wanted->runs && !wanted->duration ? 0 : wanted->duration ? wanted->duration : default_seconds;
     DEFT_TRY(deft_measure(cli->ctx, executors, count, seconds, wanted->runs ? wanted->runs : default_runs, us));
     deft_console_clear(&cli->console);

@@ -22,14 +22,12 @@ typedef struct tally {
 } tally;
 
 static const char *const verdicts[] = {"passed", "failed", "skipped"};
-static const char *const plans[] = {"shapes", "vectors", "values"};
 
 static deft_status print_case(const deft_cli *cli, const char *name, const deft_conform_result *result) {
     const char *verdict = verdicts[result->verdict];
     if (cli->json)
         return deft_json_line(cli->ctx, cli->out,
-                              json_pack("{s:s, s:s, s:s, s:s}", "case", name, "verdict", verdict, "planned_for",
-                                        plans[result->plan], "reason", result->reason));
+                              json_pack("{s:s, s:s, s:s}", "case", name, "verdict", verdict, "reason", result->reason));
     char line[sizeof result->reason + 512];
     snprintf(line, sizeof line, "%-7s  %s%s%s", verdict, name, *result->reason ? ": " : "", result->reason);
     deft_text_clean(line);

@@ -92,9 +92,8 @@ deft_status deft_feed_read(deft_context *ctx, const deft_graph *graph, const def
 }
 
 void deft_feed_copy(const deft_feed *feed, deft_session *session) {
-    const deft_graph *graph = session->plan->graph;
-    for (int i = 0; i < graph->input_count; i++)
-        convert(&feed->tensors[i], deft_executor_tensor(session->executor, graph->inputs[i]));
+    for (int i = 0; i < feed->graph->input_count; i++)
+        convert(&feed->tensors[i], deft_program_input(session->program, i));
 }
 
 void deft_feed_done(deft_feed *feed) {

@@ -28,7 +28,7 @@ static const deft_column columns[] = {
 };
 
 static deft_tensor *output_tensor(const deft_session *session, int index) {
-    return deft_executor_tensor(session->executor, session->plan->graph->outputs[index]);
+    return deft_program_output(session->program, index);
 }
 
 /* ---- printed ---- */

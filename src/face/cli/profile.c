@@ -35,11 +35,12 @@ static const char *name_op(const deft_step *step, const deft_node *node, char *o
 
 /* Times every step `runs` times: samples[step * runs + run], in microseconds. `step_ns` has room for a run. */
 static deft_status time_steps(deft_cli *cli, deft_session *session, int64_t runs, int64_t *step_ns, double *samples) {
-    int steps = session->plan->step_count;
+    deft_executor *executor = deft_program_executor(session->program);
+    int steps = deft_executor_plan(executor)->step_count;
     for (int64_t run = 0; run < runs; run++) {
         for (int step = 0; step < steps; step++)
             step_ns[step] = 0;
-        DEFT_TRY(deft_executor_run_timed(session->executor, step_ns));
+        DEFT_TRY(deft_executor_run_timed(executor, step_ns));
         for (int step = 0; step < steps; step++)
             samples[step * runs + run] = (double)step_ns[step] / 1000;
         DEFT_TRY(deft_progress(cli->ctx, "profiling", (double)run / (double)runs));
@@ -83,7 +84,8 @@ static deft_status print_layers(deft_cli *cli, const deft_plan *plan, int64_t ru
 }
 
 deft_status deft_profile_print(deft_cli *cli, deft_session *session, int64_t runs) {
-    size_t steps = (size_t)session->plan->step_count;
+    const deft_plan *plan = deft_executor_plan(deft_program_executor(session->program));
+    size_t steps = (size_t)plan->step_count;
     int64_t *step_ns = NULL;
     double *samples = NULL;
     deft_status status;
@@ -93,7 +95,7 @@ deft_status deft_profile_print(deft_cli *cli, deft_session *session, int64_t run
     DEFT_TRY_OR_FAIL(time_steps(cli, session, runs, step_ns, samples));
     deft_console_clear(&cli->console);
     if (!cli->json) fputc('\n', cli->out);
-    DEFT_TRY_OR_FAIL(print_layers(cli, session->plan, runs, samples));
+    DEFT_TRY_OR_FAIL(print_layers(cli, plan, runs, samples));
 fail:
     deft_release(cli->ctx, samples);
     deft_release(cli->ctx, step_ns);

@@ -5,13 +5,6 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { MAX_ARITY = 64 };
-
-#define DEFT_OP(ENUM, NAME, DOMAIN, MIN_IN, MAX_IN, MIN_OUT, MAX_OUT, ...)                                             \
-    _Static_assert((MAX_IN) <= MAX_ARITY && (MAX_OUT) <= MAX_ARITY, "arity of " NAME);
-#include "ir/op/ops.def"
-#undef DEFT_OP
-
 typedef struct reverse_sweep {
     deft_graph *graph;
     int value_count; /* before any node was added */
@@ -23,11 +16,11 @@ typedef struct reverse_sweep {
 typedef struct rule_call {
     deft_gradient gradient;
     deft_graph *graph;
-    int in[MAX_ARITY], out[MAX_ARITY], out_grad[MAX_ARITY], in_grad[MAX_ARITY];
-    bool wanted[MAX_ARITY];
+    int in[DEFT_MAX_ARITY], out[DEFT_MAX_ARITY], out_grad[DEFT_MAX_ARITY], in_grad[DEFT_MAX_ARITY];
+    bool wanted[DEFT_MAX_ARITY];
     /* copies: the graph's own move as nodes are added */
-    deft_tensor in_descs[MAX_ARITY], out_descs[MAX_ARITY];
-    const deft_tensor *in_desc[MAX_ARITY], *out_desc[MAX_ARITY];
+    deft_tensor in_descs[DEFT_MAX_ARITY], out_descs[DEFT_MAX_ARITY];
+    const deft_tensor *in_desc[DEFT_MAX_ARITY], *out_desc[DEFT_MAX_ARITY];
     deft_attrs attrs;
 } rule_call;
 

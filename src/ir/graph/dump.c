@@ -35,6 +35,9 @@ static void print_attr(const deft_attr *attr, FILE *file) {
     case DEFT_ATTR_TENSOR:
         fprintf(file, "%s[%s]", deft_dtype_name(attr->tensor.dtype), deft_shape_text(&attr->tensor, text, sizeof text));
         return;
+    case DEFT_ATTR_GRAPH:
+        fprintf(file, "{%d nodes}", attr->graph->node_count);
+        return;
     case DEFT_ATTR_INTS:
     case DEFT_ATTR_FLOATS:
     case DEFT_ATTR_STRINGS:

@@ -81,6 +81,9 @@ void deft_graph_free(deft_graph *graph) {
     deft_release(ctx, graph->outputs);
     deft_release(ctx, graph->metadata);
     deft_release(ctx, graph->slots);
+    for (int i = 0; i < graph->body_count; i++)
+        deft_graph_free(graph->bodies[i]);
+    deft_release(ctx, graph->bodies);
     deft_arena_done(&graph->arena);
     deft_release(ctx, graph);
 }
@@ -228,6 +231,13 @@ deft_status deft_graph_add_input(deft_graph *graph, const char *name, deft_dtype
     return copy_dim_names(graph, &named, input);
 }
 
+deft_status deft_graph_declare_input(deft_graph *graph, int value) {
+    DEFT_TRY(grow(graph, graph->input_count, sizeof *graph->inputs, &graph->inputs));
+    graph->inputs[graph->input_count++] = value;
+    graph->values[value].input = true;
+    return DEFT_OK;
+}
+
 deft_status deft_graph_add_output(deft_graph *graph, int value) {
     DEFT_TRY(grow(graph, graph->output_count, sizeof *graph->outputs, &graph->outputs));
     graph->outputs[graph->output_count++] = value;
@@ -245,8 +255,27 @@ static deft_status copy_strings(deft_arena *arena, deft_attr *attr) {
     return DEFT_OK;
 }
 
-/* Replaces what the attribute points to by copies in the arena. */
-static deft_status copy_attr(deft_arena *arena, deft_attr *attr) {
+deft_status deft_graph_adopt_body(deft_graph *graph, deft_graph *body) {
+    DEFT_TRY(grow(graph, graph->body_count, sizeof *graph->bodies, &graph->bodies));
+    graph->bodies[graph->body_count++] = body;
+    return DEFT_OK;
+}
+
+/* A copy, unless the graph has this one already. */
+static deft_status copy_body(deft_graph *graph, deft_attr *attr) {
+    deft_graph *copy;
+    for (int i = 0; i < graph->body_count; i++)
+        if (graph->bodies[i] == attr->graph) return DEFT_OK;
+    DEFT_TRY(deft_graph_clone(graph->ctx, attr->graph, &copy));
+    deft_status status = deft_graph_adopt_body(graph, copy);
+    if (status != DEFT_OK) deft_graph_free(copy);
+    attr->graph = copy;
+    return status;
+}
+
+/* Replaces what the attribute points to by copies that the graph owns. */
+static deft_status copy_attr(deft_graph *graph, deft_attr *attr) {
+    deft_arena *arena = &graph->arena;
     char *name, *text;
     DEFT_TRY(deft_arena_string(arena, attr->name, &name));
     attr->name = name;
@@ -267,6 +296,8 @@ static deft_status copy_attr(deft_arena *arena, deft_attr *attr) {
         return deft_arena_copy(arena, attr->floats, count * sizeof *attr->floats, &attr->floats);
     case DEFT_ATTR_STRINGS:
         return copy_strings(arena, attr);
+    case DEFT_ATTR_GRAPH:
+        return copy_body(graph, attr);
     }
     return deft_fail(arena->ctx, DEFT_BUG, "attribute '%.64s' has the unknown type %d", attr->name, (int)attr->type);
 }
@@ -283,7 +314,7 @@ static deft_status copy_node(deft_graph *graph, const deft_node *node, deft_node
     DEFT_TRY(deft_arena_copy(arena, node->attrs.items, (size_t)node->attrs.count * sizeof *attrs, &attrs));
     copy->attrs.items = attrs;
     for (int i = 0; i < node->attrs.count; i++)
-        DEFT_TRY(copy_attr(arena, &attrs[i]));
+        DEFT_TRY(copy_attr(graph, &attrs[i]));
     return DEFT_OK;
 }
 

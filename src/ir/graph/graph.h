@@ -50,7 +50,10 @@ typedef struct deft_graph {
     int metadata_count;
     int *slots; /* value ids + 1 by name: a hash table with open addressing; its size is a power of two */
     int slot_count;
-    int fresh_count; /* names made for values that had none */
+    int fresh_count;            /* names made for values that had none */
+    struct deft_graph **bodies; /* of control flow: what attributes of nodes point to */
+    int body_count;
+    int64_t replaced; /* nodes moved so far while control flow was replaced: its work, which is bounded */
 } deft_graph;
 
 /* Adding to a graph moves its arrays: take pointers to values and nodes anew afterwards. */
@@ -71,6 +74,8 @@ DEFT_MUST_CHECK deft_status deft_graph_set_constant(deft_graph *graph, int value
 /* dims of -1 are symbolic, named by dim_names (may be NULL, or hold NULLs). */
 DEFT_MUST_CHECK deft_status deft_graph_add_input(deft_graph *graph, const char *name, deft_dtype dtype, int rank,
                                                  const int64_t *dims, const char *const *dim_names, int *value);
+/* Makes a value that nothing makes so far an input, of which nothing is known: in a graph of control flow. */
+DEFT_MUST_CHECK deft_status deft_graph_declare_input(deft_graph *graph, int value);
 DEFT_MUST_CHECK deft_status deft_graph_add_output(deft_graph *graph, int value);
 /* Copies the attributes, deep. `in` and `out` are value ids. */
 DEFT_MUST_CHECK deft_status deft_graph_add_node(deft_graph *graph, deft_op op, const char *name, const deft_attr *attrs,
@@ -91,9 +96,10 @@ void deft_graph_set_producers(deft_graph *graph);
 void deft_graph_keep(deft_graph *graph, const bool *keep);
 
 /* Binds every symbolic dimension of the inputs and infers all other shapes; evaluates nodes whose inputs are all
- * constant integers (shape arithmetic) ahead of time. Afterwards every value is known and without -1.
- * `bindings` give shapes by input name; a symbolic dimension of another input becomes what the same name was bound to,
- * else `batch`. May be called again with others. Errors: DEFT_INVALID (shapes do not fit), DEFT_UNSUPPORTED. */
+ * constant integers (shape arithmetic) ahead of time. Afterwards every value is known and without -1, and there is no
+ * control flow left: a graph that had some is only for these shapes. `bindings` give shapes by input name; a symbolic
+ * dimension of another input becomes what the same name was bound to, else `batch`. May be called again with others.
+ * Errors: DEFT_INVALID (shapes do not fit), DEFT_UNSUPPORTED. */
 typedef struct deft_binding {
     const char *input;
     int rank;
@@ -101,6 +107,26 @@ typedef struct deft_binding {
 } deft_binding;
 DEFT_MUST_CHECK deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings,
                                              int binding_count);
+/* The same for a graph whose shapes may depend on values that only a run computes: stops there, *waits being the value,
+ * else DEFT_NO_VALUE. What is before it in the order of the nodes is known then. */
+DEFT_MUST_CHECK deft_status deft_graph_infer_until(deft_graph *graph, int64_t batch, const deft_binding *bindings,
+                                                   int binding_count, int *waits);
+/* Takes out of an inferred graph what computes `value`: `*head` makes first that value, then all that the rest needs of
+ * what it has; these are the inputs of `graph` afterwards, in the same order. In `graph` the value, whose id is then
+ * `*rest_value`, is for the caller to set (deft_graph_set_constant). Where it fails, `graph` is unchanged. */
+DEFT_MUST_CHECK deft_status deft_graph_split(deft_graph *graph, int value, deft_graph **head, int *rest_value);
+
+/* Takes a graph over that attributes of nodes of `graph` will hold. */
+DEFT_MUST_CHECK deft_status deft_graph_adopt_body(deft_graph *graph, deft_graph *body);
+/* If, Loop and Scan hold graphs as attributes. Such a graph's first inputs are given by the operator; the rest are the
+ * values around the node that it uses, which the node lists after its own inputs, graph by graph. */
+bool deft_node_is_control(const deft_node *node);
+bool deft_graph_has_control(const deft_graph *graph);
+/* Replaces a control-flow node by the nodes of its graph: an If by the branch taken, a Loop by its next iteration and
+ * the rest of the Loop, a Scan by all its iterations. Needs the inputs' shapes. Where the value of a condition is not
+ * known, does nothing and sets *waits to it, else to DEFT_NO_VALUE. Producers are to be set anew afterwards. Errors:
+ * DEFT_INVALID, DEFT_UNSUPPORTED (more iterations than make sense to unroll). */
+DEFT_MUST_CHECK deft_status deft_graph_replace_control(deft_graph *graph, int node, int *waits);
 /* Forgets what inference found: only what is declared is known then. */
 void deft_graph_forget_shapes(deft_graph *graph);
 /* Infers the outputs of one node whose inputs are known. */

@@ -3,15 +3,9 @@
 #include <string.h>
 
 enum {
-    MAX_ARITY = 64,
     EVALUATED_BYTES = 1024,  /* shape arithmetic is small; more is left to the fold pass */
     EVALUATED_WORK = 1 << 16 /* and quick */
 };
-
-#define DEFT_OP(ENUM, NAME, DOMAIN, MIN_IN, MAX_IN, MIN_OUT, MAX_OUT, ...)                                             \
-    _Static_assert((MAX_IN) <= MAX_ARITY && (MAX_OUT) <= MAX_ARITY, "arity of " NAME);
-#include "ir/op/ops.def"
-#undef DEFT_OP
 
 /* What rules call a node in messages: its name, else what it makes. */
 static const char *name_of(const deft_graph *graph, const deft_node *node) {
@@ -22,15 +16,17 @@ static const char *name_of(const deft_graph *graph, const deft_node *node) {
 /* An op call with the arrays that it points to. */
 typedef struct node_call {
     deft_op_call call;
-    const deft_tensor *in[MAX_ARITY];
-    deft_tensor out_descs[MAX_ARITY], *out[MAX_ARITY];
+    const deft_tensor *in[DEFT_MAX_ARITY];
+    deft_tensor out_descs[DEFT_MAX_ARITY], *out[DEFT_MAX_ARITY];
     char label[DEFT_NODE_LABEL_BYTES];
+    int waits_for;
 } node_call;
 
 static deft_status prepare_call(deft_graph *graph, const deft_node *node, node_call *prepared) {
     deft_node_label(graph, node, prepared->label, sizeof prepared->label);
-    if (node->in_count > MAX_ARITY || node->out_count > MAX_ARITY)
-        return deft_fail(graph->ctx, DEFT_INVALID, "%s has more than %d inputs or outputs", prepared->label, MAX_ARITY);
+    if (node->in_count > DEFT_MAX_ARITY || node->out_count > DEFT_MAX_ARITY)
+        return deft_fail(graph->ctx, DEFT_INVALID, "%s has more than %d inputs or outputs", prepared->label,
+                         DEFT_MAX_ARITY);
     for (int i = 0; i < node->in_count; i++) {
         prepared->in[i] = NULL;
         if (node->in[i] == DEFT_NO_VALUE) continue;
@@ -53,7 +49,9 @@ static deft_status prepare_call(deft_graph *graph, const deft_node *node, node_c
                                     .out_count = node->out_count,
                                     .in = prepared->in,
                                     .out = prepared->out,
-                                    .threads = 1};
+                                    .threads = 1,
+                                    .waits_for = &prepared->waits_for};
+    prepared->waits_for = -1;
     return DEFT_OK;
 }
 
@@ -73,11 +71,20 @@ static deft_status store_shapes(deft_graph *graph, const deft_node *node, const 
     return DEFT_OK;
 }
 
-deft_status deft_graph_infer_node(deft_graph *graph, int node) {
+/* *waits is the value that the shapes depend on where it is not known, else DEFT_NO_VALUE; the status is then that of
+ * the rule, which says so. */
+static deft_status infer_node(deft_graph *graph, int node, int *waits) {
     node_call prepared;
+    *waits = DEFT_NO_VALUE;
     DEFT_TRY(prepare_call(graph, &graph->nodes[node], &prepared));
-    DEFT_TRY(deft_ops[graph->nodes[node].op].shape(&prepared.call));
-    return store_shapes(graph, &graph->nodes[node], &prepared);
+    deft_status status = deft_ops[graph->nodes[node].op].shape(&prepared.call);
+    if (status == DEFT_UNSUPPORTED && prepared.waits_for >= 0) *waits = graph->nodes[node].in[prepared.waits_for];
+    return status == DEFT_OK ? store_shapes(graph, &graph->nodes[node], &prepared) : status;
+}
+
+deft_status deft_graph_infer_node(deft_graph *graph, int node) {
+    int waits;
+    return infer_node(graph, node, &waits);
 }
 
 deft_status deft_graph_evaluate_node(deft_graph *graph, int node) {
@@ -207,17 +214,34 @@ static deft_status blame_defaults(deft_graph *graph, deft_status status, const d
     return status;
 }
 
-static deft_status infer_nodes(deft_graph *graph) {
-    for (int i = 0; i < graph->node_count; i++) {
-        DEFT_TRY(deft_graph_infer_node(graph, i));
-        if (!is_shape_arithmetic(graph, &graph->nodes[i])) continue;
-        deft_status status = deft_graph_evaluate_node(graph, i);
-        if (status != DEFT_OK && status != DEFT_UNSUPPORTED) return status;
+static deft_status fail_waiting(deft_graph *graph, int node, int value) {
+    char label[DEFT_NODE_LABEL_BYTES];
+    return deft_fail(graph->ctx, DEFT_UNSUPPORTED,
+                     "%s: '%.64s' decides what it does, and is known only when the model runs",
+                     deft_node_label(graph, &graph->nodes[node], label, sizeof label), graph->values[value].name);
+}
+
+/* Stops at the first node whose shapes wait for a value, with the status that says so. */
+static deft_status infer_nodes(deft_graph *graph, int *waits) {
+    for (int i = 0; i < graph->node_count;) {
+        if (deft_node_is_control(&graph->nodes[i])) {
+            DEFT_TRY(deft_graph_replace_control(graph, i, waits));
+            if (*waits != DEFT_NO_VALUE) return fail_waiting(graph, i, *waits);
+            continue; /* with what has taken its place */
+        }
+        DEFT_TRY(infer_node(graph, i, waits));
+        if (is_shape_arithmetic(graph, &graph->nodes[i])) {
+            deft_status status = deft_graph_evaluate_node(graph, i);
+            if (status != DEFT_OK && status != DEFT_UNSUPPORTED) return status;
+        }
+        i++;
     }
     return DEFT_OK;
 }
 
-deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count) {
+static deft_status bind_and_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count,
+                                  int *waits) {
+    *waits = DEFT_NO_VALUE;
     if (batch < 0)
         return deft_fail(graph->ctx, DEFT_INVALID, "a batch of %lld; at least 0 is expected", (long long)batch);
     deft_graph_forget_shapes(graph);
@@ -225,5 +249,18 @@ deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_bindin
         DEFT_TRY(bind_input(graph, &bindings[i]));
     for (int i = 0; i < graph->input_count; i++)
         DEFT_TRY(bind_rest(graph, &graph->values[graph->inputs[i]], batch));
-    return blame_defaults(graph, infer_nodes(graph), bindings, binding_count);
+    deft_status status = infer_nodes(graph, waits);
+    deft_graph_set_producers(graph);
+    return blame_defaults(graph, status, bindings, binding_count);
+}
+
+deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count) {
+    int waits;
+    return bind_and_infer(graph, batch, bindings, binding_count, &waits);
+}
+
+deft_status deft_graph_infer_until(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count,
+                                   int *waits) {
+    deft_status status = bind_and_infer(graph, batch, bindings, binding_count, waits);
+    return status == DEFT_UNSUPPORTED && *waits != DEFT_NO_VALUE ? DEFT_OK : status;
 }

@@ -12,16 +12,6 @@
  * message names the node or tensor. */
 DEFT_MUST_CHECK deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph);
 
-/* What is known of a model's input before it is read. */
-typedef struct deft_onnx_given {
-    const deft_tensor *value; /* its symbolic dimensions are inferred with this one's shape; NULL: nothing is known */
-    bool fixed;               /* the input becomes a constant of this value, so that shapes may depend on it */
-} deft_onnx_given;
-
-/* The same for inputs given in the order of the file, initializers left out. More than the model has: DEFT_INVALID. */
-DEFT_MUST_CHECK deft_status deft_onnx_parse_given(deft_context *ctx, const void *data, size_t bytes,
-                                                  const deft_onnx_given *given, int given_count, deft_graph **graph);
-
 /* A file that holds one TensorProto, as ONNX's tests have them (input_0.pb). The data is the arena's. Messages name the
  * file. Errors: DEFT_IO, DEFT_INVALID, DEFT_UNSUPPORTED (a data type that Deft lacks), DEFT_MEMORY. */
 DEFT_MUST_CHECK deft_status deft_onnx_tensor_load(deft_arena *arena, const char *path, deft_tensor *tensor);

@@ -11,19 +11,17 @@ enum {
     LAST_OPSET = 25,           /* the later ones are not looked at yet: an operator's meaning may change in them */
     NUMPY_BROADCAST_OPSET = 7, /* before it, element-wise operators had an axis to broadcast along */
     MAX_ENDS = 4096,           /* inputs or outputs of a model; metadata entries */
-    MAX_ARITY = 64,
     MAX_ATTRIBUTES = 1000
 };
 
-/* A model being read. */
+/* A model being read, or a graph in it. */
 typedef struct reader {
     deft_context *ctx;
-    deft_arena scratch; /* the unpacked messages, until the graph is made */
+    deft_arena *scratch; /* the unpacked messages, until the graph is made */
     const Onnx__ModelProto *model;
     const Onnx__GraphProto *proto;
     deft_graph *graph;
-    const deft_onnx_given *given; /* by input that is no initializer */
-    int given_count, read_count;
+    bool body; /* of control flow */
 } reader;
 
 /* protobuf-c gives absent strings as NULL or "". */
@@ -89,7 +87,7 @@ static deft_status read_initializers(reader *r) {
         if (!*name) return deft_fail(r->ctx, DEFT_INVALID, "initializer %zu has no name", i);
         deft_tensor tensor;
         int value;
-        DEFT_TRY(deft_onnx_tensor_read(&r->scratch, proto, name, &tensor));
+        DEFT_TRY(deft_onnx_tensor_read(r->scratch, proto, name, &tensor));
         DEFT_TRY(deft_graph_add_constant(r->graph, name, &tensor, &value));
     }
     return DEFT_OK;
@@ -124,23 +122,6 @@ static deft_status read_type(reader *r, const char *what, const Onnx__ValueInfoP
     return DEFT_OK;
 }
 
-/* An input whose value is given and fixed is a constant from here on. */
-static deft_status add_input(reader *r, const char *name, const deft_tensor *desc, const char *const *dim_names) {
-    const deft_onnx_given *given = r->read_count < r->given_count ? &r->given[r->read_count] : NULL;
-    int value;
-    r->read_count++;
-    if (!given || !given->value || !given->fixed)
-        return deft_graph_add_input(r->graph, name, desc->dtype, desc->rank, desc->dims, dim_names, &value);
-    bool same_type = given->value->dtype == desc->dtype ||
-                     (desc->dtype == DEFT_BF16 && given->value->dtype == DEFT_U16); /* as NumPy stores it */
-    if (!same_type)
-        return deft_fail(r->ctx, DEFT_INVALID, "input '%.64s' is declared as %s, but given as %s", name,
-                         deft_dtype_name(desc->dtype), deft_dtype_name(given->value->dtype));
-    deft_tensor constant = *given->value;
-    constant.dtype = desc->dtype;
-    return deft_graph_add_constant(r->graph, name, &constant, &value);
-}
-
 /* Older models list their initializers among the inputs. */
 static deft_status read_inputs(reader *r) {
     for (size_t i = 0; i < r->proto->n_input; i++) {
@@ -151,11 +132,29 @@ static deft_status read_inputs(reader *r) {
         if (value != DEFT_NO_VALUE && !r->graph->values[value].input) continue;
         deft_tensor desc;
         DEFT_TRY(read_type(r, "input", info, &desc, dim_names));
-        DEFT_TRY(add_input(r, name, &desc, dim_names));
+        DEFT_TRY(deft_graph_add_input(r->graph, name, desc.dtype, desc.rank, desc.dims, dim_names, &value));
     }
-    if (r->given_count > r->read_count)
-        return deft_fail(r->ctx, DEFT_INVALID, "the model has %d inputs, but %d are given", r->read_count,
-                         r->given_count);
+    return DEFT_OK;
+}
+
+static deft_status read_body(reader *r, const char *label, const Onnx__GraphProto *proto, deft_attr *attr);
+
+/* What the operator gives a graph of control flow. */
+static deft_status read_body_inputs(reader *r) {
+    for (size_t i = 0; i < r->proto->n_input; i++) {
+        int value;
+        DEFT_TRY(deft_graph_add_value(r->graph, text_of(r->proto->input[i]->name), &value));
+        DEFT_TRY(deft_graph_declare_input(r->graph, value));
+    }
+    return DEFT_OK;
+}
+
+/* What a graph of control flow uses and does not make is a value around it. */
+static deft_status declare_values_around(reader *r) {
+    for (int i = 0; i < r->graph->value_count; i++) {
+        const deft_value *value = &r->graph->values[i];
+        if (value->producer < 0 && !value->input && !value->desc.data) DEFT_TRY(deft_graph_declare_input(r->graph, i));
+    }
     return DEFT_OK;
 }
 
@@ -164,7 +163,7 @@ static deft_status read_inputs(reader *r) {
 /* Bytes, which need not end in 0, as a string. */
 static deft_status read_bytes(reader *r, const ProtobufCBinaryData *bytes, const char **out) {
     char *text;
-    DEFT_TRY(deft_arena_allocate(&r->scratch, bytes->len + 1, &text));
+    DEFT_TRY(deft_arena_allocate(r->scratch, bytes->len + 1, &text));
     if (bytes->len) memcpy(text, bytes->data, bytes->len);
     *out = text;
     return DEFT_OK;
@@ -172,7 +171,7 @@ static deft_status read_bytes(reader *r, const ProtobufCBinaryData *bytes, const
 
 static deft_status read_strings(reader *r, const Onnx__AttributeProto *proto, deft_attr *attr) {
     const char **strings;
-    DEFT_TRY(deft_arena_array(&r->scratch, proto->n_strings, sizeof *strings, &strings));
+    DEFT_TRY(deft_arena_array(r->scratch, proto->n_strings, sizeof *strings, &strings));
     for (size_t i = 0; i < proto->n_strings; i++)
         DEFT_TRY(read_bytes(r, &proto->strings[i], &strings[i]));
     attr->type = DEFT_ATTR_STRINGS;
@@ -211,11 +210,9 @@ static deft_status read_attr(reader *r, const char *label, const Onnx__Attribute
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
         attr->type = DEFT_ATTR_TENSOR;
         if (!proto->t) return deft_fail(r->ctx, DEFT_INVALID, "%s: its attribute '%.64s' holds no tensor", label, name);
-        return deft_onnx_tensor_read(&r->scratch, proto->t, name, &attr->tensor);
+        return deft_onnx_tensor_read(r->scratch, proto->t, name, &attr->tensor);
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
-    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPHS:
-        return deft_fail(r->ctx, DEFT_UNSUPPORTED, "%s: its attribute '%.64s' is a graph; Deft has no control flow",
-                         label, name);
+        return read_body(r, label, proto->g, attr);
     default:
         return deft_fail(r->ctx, DEFT_UNSUPPORTED,
                          "%s: its attribute '%.64s' has the type %d, which Deft does not read", label, name,
@@ -227,7 +224,7 @@ static deft_status read_attrs(reader *r, const char *label, const Onnx__NodeProt
     if (proto->n_attribute > MAX_ATTRIBUTES)
         return deft_fail(r->ctx, DEFT_INVALID, "%s has %zu attributes; no operator has so many", label,
                          proto->n_attribute);
-    DEFT_TRY(deft_arena_array(&r->scratch, proto->n_attribute, sizeof **attrs, attrs));
+    DEFT_TRY(deft_arena_array(r->scratch, proto->n_attribute, sizeof **attrs, attrs));
     for (size_t i = 0; i < proto->n_attribute; i++) {
         const char *name = text_of(proto->attribute[i]->name);
         for (size_t j = 0; j < i; j++)
@@ -344,6 +341,8 @@ static deft_status read_constant(reader *r, const char *label, const deft_attrs 
     case DEFT_ATTR_STRING:
     case DEFT_ATTR_STRINGS:
         return deft_fail(r->ctx, DEFT_UNSUPPORTED, "%s: Deft has no strings", label);
+    case DEFT_ATTR_GRAPH: /* refused already */
+        break;
     }
     return deft_graph_set_constant(r->graph, out[0], &tensor);
 }
@@ -352,6 +351,37 @@ static deft_status check_arity(reader *r, const char *label, const char *what, s
     if (count <= (size_t)most) return DEFT_OK;
     return deft_fail(r->ctx, DEFT_UNSUPPORTED, "%s has %zu %s; Deft has the operator with at most %d", label, count,
                      what, most);
+}
+
+/* Before they are read. */
+static deft_status check_bodies(reader *r, const char *label, deft_op op, const Onnx__NodeProto *proto) {
+    bool control = deft_node_is_control(&(deft_node){.op = op});
+    for (size_t i = 0; i < proto->n_attribute && !control; i++)
+        if (proto->attribute[i]->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH)
+            return deft_fail(r->ctx, DEFT_UNSUPPORTED, "%s: its attribute '%.64s' is a graph; the operator has none",
+                             label, text_of(proto->attribute[i]->name));
+    return DEFT_OK;
+}
+
+/* The value ids of a node's inputs; of control flow also of the values around it that its graphs use, which stand after
+ * as many inputs as these graphs are given (of Loop: absent ones too). */
+static deft_status read_inputs_of(reader *r, const Onnx__NodeProto *proto, size_t in_count, const deft_attrs *attrs,
+                                  int **in, int *count) {
+    size_t capacity = in_count;
+    for (int i = 0; i < attrs->count; i++)
+        if (attrs->items[i].type == DEFT_ATTR_GRAPH) capacity += (size_t)attrs->items[i].graph->input_count;
+    DEFT_TRY(deft_arena_array(r->scratch, capacity, sizeof **in, in));
+    DEFT_TRY(find_values(r, proto->input, in_count, *in));
+    for (int i = 0; i < attrs->count; i++) {
+        if (attrs->items[i].type != DEFT_ATTR_GRAPH) continue;
+        const deft_graph *body = attrs->items[i].graph;
+        while (in_count < (size_t)attrs->items[i].i)
+            (*in)[in_count++] = DEFT_NO_VALUE;
+        for (int64_t j = attrs->items[i].i; j < body->input_count; j++)
+            DEFT_TRY(find_values(r, (char *[]){(char *)body->values[body->inputs[j]].name}, 1, &(*in)[in_count++]));
+    }
+    *count = (int)in_count;
+    return DEFT_OK;
 }
 
 static deft_status read_node(reader *r, const Onnx__NodeProto *proto) {
@@ -363,10 +393,13 @@ static deft_status read_node(reader *r, const Onnx__NodeProto *proto) {
     size_t out_count = count_names(proto->output, proto->n_output);
     DEFT_TRY(check_arity(r, label, "inputs", in_count, deft_ops[op].max_in));
     DEFT_TRY(check_arity(r, label, "outputs", out_count, deft_ops[op].max_out));
-    int in[MAX_ARITY], out[MAX_ARITY], node;
+    int *in, *out, node, all_in_count;
     deft_attr *attrs;
+    DEFT_TRY(check_bodies(r, label, op, proto));
     DEFT_TRY(read_attrs(r, label, proto, &attrs));
-    DEFT_TRY(find_values(r, proto->input, in_count, in));
+    deft_attrs all = {attrs, (int)proto->n_attribute};
+    DEFT_TRY(read_inputs_of(r, proto, in_count, &all, &in, &all_in_count));
+    DEFT_TRY(deft_arena_array(r->scratch, out_count + (size_t)deft_ops[op].min_out, sizeof *out, &out));
     DEFT_TRY(find_values(r, proto->output, out_count, out));
     DEFT_TRY(check_not_made(r, label, out, out_count));
     for (int i = 0; out_count > 0 && i < deft_ops[op].min_out;
@@ -374,10 +407,9 @@ static deft_status read_node(reader *r, const Onnx__NodeProto *proto) {
         if ((size_t)i >= out_count) out[out_count++] = DEFT_NO_VALUE;
         if (out[i] == DEFT_NO_VALUE) DEFT_TRY(deft_graph_add_value(r->graph, NULL, &out[i]));
     }
-    deft_attrs all = {attrs, (int)proto->n_attribute};
     DEFT_TRY(check_broadcast(r, op, label, &all));
     if (op == DEFT_OP_CONSTANT) return read_constant(r, label, &all, out, out_count);
-    return deft_graph_add_node(r->graph, op, text_of(proto->name), attrs, all.count, in, (int)in_count, out,
+    return deft_graph_add_node(r->graph, op, text_of(proto->name), attrs, all.count, in, all_in_count, out,
                                (int)out_count, &node);
 }
 
@@ -388,8 +420,10 @@ static deft_status read_outputs(reader *r) {
     for (size_t i = 0; i < r->proto->n_output; i++) {
         const char *name = text_of(r->proto->output[i]->name);
         int value = deft_graph_find(r->graph, name);
-        if (value == DEFT_NO_VALUE) return deft_fail(r->ctx, DEFT_INVALID, "output '%.64s': no node makes it", name);
-        for (int j = 0; j < r->graph->output_count; j++)
+        if (value == DEFT_NO_VALUE && !r->body)
+            return deft_fail(r->ctx, DEFT_INVALID, "output '%.64s': no node makes it", name);
+        if (value == DEFT_NO_VALUE) DEFT_TRY(deft_graph_add_value(r->graph, name, &value));
+        for (int j = 0; j < r->graph->output_count && !r->body; j++)
             if (r->graph->outputs[j] == value)
                 return deft_fail(r->ctx, DEFT_INVALID, "output '%.64s' is listed twice", name);
         DEFT_TRY(deft_graph_add_output(r->graph, value));
@@ -465,29 +499,13 @@ static deft_status check_output(reader *r, const Onnx__ValueInfoProto *info, def
     return DEFT_OK;
 }
 
-/* The shapes of the given inputs that are inputs still. */
-static deft_status list_bindings(reader *r, deft_binding **bindings, int *count) {
-    *count = 0;
-    DEFT_TRY(deft_arena_array(&r->scratch, (size_t)r->graph->input_count, sizeof **bindings, bindings));
-    for (int i = 0, input = 0; i < r->given_count && input < r->graph->input_count; i++) {
-        if (r->given[i].value && r->given[i].fixed) continue;
-        const char *name = r->graph->values[r->graph->inputs[input++]].name;
-        if (!r->given[i].value) continue;
-        deft_binding *binding = &(*bindings)[(*count)++];
-        *binding = (deft_binding){.input = name, .rank = r->given[i].value->rank};
-        memcpy(binding->dims, r->given[i].value->dims, sizeof binding->dims);
-    }
-    return DEFT_OK;
-}
-
 static deft_status check_shapes(reader *r) {
     bool symbolic = has_symbolic_dims(r->graph);
-    deft_binding *bindings;
-    int binding_count;
-    DEFT_TRY(list_bindings(r, &bindings, &binding_count));
-    deft_status status = deft_graph_infer(r->graph, 1, bindings, binding_count);
-    bool undecided = symbolic && r->given_count == 0 && (status == DEFT_INVALID || status == DEFT_UNSUPPORTED);
-    if (undecided) {
+    if (deft_graph_has_control(r->graph)) return DEFT_OK; /* inferring would replace it */
+    int waits;
+    deft_status status = deft_graph_infer_until(r->graph, 1, NULL, 0, &waits);
+    bool undecided = symbolic && (status == DEFT_INVALID || status == DEFT_UNSUPPORTED);
+    if (undecided || (status == DEFT_OK && waits != DEFT_NO_VALUE)) {
         deft_graph_forget_shapes(r->graph);
         return DEFT_OK;
     }
@@ -499,33 +517,54 @@ static deft_status check_shapes(reader *r) {
     return DEFT_OK;
 }
 
-static deft_status read_model(reader *r, const void *data, size_t bytes) {
-    DEFT_TRY(deft_wire_unpack(&r->scratch, &onnx__model_proto__descriptor, data, bytes, &r->model));
-    DEFT_TRY(deft_graph_new(r->ctx, &r->graph));
-    DEFT_TRY(read_header(r));
+static deft_status read_graph(reader *r) {
     DEFT_TRY(read_initializers(r));
-    DEFT_TRY(read_inputs(r));
+    DEFT_TRY(r->body ? read_body_inputs(r) : read_inputs(r));
     for (size_t i = 0; i < r->proto->n_node; i++)
         DEFT_TRY(read_node(r, r->proto->node[i]));
     DEFT_TRY(read_outputs(r));
+    if (r->body) DEFT_TRY(declare_values_around(r));
     DEFT_TRY(deft_graph_verify(r->graph));
-    DEFT_TRY(check_weights(r));
+    return check_weights(r);
+}
+
+/* The graph of a control-flow attribute; it belongs to the one that it is in. */
+static deft_status read_body(reader *r, const char *label, const Onnx__GraphProto *proto, deft_attr *attr) {
+    reader inner = {.ctx = r->ctx, .scratch = r->scratch, .proto = proto, .body = true};
+    if (!proto) return deft_fail(r->ctx, DEFT_INVALID, "%s: its attribute '%.64s' holds no graph", label, attr->name);
+    DEFT_TRY(check_size(r, "inputs in a graph of control flow", proto->n_input));
+    DEFT_TRY(check_size(r, "outputs in a graph of control flow", proto->n_output));
+    DEFT_TRY(deft_graph_new(r->ctx, &inner.graph));
+    inner.graph->opset = r->graph->opset;
+    deft_status status = deft_graph_adopt_body(r->graph, inner.graph);
+    if (status != DEFT_OK) {
+        deft_graph_free(inner.graph);
+        return status;
+    }
+    attr->type = DEFT_ATTR_GRAPH;
+    attr->graph = inner.graph;
+    attr->i = (int64_t)proto->n_input;
+    status = read_graph(&inner);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(r->ctx, status, "in %s", label);
+}
+
+static deft_status read_model(reader *r, const void *data, size_t bytes) {
+    DEFT_TRY(deft_wire_unpack(r->scratch, &onnx__model_proto__descriptor, data, bytes, &r->model));
+    DEFT_TRY(deft_graph_new(r->ctx, &r->graph));
+    DEFT_TRY(read_header(r));
+    DEFT_TRY(read_graph(r));
     return check_shapes(r);
 }
 
-deft_status deft_onnx_parse_given(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_given *given,
-                                  int given_count, deft_graph **graph) {
-    reader r = {.ctx = ctx, .given = given, .given_count = given_count};
-    deft_arena_init(&r.scratch, ctx);
+deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph) {
+    deft_arena scratch;
+    reader r = {.ctx = ctx, .scratch = &scratch};
+    deft_arena_init(&scratch, ctx);
     deft_status status = read_model(&r, data, bytes);
-    deft_arena_done(&r.scratch);
+    deft_arena_done(&scratch);
     if (status == DEFT_OK)
         *graph = r.graph;
     else
         deft_graph_free(r.graph);
     return status;
-}
-
-deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph) {
-    return deft_onnx_parse_given(ctx, data, bytes, NULL, 0, graph);
 }

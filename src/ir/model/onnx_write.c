@@ -162,6 +162,9 @@ static deft_status write_attr(writer *w, const deft_attr *attr, Onnx__AttributeP
     case DEFT_ATTR_STRINGS:
         proto->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS;
         return write_strings(w, attr, proto);
+    case DEFT_ATTR_GRAPH:
+        return deft_fail(w->graph->ctx, DEFT_UNSUPPORTED,
+                         "the model has control flow (If, Loop, Scan), which Deft runs but does not write");
     }
     return deft_fail(w->graph->ctx, DEFT_BUG, "attribute '%.64s' has the unknown type %d", attr->name, (int)attr->type);
 }

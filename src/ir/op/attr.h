@@ -11,13 +11,16 @@ typedef enum deft_attr_type {
     DEFT_ATTR_TENSOR,
     DEFT_ATTR_INTS,
     DEFT_ATTR_FLOATS,
-    DEFT_ATTR_STRINGS
+    DEFT_ATTR_STRINGS,
+    DEFT_ATTR_GRAPH
 } deft_attr_type;
+
+struct deft_graph;
 
 typedef struct deft_attr {
     const char *name;
     deft_attr_type type;
-    int64_t i;
+    int64_t i; /* of a graph: how many of its inputs the operator gives it; the rest are values around the node */
     float f;
     const char *s;
     deft_tensor tensor;
@@ -25,6 +28,7 @@ typedef struct deft_attr {
     const int64_t *ints;
     const float *floats;
     const char *const *strings;
+    struct deft_graph *graph;
 } deft_attr;
 
 typedef struct deft_attrs {

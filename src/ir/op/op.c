@@ -18,6 +18,13 @@ const deft_op_info deft_ops[DEFT_OP_COUNT] = {
 #undef DEFT_OP
 };
 
+#define DEFT_OP(ENUM, NAME, DOMAIN, MIN_IN, MAX_IN, MIN_OUT, MAX_OUT, ...)                                             \
+    _Static_assert(((MAX_IN) <= DEFT_MAX_ARITY || (MAX_IN) == DEFT_ANY_ARITY) &&                                       \
+                       ((MAX_OUT) <= DEFT_MAX_ARITY || (MAX_OUT) == DEFT_ANY_ARITY),                                   \
+                   "arity of " NAME);
+#include "ir/op/ops.def"
+#undef DEFT_OP
+
 deft_op deft_op_find(const char *domain, const char *name) {
     if (strcmp(domain, "ai.onnx") == 0) domain = "";
     for (int i = 0; i < DEFT_OP_COUNT; i++)

@@ -95,6 +95,7 @@ deft_tensor *deft_rule_out(const deft_op_call *call, int i) {
 deft_status deft_rule_require_known(const deft_op_call *call, int i, const char *what) {
     const deft_tensor *in = call->in[i];
     if (in->data || deft_tensor_count(in) == 0) return DEFT_OK;
+    if (call->waits_for) *call->waits_for = i;
     return deft_rule_fail(call, DEFT_UNSUPPORTED, "%s is computed from the inputs of the model; it must be constant",
                           what);
 }
