@@ -78,7 +78,7 @@ deft_status deft_frontier_text(deft_context *ctx, const deft_frontier *frontier,
     return status;
 }
 
-static deft_status parse_point(deft_context *ctx, const json_t *object, deft_point *point) {
+deft_status deft_point_parse(deft_context *ctx, const json_t *object, deft_point *point) {
     for (int i = 0; i < NUMBERS; i++) {
         const json_t *item = json_object_get(object, numbers[i].key);
         if (!json_is_number(item) && !json_is_null(item))
@@ -106,7 +106,7 @@ deft_status deft_frontier_parse(deft_context *ctx, const char *text, deft_point 
         status = deft_fail(ctx, DEFT_INVALID, "frontier.json: not a frontier of version %d", FRONTIER_VERSION);
     if (status == DEFT_OK) status = deft_allocate_zeroed(ctx, size, sizeof *parsed, &parsed);
     for (size_t i = 0; status == DEFT_OK && i < size; i++)
-        status = parse_point(ctx, json_array_get(list, i), &parsed[i]);
+        status = deft_point_parse(ctx, json_array_get(list, i), &parsed[i]);
     json_decref(root);
     if (status != DEFT_OK) {
         deft_release(ctx, parsed);

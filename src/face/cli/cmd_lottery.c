@@ -14,6 +14,7 @@ typedef struct lottery_options {
     int64_t rewind, batch;
     int controls; /* none|reinit|random|both: bit 0 and bit 1 */
     deft_optimizer optimizer;
+    deft_schedule_kind schedule;
     double rate, output_rate, learning_rate, weight_decay;
 } lottery_options;
 
@@ -52,6 +53,8 @@ static const deft_option options[] = {
      false},
     {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(lottery_options, learning_rate), "R",
      "at the start (default 0.05; adam, adamw: 0.001)", 1e-12, 1e6, false},
+    {"schedule", 0, DEFT_OPTION_CHOICE, offsetof(lottery_options, schedule), "steps|cosine|constant", "(steps)", 0, 0,
+     false},
     {"weight-decay", 0, DEFT_OPTION_REAL, offsetof(lottery_options, weight_decay), "W",
      "0 for none (default 5e-4; adamw: 0.01)", 0, 1e6, false},
 };
@@ -115,7 +118,8 @@ static deft_lottery_options lottery_from(const lottery_options *wanted, drawing 
                                    .weight_decay = decay > 0   ? (float)decay
                                                    : decay < 0 ? 0
                                                                : -1},
-                     .learning_rate = (float)wanted->learning_rate},
+                     .learning_rate = (float)wanted->learning_rate,
+                     .schedule = wanted->schedule},
         .on_ticket = on_ticket,
         .user = d};
 }
