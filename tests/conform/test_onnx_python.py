@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Deft against onnx.checker and ONNX Runtime: what it writes is valid, and both compute the same. Prints TAP."""
-from in_venv import deft, report, run_deft
+from in_venv import Refused, deft, report, run_deft
+
+import os
 
 import numpy as np
 import onnx
@@ -92,6 +94,41 @@ def test_bit_exact(net):
     assert first.node == again.node and first.input == again.input and first.output == again.output
 
 
+def test_external_data():
+    """Weights in files beside the model, each at an offset; names that lead out of its folder are refused."""
+    deft("new", "lenet-5", "-o", "net.onnx")
+    inputs = pictures("net.onnx", 2)
+    os.makedirs("far/weights", exist_ok=True)
+    model = onnx.load("net.onnx")
+    onnx.save(model, "far/net.onnx", save_as_external_data=True, location="weights/all.bin", size_threshold=0)
+    got = run_deft("far/net.onnx", inputs)
+    assert_same(got, run_onnxruntime("net.onnx", inputs))
+    os.rename("far/weights/all.bin", "all.bin")
+    os.symlink("../../all.bin", "far/weights/all.bin")
+    stored = onnx.load("far/net.onnx", load_external_data=False)
+    changes = {"weights/all.bin": "symbolic link", "../all.bin": "not within", os.path.abspath("all.bin"): "not within",
+               "": "not within", "none.bin": "No such file"}
+    for location, message in changes.items():
+        for tensor in stored.graph.initializer:
+            next(entry for entry in tensor.external_data if entry.key == "location").value = location
+        onnx.save(stored, "far/changed.onnx")
+        try:
+            run_deft("far/changed.onnx", inputs)
+        except Refused as refusal:
+            assert message in str(refusal), f"{location}: {refusal}"
+        else:
+            raise AssertionError(f"{location} was read")
+    entry = next(entry for entry in stored.graph.initializer[0].external_data if entry.key == "length")
+    entry.value = "-4"
+    onnx.save(stored, "far/changed.onnx")
+    try:
+        run_deft("far/changed.onnx", inputs)
+    except Refused as refusal:
+        assert "not a number" in str(refusal), refusal
+    else:
+        raise AssertionError("a negative length was read")
+
+
 def test_read(name, model, inputs):
     onnx.save(model, "model.onnx")
     expected = run_onnxruntime("model.onnx", inputs)
@@ -107,6 +144,7 @@ def main():
         tests += [(f"{net}: written", lambda net=net: test_written(net)),
                   (f"{net}: pruned", lambda net=net: test_pruned(net)),
                   (f"{net}: bit-exact", lambda net=net: test_bit_exact(net))]
+    tests.append(("external data", test_external_data))
     for name, model, inputs in models.models():
         tests.append((f"{name}: read", lambda name=name, model=model, inputs=inputs: test_read(name, model, inputs)))
     report(tests)

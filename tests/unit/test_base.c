@@ -143,6 +143,61 @@ static void test_timing(void **state) {
     assert_true(deft_timing_of(one, 1).p99 == 2);
 }
 
+/* What a file names must lie in its folder, whatever the name and whatever links there are. */
+static void test_file_read_within(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        deft_status status;
+        const char *message;
+    } cases[] = {
+        {"data.bin", DEFT_OK, ""},
+        {"inner/deep/data.bin", DEFT_OK, ""},
+        {"...bin", DEFT_OK, ""},
+        {"", DEFT_INVALID, "not within"},
+        {"../outside.bin", DEFT_INVALID, "not within"},
+        {"inner/../../outside.bin", DEFT_INVALID, "not within"},
+        {"inner/../data.bin", DEFT_INVALID, "not within"},
+        {"./data.bin", DEFT_INVALID, "not within"},
+        {"inner//deep/data.bin", DEFT_INVALID, "not within"},
+        {"data.bin/", DEFT_INVALID, "not within"},
+        {"/etc/passwd", DEFT_INVALID, "not within"},
+        {"..", DEFT_INVALID, "not within"},
+        {"link.bin", DEFT_INVALID, "symbolic link"},
+        {"linked/outside.bin", DEFT_INVALID, "symbolic link"},
+        {"inside_link.bin", DEFT_INVALID, "symbolic link"},
+        {"data.bin/x", DEFT_INVALID, "not within"},
+        {"inner", DEFT_INVALID, "not a regular file"},
+        {"pipe", DEFT_INVALID, "not a regular file"},
+        {"missing.bin", DEFT_INVALID, "No such file"},
+    };
+    deft_context *ctx = test_context();
+    const char text[] = "0123456789";
+    assert_int_equal(mkdir("model", 0777) | mkdir("model/inner", 0777) | mkdir("model/inner/deep", 0777), 0);
+    static const char *const files[] = {"outside.bin", "model/data.bin", "model/inner/deep/data.bin", "model/...bin"};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(deft_file_write(ctx, files[i], text, sizeof text - 1), DEFT_OK);
+    assert_int_equal(symlink("../outside.bin", "model/link.bin"), 0);
+    assert_int_equal(symlink("..", "model/linked"), 0);
+    assert_int_equal(symlink("data.bin", "model/inside_link.bin"), 0);
+    assert_int_equal(mkfifo("model/pipe", 0666), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char data[4] = "";
+        deft_status status = deft_file_read_within(ctx, "model", cases[i].name, 3, data, 4);
+        if (status != cases[i].status) fail_msg("'%s': %s", cases[i].name, deft_status_name(status));
+        if (status != DEFT_OK) assert_non_null(strstr(deft_context_message(ctx), cases[i].message));
+        if (status == DEFT_OK) assert_memory_equal(data, "3456", 4);
+    }
+    char data[16];
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 0, data, 10), DEFT_OK);
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 10, data, 0), DEFT_OK);
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 1, data, 10), DEFT_INVALID);
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 11, data, 0), DEFT_INVALID);
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", UINT64_MAX, data, 2), DEFT_INVALID);
+    assert_int_equal(deft_file_read_within(ctx, "nowhere", "data.bin", 0, data, 2), DEFT_INVALID);
+    test_context_free(ctx);
+}
+
 static void test_file_write_and_read(void **state) {
     (void)state;
     deft_context *ctx = test_context();
@@ -206,6 +261,7 @@ int main(void) {
         cmocka_unit_test(test_arena),
         cmocka_unit_test(test_rng),
         cmocka_unit_test(test_timing),
+        cmocka_unit_test(test_file_read_within),
         cmocka_unit_test(test_file_write_and_read),
         cmocka_unit_test(test_shapes),
     };

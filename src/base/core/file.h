@@ -8,6 +8,12 @@
  * Errors: DEFT_INVALID (missing, a directory, larger than the budget), DEFT_IO (unreadable); the message names it. */
 DEFT_MUST_CHECK deft_status deft_file_read(deft_context *ctx, const char *path, size_t max_bytes, void **data,
                                            size_t *bytes);
+/* Reads bytes [offset, offset + bytes) of a regular file that a file of the folder names: `name` is relative to it,
+ * with
+ * "/" between parts, none of them "..", ".", empty or a symbolic link, so that it cannot lead out of the folder.
+ * Errors: DEFT_INVALID (another name, no such file, too short), DEFT_IO; the message gives the name. */
+DEFT_MUST_CHECK deft_status deft_file_read_within(deft_context *ctx, const char *folder, const char *name,
+                                                  uint64_t offset, void *data, size_t bytes);
 /* Writes beside the target and renames; a target that exists and is not a regular file (/dev/stdout, /dev/full, a
  * FIFO) is written directly. Nothing is left behind on failure. Error: DEFT_IO. */
 DEFT_MUST_CHECK deft_status deft_file_write(deft_context *ctx, const char *path, const void *data, size_t bytes);

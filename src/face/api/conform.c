@@ -154,7 +154,8 @@ static deft_status run_data_set(const test_case *test, const data_set *set) {
     deft_program *program = NULL;
     deft_status status;
     deft_binding bindings[MAX_TENSORS];
-    DEFT_TRY(deft_onnx_parse(test->ctx, test->model, test->model_bytes, &graph));
+    DEFT_TRY(deft_onnx_parse_with(test->ctx, test->model, test->model_bytes,
+                                  &(deft_onnx_options){.folder = test->folder}, &graph));
     DEFT_TRY_OR_FAIL(bind_inputs(set, graph, bindings));
     deft_plan_options options = {.bindings = bindings, .binding_count = set->input_count};
     DEFT_TRY_OR_FAIL(deft_program_new(test->ctx, graph, &options, &program));
@@ -175,7 +176,8 @@ static deft_status read_and_run(const test_case *test, data_set *set, const char
     deft_graph *graph;
     char reason[sizeof test->ctx->message];
     memcpy(reason, test->ctx->message, sizeof reason);
-    deft_status parsed = deft_onnx_parse(test->ctx, test->model, test->model_bytes, &graph);
+    deft_status parsed = deft_onnx_parse_with(test->ctx, test->model, test->model_bytes,
+                                              &(deft_onnx_options){.folder = test->folder}, &graph);
     if (parsed == DEFT_UNSUPPORTED) return parsed;
     if (parsed == DEFT_OK) deft_graph_free(graph);
     return deft_fail(test->ctx, status, "%s", reason);

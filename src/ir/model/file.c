@@ -54,7 +54,8 @@ static deft_status read_entry(deft_context *ctx, zip_t *zip, size_t file_bytes, 
     return DEFT_OK;
 }
 
-static deft_status parse_deft(deft_context *ctx, const void *data, size_t bytes, deft_model_file *file) {
+static deft_status parse_deft(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_options *options,
+                              deft_model_file *file) {
     deft_model_file read = {0};
     char *model = NULL;
     size_t model_bytes = 0, frontier_bytes;
@@ -67,7 +68,8 @@ static deft_status parse_deft(deft_context *ctx, const void *data, size_t bytes,
         goto fail;
     }
     DEFT_TRY_OR_FAIL(read_entry(ctx, zip, bytes, FRONTIER_ENTRY, &read.frontier, &frontier_bytes));
-    DEFT_TRY_OR_FAIL(deft_onnx_parse(ctx, model, model_bytes, &read.graph));
+    deft_onnx_options inside = {.missing = options->missing, .user = options->user}; /* it has no folder */
+    DEFT_TRY_OR_FAIL(deft_onnx_parse_with(ctx, model, model_bytes, &inside, &read.graph));
     deft_release(ctx, model);
     zip_discard(zip);
     *file = read;
@@ -79,22 +81,46 @@ fail:
     return status;
 }
 
-deft_status deft_model_file_parse(deft_context *ctx, const void *data, size_t bytes, deft_model_file *file) {
+static deft_status parse(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_options *options,
+                         deft_model_file *file) {
     if (bytes == 0) return deft_fail(ctx, DEFT_INVALID, "not a model: it is empty");
-    if (bytes >= 2 && memcmp(data, "PK", 2) == 0) return parse_deft(ctx, data, bytes, file);
+    if (bytes >= 2 && memcmp(data, "PK", 2) == 0) return parse_deft(ctx, data, bytes, options, file);
     deft_graph *graph;
-    DEFT_TRY(deft_onnx_parse(ctx, data, bytes, &graph));
+    DEFT_TRY(deft_onnx_parse_with(ctx, data, bytes, options, &graph));
     *file = (deft_model_file){.graph = graph};
     return DEFT_OK;
 }
 
-deft_status deft_model_file_load(deft_context *ctx, const char *path, deft_model_file *file) {
-    void *data;
+deft_status deft_model_file_parse(deft_context *ctx, const void *data, size_t bytes, deft_model_file *file) {
+    return parse(ctx, data, bytes, &(deft_onnx_options){0}, file);
+}
+
+/* The folder that a file is in. */
+static deft_status folder_of(deft_context *ctx, const char *path, char **folder) {
+    const char *slash = strrchr(path, '/');
+    DEFT_TRY(deft_duplicate_string(ctx, slash ? path : ".", folder));
+    if (slash) (*folder)[slash == path ? 1 : slash - path] = '\0';
+    return DEFT_OK;
+}
+
+deft_status deft_model_file_check(deft_context *ctx, const char *path, void (*missing)(void *user, const char *message),
+                                  void *user, deft_model_file *file) {
+    void *data = NULL;
     size_t bytes;
-    DEFT_TRY(deft_file_read(ctx, path, FILE_MAX_BYTES, &data, &bytes));
-    deft_status status = deft_model_file_parse(ctx, data, bytes, file);
+    char *folder;
+    deft_status status;
+    DEFT_TRY(folder_of(ctx, path, &folder));
+    DEFT_TRY_OR_FAIL(deft_file_read(ctx, path, FILE_MAX_BYTES, &data, &bytes));
+    status = parse(ctx, data, bytes, &(deft_onnx_options){folder, missing, user}, file);
+    if (status != DEFT_OK) status = deft_fail_in(ctx, status, "%s", path);
+fail:
     deft_release(ctx, data);
-    return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "%s", path);
+    deft_release(ctx, folder);
+    return status;
+}
+
+deft_status deft_model_file_load(deft_context *ctx, const char *path, deft_model_file *file) {
+    return deft_model_file_check(ctx, path, NULL, NULL, file);
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */

@@ -8,9 +8,18 @@
  * dimensions does not fit together at 1, which need not be a fault of its, no shape is known yet. Memory while reading
  * is bounded by a small multiple of `bytes`; nesting by 100 levels (onnx_wire.h). Errors: DEFT_INVALID (malformed,
  * cycles, dangling names, shapes that do not fit, weights of Gemm, MatMul or Conv that are not finite),
- * DEFT_UNSUPPORTED (an operator, an operator set, a data type, control flow, data in other files), DEFT_MEMORY. The
+ * DEFT_UNSUPPORTED (an operator, an operator set, a data type, data in other files), DEFT_MEMORY. The
  * message names the node or tensor. */
 DEFT_MUST_CHECK deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph);
+
+typedef struct deft_onnx_options {
+    const char *folder; /* where the files are that tensors may be stored in; NULL: such tensors are DEFT_UNSUPPORTED */
+    /* Where it is set, called for each node that Deft cannot run, with why; after the last one parsing fails. */
+    void (*missing)(void *user, const char *message);
+    void *user;
+} deft_onnx_options;
+DEFT_MUST_CHECK deft_status deft_onnx_parse_with(deft_context *ctx, const void *data, size_t bytes,
+                                                 const deft_onnx_options *options, deft_graph **graph);
 
 /* A file that holds one TensorProto, as ONNX's tests have them (input_0.pb). The data is the arena's. Messages name the
  * file. Errors: DEFT_IO, DEFT_INVALID, DEFT_UNSUPPORTED (a data type that Deft lacks), DEFT_MEMORY. */

@@ -21,7 +21,9 @@ typedef struct reader {
     const Onnx__ModelProto *model;
     const Onnx__GraphProto *proto;
     deft_graph *graph;
-    bool body; /* of control flow */
+    const deft_onnx_options *options;
+    int *missing; /* how many findings there are */
+    bool body;    /* of control flow */
 } reader;
 
 /* protobuf-c gives absent strings as NULL or "". */
@@ -75,6 +77,18 @@ static deft_status read_header(reader *r) {
 
 /* ---- constants and inputs ------------------------------------------------------------------------------------ */
 
+/* Weights can be large: what is decoded of one is gone before the next. */
+static deft_status read_initializer(reader *r, const Onnx__TensorProto *proto, const char *name) {
+    deft_arena decoded;
+    deft_tensor tensor;
+    int value;
+    deft_arena_init(&decoded, r->ctx);
+    deft_status status = deft_onnx_tensor_read(&decoded, proto, name, r->options->folder, &tensor);
+    if (status == DEFT_OK) status = deft_graph_add_constant(r->graph, name, &tensor, &value);
+    deft_arena_done(&decoded);
+    return status;
+}
+
 static deft_status read_initializers(reader *r) {
     if (r->proto->n_sparse_initializer) {
         const Onnx__TensorProto *values = r->proto->sparse_initializer[0]->values;
@@ -85,10 +99,7 @@ static deft_status read_initializers(reader *r) {
         const Onnx__TensorProto *proto = r->proto->initializer[i];
         const char *name = text_of(proto->name);
         if (!*name) return deft_fail(r->ctx, DEFT_INVALID, "initializer %zu has no name", i);
-        deft_tensor tensor;
-        int value;
-        DEFT_TRY(deft_onnx_tensor_read(r->scratch, proto, name, &tensor));
-        DEFT_TRY(deft_graph_add_constant(r->graph, name, &tensor, &value));
+        DEFT_TRY(read_initializer(r, proto, name));
     }
     return DEFT_OK;
 }
@@ -210,7 +221,7 @@ static deft_status read_attr(reader *r, const char *label, const Onnx__Attribute
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
         attr->type = DEFT_ATTR_TENSOR;
         if (!proto->t) return deft_fail(r->ctx, DEFT_INVALID, "%s: its attribute '%.64s' holds no tensor", label, name);
-        return deft_onnx_tensor_read(r->scratch, proto->t, name, &attr->tensor);
+        return deft_onnx_tensor_read(r->scratch, proto->t, name, r->options->folder, &attr->tensor);
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
         return read_body(r, label, proto->g, attr);
     default:
@@ -517,11 +528,20 @@ static deft_status check_shapes(reader *r) {
     return DEFT_OK;
 }
 
+/* Where findings are asked for, what is missing for one node is noted, and the rest is read for more. */
+static deft_status note_missing(reader *r, deft_status status) {
+    if (status != DEFT_UNSUPPORTED || !r->options->missing) return status;
+    r->options->missing(r->options->user, r->ctx->message);
+    ++*r->missing;
+    return DEFT_OK;
+}
+
 static deft_status read_graph(reader *r) {
     DEFT_TRY(read_initializers(r));
     DEFT_TRY(r->body ? read_body_inputs(r) : read_inputs(r));
     for (size_t i = 0; i < r->proto->n_node; i++)
-        DEFT_TRY(read_node(r, r->proto->node[i]));
+        DEFT_TRY(note_missing(r, read_node(r, r->proto->node[i])));
+    if (*r->missing) return DEFT_OK;
     DEFT_TRY(read_outputs(r));
     if (r->body) DEFT_TRY(declare_values_around(r));
     DEFT_TRY(deft_graph_verify(r->graph));
@@ -530,7 +550,12 @@ static deft_status read_graph(reader *r) {
 
 /* The graph of a control-flow attribute; it belongs to the one that it is in. */
 static deft_status read_body(reader *r, const char *label, const Onnx__GraphProto *proto, deft_attr *attr) {
-    reader inner = {.ctx = r->ctx, .scratch = r->scratch, .proto = proto, .body = true};
+    reader inner = {.ctx = r->ctx,
+                    .scratch = r->scratch,
+                    .options = r->options,
+                    .missing = r->missing,
+                    .proto = proto,
+                    .body = true};
     if (!proto) return deft_fail(r->ctx, DEFT_INVALID, "%s: its attribute '%.64s' holds no graph", label, attr->name);
     DEFT_TRY(check_size(r, "inputs in a graph of control flow", proto->n_input));
     DEFT_TRY(check_size(r, "outputs in a graph of control flow", proto->n_output));
@@ -553,12 +578,15 @@ static deft_status read_model(reader *r, const void *data, size_t bytes) {
     DEFT_TRY(deft_graph_new(r->ctx, &r->graph));
     DEFT_TRY(read_header(r));
     DEFT_TRY(read_graph(r));
+    if (*r->missing) return deft_fail(r->ctx, DEFT_UNSUPPORTED, "%d of its nodes cannot run, as was said", *r->missing);
     return check_shapes(r);
 }
 
-deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph) {
+deft_status deft_onnx_parse_with(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_options *options,
+                                 deft_graph **graph) {
     deft_arena scratch;
-    reader r = {.ctx = ctx, .scratch = &scratch};
+    int missing = 0;
+    reader r = {.ctx = ctx, .scratch = &scratch, .options = options, .missing = &missing};
     deft_arena_init(&scratch, ctx);
     deft_status status = read_model(&r, data, bytes);
     deft_arena_done(&scratch);
@@ -567,4 +595,8 @@ deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, d
     else
         deft_graph_free(r.graph);
     return status;
+}
+
+deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph) {
+    return deft_onnx_parse_with(ctx, data, bytes, &(deft_onnx_options){0}, graph);
 }

@@ -4,14 +4,13 @@
 #include "ir/model/onnx.h"
 #include "ir/model/onnx_wire.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { FILE_MAX_BYTES = 1 << 30 };
 
-static deft_status check_stored_here(deft_context *ctx, const Onnx__TensorProto *proto, const char *name) {
-    if (proto->n_external_data || proto->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
-        return deft_fail(ctx, DEFT_UNSUPPORTED,
-                         "tensor '%.64s' is stored in another file; save the model with its data inside", name);
+static deft_status check_stored(deft_context *ctx, const Onnx__TensorProto *proto, const char *name) {
     if (proto->segment)
         return deft_fail(ctx, DEFT_UNSUPPORTED, "tensor '%.64s' is stored in segments; Deft cannot read that", name);
     if (deft_dtype_bytes((deft_dtype)proto->data_type) == 0)
@@ -131,10 +130,56 @@ static deft_status read_typed(deft_arena *arena, const Onnx__TensorProto *proto,
     }
 }
 
+/* ---- in another file ---- */
+
+static const char *external_entry(const Onnx__TensorProto *proto, const char *key) {
+    for (size_t i = 0; i < proto->n_external_data; i++)
+        if (proto->external_data[i]->key && strcmp(proto->external_data[i]->key, key) == 0)
+            return proto->external_data[i]->value ? proto->external_data[i]->value : "";
+    return NULL;
+}
+
+/* A number of bytes; `fallback` where there is none. */
+static deft_status external_number(deft_context *ctx, const Onnx__TensorProto *proto, const char *name, const char *key,
+                                   uint64_t fallback, uint64_t *number) {
+    const char *text = external_entry(proto, key);
+    char *end;
+    *number = fallback;
+    if (!text) return DEFT_OK;
+    errno = 0;
+    *number = strtoull(text, &end, 10);
+    if (*text >= '0' && *text <= '9' && *end == '\0' && errno == 0) return DEFT_OK;
+    return deft_fail(ctx, DEFT_INVALID, "tensor '%.64s': the %s of its data in another file is '%.32s', not a number",
+                     name, key, text);
+}
+
+static deft_status read_external(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
+                                 const char *folder, deft_tensor *tensor) {
+    const char *location = external_entry(proto, "location");
+    uint64_t offset, length, bytes = deft_tensor_bytes(tensor);
+    if (!folder)
+        return deft_fail(
+            arena->ctx, DEFT_UNSUPPORTED,
+            "tensor '%.64s' is stored in another file; load the model from its file, or save it with its data "
+            "inside",
+            name);
+    DEFT_TRY(external_number(arena->ctx, proto, name, "offset", 0, &offset));
+    DEFT_TRY(external_number(arena->ctx, proto, name, "length", bytes, &length));
+    DEFT_TRY(check_stored_count(arena->ctx, name, tensor, "bytes", bytes, length));
+    char *data;
+    DEFT_TRY(deft_arena_allocate(arena, bytes ? bytes : 1, &data));
+    deft_status status = deft_file_read_within(arena->ctx, folder, location ? location : "", offset, data, bytes);
+    if (status != DEFT_OK) return deft_fail_in(arena->ctx, status, "tensor '%.64s'", name);
+    tensor->data = data;
+    return DEFT_OK;
+}
+
 deft_status deft_onnx_tensor_read(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
-                                  deft_tensor *tensor) {
-    DEFT_TRY(check_stored_here(arena->ctx, proto, name));
+                                  const char *folder, deft_tensor *tensor) {
+    DEFT_TRY(check_stored(arena->ctx, proto, name));
     DEFT_TRY(read_shape(arena->ctx, proto, name, tensor));
+    if (proto->n_external_data || proto->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
+        return read_external(arena, proto, name, folder, tensor);
     if (!proto->has_raw_data) return read_typed(arena, proto, name, tensor);
     tensor->data = proto->raw_data.data;
     return check_stored_count(arena->ctx, name, tensor, "bytes", deft_tensor_bytes(tensor), proto->raw_data.len);
@@ -159,6 +204,6 @@ deft_status deft_onnx_tensor_load(deft_arena *arena, const char *path, deft_tens
     DEFT_TRY(deft_file_read(arena->ctx, path, FILE_MAX_BYTES, &data, &bytes));
     deft_status status = deft_wire_unpack(arena, &onnx__tensor_proto__descriptor, data, bytes, &proto);
     deft_release(arena->ctx, data);
-    if (status == DEFT_OK) status = deft_onnx_tensor_read(arena, proto, proto->name ? proto->name : "", tensor);
+    if (status == DEFT_OK) status = deft_onnx_tensor_read(arena, proto, proto->name ? proto->name : "", NULL, tensor);
     return status == DEFT_OK ? DEFT_OK : deft_fail_in(arena->ctx, status, "%s", path);
 }

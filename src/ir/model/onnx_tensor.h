@@ -6,11 +6,12 @@
 #include "base/tensor/tensor.h"
 #include "onnx.pb-c.h"
 
-/* A view of the data where it is stored as it is used, else decoded into the arena. Messages name the tensor by `name`.
- * Errors: DEFT_INVALID (sizes that overflow or disagree, values out of range), DEFT_UNSUPPORTED (a data type, external
- * data). */
+/* A view of the data where it is stored as it is used, else decoded, or read from a file in `folder`, into the arena.
+ * `folder` is NULL where there is none. Messages name the tensor by `name`.
+ * Errors: DEFT_INVALID (sizes that overflow or disagree, values out of range, a file that is not within the folder),
+ * DEFT_UNSUPPORTED (a data type; data in another file where there is no folder). */
 DEFT_MUST_CHECK deft_status deft_onnx_tensor_read(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
-                                                  deft_tensor *tensor);
+                                                  const char *folder, deft_tensor *tensor);
 /* Borrows name, dims and data. */
 void deft_onnx_tensor_write(const deft_tensor *tensor, const char *name, Onnx__TensorProto *proto);
 
