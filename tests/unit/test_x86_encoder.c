@@ -207,6 +207,59 @@ static void test_vector_memory(void **state) {
     fixture_done(&f);
 }
 
+/* The operand that a mask register is, 0 for none. */
+static int mask_of(const decoded *d) {
+    for (int i = 0; i < d->instruction.operand_count_visible; i++)
+        if (d->operands[i].encoding == ZYDIS_OPERAND_ENCODING_MASK)
+            return (int)d->operands[i].reg.value - ZYDIS_REGISTER_K0;
+    return 0;
+}
+
+static void test_masked(void **state) {
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    deft_emitter *e = &f.emitter;
+    decoded d;
+    for (int mask = 1; mask < 8; mask++)
+        for (int reg = 0; reg < 32; reg++) {
+            for (int other = 0; other < 32; other++) {
+                e->count = 0;
+                deft_emit_compress(e, mask, other, reg);
+                assert_true(decode(&f, e->bytes, e->count, &d));
+                assert_int_equal(d.instruction.mnemonic, ZYDIS_MNEMONIC_VCOMPRESSPS);
+                assert_true(is_register(&d.operands[0], vector_register(DEFT_ZMM, other)));
+                assert_true(is_register(&d.operands[2], vector_register(DEFT_ZMM, reg)));
+                assert_int_equal(mask_of(&d), mask);
+                assert_int_equal(d.instruction.avx.mask.mode, ZYDIS_MASK_MODE_ZEROING);
+            }
+            for (int base = 0; base < 16; base++)
+                for (int i = 0; i < COUNT(displacements); i++) {
+                    e->count = 0;
+                    deft_emit_masked_store(e, mask, reg, (deft_gpr)base, displacements[i]);
+                    assert_true(decode(&f, e->bytes, e->count, &d));
+                    assert_int_equal(d.instruction.mnemonic, ZYDIS_MNEMONIC_VMOVUPS);
+                    assert_true(is_address(&d.operands[0], base, displacements[i]));
+                    assert_true(is_register(&d.operands[2], vector_register(DEFT_ZMM, reg)));
+                    assert_int_equal(mask_of(&d), mask);
+                    assert_int_equal(d.instruction.avx.mask.mode, ZYDIS_MASK_MODE_MERGING);
+                    assert_int_equal(e->count, 6 + address_bytes(base, displacements[i], 64));
+                }
+        }
+    for (int mask = 0; mask < 8; mask++)
+        for (int base = 0; base < 16; base++)
+            for (int i = 0; i < COUNT(displacements); i++) {
+                e->count = 0;
+                deft_emit_load_mask(e, mask, (deft_gpr)base, displacements[i]);
+                assert_true(decode(&f, e->bytes, e->count, &d));
+                assert_int_equal(d.instruction.mnemonic, ZYDIS_MNEMONIC_KMOVW);
+                assert_true(is_register(&d.operands[0], (ZydisRegister)(ZYDIS_REGISTER_K0 + mask)));
+                assert_true(is_address(&d.operands[1], base, displacements[i]));
+                assert_int_equal(d.operands[1].size, 16);
+            }
+    fixture_done(&f);
+}
+
 /* The checker must see a wrong instruction: any flipped bit of a right one that means something. */
 static void test_planted_errors_are_seen(void **state) {
     (void)state;
@@ -302,6 +355,10 @@ static void test_general_memory(void **state) {
                 deft_emit_load(e, (deft_gpr)reg, (deft_gpr)base, displacement);
                 check_general_memory(&f, "mov", 1, base, displacement);
                 check_general(&f, "mov", reg, -1);
+                e->count = 0;
+                deft_emit_add_memory(e, (deft_gpr)reg, (deft_gpr)base, displacement);
+                check_general_memory(&f, "add", 1, base, displacement);
+                check_general(&f, "add", reg, -1);
                 e->count = 0;
                 deft_emit_store(e, (deft_gpr)reg, (deft_gpr)base, displacement);
                 check_general_memory(&f, "mov", 0, base, displacement);
@@ -435,10 +492,15 @@ static void test_refused_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vector_registers),        cmocka_unit_test(test_vector_memory),
-        cmocka_unit_test(test_planted_errors_are_seen), cmocka_unit_test(test_general_registers),
-        cmocka_unit_test(test_general_memory),          cmocka_unit_test(test_jumps),
-        cmocka_unit_test(test_emitter_without_memory),  cmocka_unit_test(test_code_runs_and_is_not_writable),
+        cmocka_unit_test(test_vector_registers),
+        cmocka_unit_test(test_vector_memory),
+        cmocka_unit_test(test_masked),
+        cmocka_unit_test(test_planted_errors_are_seen),
+        cmocka_unit_test(test_general_registers),
+        cmocka_unit_test(test_general_memory),
+        cmocka_unit_test(test_jumps),
+        cmocka_unit_test(test_emitter_without_memory),
+        cmocka_unit_test(test_code_runs_and_is_not_writable),
         cmocka_unit_test(test_refused_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,11 +77,18 @@ void deft_emitter_done(deft_emitter *emitter);
  * broadcast is for instructions of three operands; VBROADCASTSS takes plain memory. */
 void deft_emit_vector(deft_emitter *emitter, deft_vector_op op, deft_vector_width width, int dst, int src,
                       deft_operand operand);
+/* zmm, under a mask register k1-k7: the 32-bit lanes whose bits are set, where they are in memory; or moved together to
+ * the lowest lanes of `dst`, the others zero. A mask of 16 bits out of memory. */
+void deft_emit_masked_store(deft_emitter *emitter, int mask, int src, deft_gpr base, int32_t displacement);
+void deft_emit_compress(deft_emitter *emitter, int mask, int dst, int src);
+void deft_emit_load_mask(deft_emitter *emitter, int mask, deft_gpr base, int32_t displacement);
 void deft_emit_general(deft_emitter *emitter, deft_general_op op, deft_gpr dst, deft_gpr src);
 void deft_emit_general_constant(deft_emitter *emitter, deft_general_op op, deft_gpr dst, int32_t constant);
 void deft_emit_move(deft_emitter *emitter, deft_gpr dst, deft_gpr src);
 void deft_emit_load(deft_emitter *emitter, deft_gpr dst, deft_gpr base, int32_t displacement);
 void deft_emit_store(deft_emitter *emitter, deft_gpr src, deft_gpr base, int32_t displacement);
+/* dst += the 64 bits at base + displacement */
+void deft_emit_add_memory(deft_emitter *emitter, deft_gpr dst, deft_gpr base, int32_t displacement);
 /* dst = base + displacement */
 void deft_emit_lea(deft_emitter *emitter, deft_gpr dst, deft_gpr base, int32_t displacement);
 void deft_emit_prefetch(deft_emitter *emitter, deft_gpr base, int32_t displacement);

@@ -121,6 +121,37 @@ void deft_emit_vector(deft_emitter *emitter, deft_vector_op op, deft_vector_widt
     commit(emitter, at);
 }
 
+/* An AVX-512 instruction under the mask register `mask`; what it leaves out stays or, with `zeroing`, becomes 0. */
+static void emit_masked(deft_emitter *emitter, const vector_form *form, int mask, bool zeroing, int reg,
+                        deft_operand operand) {
+    uint8_t *at = reserve(emitter);
+    if (!at) return;
+    at = put_evex(at, form, DEFT_ZMM, reg, 0, operand);
+    at[-1] |= (uint8_t)(zeroing << 7 | mask);
+    *at++ = form->opcode;
+    at = operand.kind == DEFT_IN_REGISTER ? put_register(at, reg, operand.reg)
+                                          : put_memory(at, reg, operand.reg, operand.displacement, 64);
+    commit(emitter, at);
+}
+
+void deft_emit_masked_store(deft_emitter *emitter, int mask, int src, deft_gpr base, int32_t displacement) {
+    emit_masked(emitter, &vector_forms[DEFT_VMOVUPS_STORE], mask, false, src, deft_in_memory(base, displacement));
+}
+
+void deft_emit_compress(deft_emitter *emitter, int mask, int dst, int src) {
+    static const vector_form vcompressps = {MAP_0F38, PREFIX_66, 0x8A, RM_SRC, 0};
+    emit_masked(emitter, &vcompressps, mask, true, src, deft_in_register(dst));
+}
+
+void deft_emit_load_mask(deft_emitter *emitter, int mask, deft_gpr base, int32_t displacement) {
+    static const vector_form kmovw = {MAP_0F, PREFIX_NONE, 0x90, DST_RM, 0};
+    uint8_t *at = reserve(emitter);
+    if (!at) return;
+    at = put_vex(at, &kmovw, DEFT_XMM, mask, 0, (int)base);
+    *at++ = kmovw.opcode;
+    commit(emitter, put_memory(at, mask, (int)base, displacement, 1));
+}
+
 static uint8_t *put_rex(uint8_t *at, int reg, int rm) {
     *at++ = (uint8_t)(0x48 | (reg >> 3) << 2 | rm >> 3); /* 64-bit operands */
     return at;
@@ -166,6 +197,10 @@ void deft_emit_move(deft_emitter *emitter, deft_gpr dst, deft_gpr src) {
 
 void deft_emit_load(deft_emitter *emitter, deft_gpr dst, deft_gpr base, int32_t displacement) {
     emit_memory(emitter, 0x8B, (int)dst, (int)base, displacement);
+}
+
+void deft_emit_add_memory(deft_emitter *emitter, deft_gpr dst, deft_gpr base, int32_t displacement) {
+    emit_memory(emitter, 0x03, (int)dst, (int)base, displacement);
 }
 
 void deft_emit_store(deft_emitter *emitter, deft_gpr src, deft_gpr base, int32_t displacement) {
