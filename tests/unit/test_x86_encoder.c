@@ -244,6 +244,14 @@ static void test_masked(void **state) {
                     assert_int_equal(mask_of(&d), mask);
                     assert_int_equal(d.instruction.avx.mask.mode, ZYDIS_MASK_MODE_MERGING);
                     assert_int_equal(e->count, 6 + address_bytes(base, displacements[i], 64));
+                    e->count = 0;
+                    deft_emit_masked_load(e, mask, reg, (deft_gpr)base, displacements[i]);
+                    assert_true(decode(&f, e->bytes, e->count, &d));
+                    assert_int_equal(d.instruction.mnemonic, ZYDIS_MNEMONIC_VMOVUPS);
+                    assert_true(is_register(&d.operands[0], vector_register(DEFT_ZMM, reg)));
+                    assert_true(is_address(&d.operands[2], base, displacements[i]));
+                    assert_int_equal(mask_of(&d), mask);
+                    assert_int_equal(d.instruction.avx.mask.mode, ZYDIS_MASK_MODE_ZEROING);
                 }
         }
     for (int mask = 0; mask < 8; mask++)

@@ -115,6 +115,56 @@ deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64
     return packed;
 }
 
+static int64_t round_up(int64_t count, int64_t to) {
+    return (count + to - 1) / to * to;
+}
+
+/* What is read beyond the right edge of a row may be the left padding of the next. */
+static int64_t lanes_of_rows(const deft_sparse_shape *shape) {
+    const deft_linear *l = &shape->linear;
+    const deft_sparse_axis *x = &shape->axis_x;
+    int64_t lanes = x->in + (l->pad_left > l->pad_right ? l->pad_left : l->pad_right);
+    if (lanes < x->out) lanes = x->out;
+    return x->stride > 1 || lanes > x->size ? x->size : lanes;
+}
+
+/* Positions are numbered as pixels of the picture are, so that a tap is one constant offset. */
+static deft_sparse_shape virtual_shape(const deft_sparse_shape *shape, int64_t block) {
+    deft_sparse_shape plain = *shape;
+    const deft_linear *l = &shape->linear;
+    plain.virtual = true;
+    plain.axis_x.size = l->in_width;
+    plain.gaps = l->out_width < l->in_width;
+    plain.plane_lanes = l->in_height * l->in_width;
+    plain.picture = l->channels_in * plain.plane_lanes;
+    plain.units = (l->out_height * l->in_width + PANEL - 1) / PANEL;
+    plain.unit_lanes = plain.x_unit = PANEL;
+    plain.sum_row = (block < plain.units ? block : plain.units) * PANEL;
+    plain.x_direct = plain.y_direct = true;
+    return plain;
+}
+
+deft_sparse_shape deft_sparse_picture_shape(const deft_sparse_shape *shape, deft_sparse_packing packing,
+                                            int64_t block) {
+    deft_sparse_shape rows = *shape;
+    deft_sparse_axis *y = &rows.axis_y, *x = &rows.axis_x;
+    rows.masked = true;
+    if (packing == DEFT_PACK_VIRTUAL) return virtual_shape(&rows, block);
+    if (block > y->out) block = y->out;
+    x->size = lanes_of_rows(shape);
+    y->size += block - y->out;
+    rows.gaps = x->size % PANEL != 0;
+    rows.plane_lanes = round_up(y->size * x->size + rows.linear.pad_left, PANEL);
+    rows.picture = rows.linear.channels_in * y->planes * x->planes * rows.plane_lanes;
+    rows.sum_row = round_up(block * x->size, PANEL);
+    rows.units = y->out;
+    rows.unit_lanes = rows.x_unit = x->size;
+    rows.y_unit = x->out;
+    rows.x_direct = false;
+    rows.y_direct = true;
+    return rows;
+}
+
 int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int64_t j) {
     if (shape->packed) return (group * (shape->linear.channels_in / shape->linear.groups) + j) * PANEL;
     if (!shape->linear.conv) return j * shape->unit_lanes;
@@ -122,8 +172,14 @@ int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int6
     int64_t taps = y->taps * x->taps, tap_y = j % taps / x->taps, tap_x = j % x->taps;
     int64_t channel = group * (shape->linear.channels_in / shape->linear.groups) + j / taps;
     int64_t plane = (channel * y->planes + tap_y % y->planes) * x->planes + tap_x % x->planes;
+    if (shape->virtual) {
+        const deft_linear *l = &shape->linear;
+        int64_t row = tap_y * l->dilation_y - l->pad_top, column = tap_x * l->dilation_x - l->pad_left;
+        return channel * shape->plane_lanes + row * l->in_width + column;
+    }
     int64_t shift_y = tap_y * y->dilation / y->stride, shift_x = tap_x * x->dilation / x->stride;
-    return (plane * y->size + shift_y) * x->size + shift_x;
+    int64_t before = shape->masked ? plane * shape->plane_lanes : plane * y->size * x->size;
+    return before + shift_y * x->size + shift_x;
 }
 
 const float *deft_sparse_row(const deft_sparse_shape *shape, int64_t row) {
@@ -164,6 +220,13 @@ static void lay_out_scratch(deft_sparse *sparse) {
     if (capacity > shape->units) capacity = shape->units;
     if (capacity < span) capacity = span;
     sparse->capacity = capacity;
+    if (shape->masked) {
+        int64_t slack = PANEL + shape->axis_x.size + shape->axis_x.taps * shape->axis_x.dilation;
+        if (!shape->virtual) sparse->x_scratch_bytes = scratch_bytes(shape->picture + slack);
+        if (schedule->depths > 1) sparse->y_scratch_bytes = scratch_bytes(shape->rows * shape->sum_row);
+        sparse->x_copies = sparse->y_copies = shape->threads;
+        return;
+    }
     bool conv = shape->linear.conv;
     if (conv && !shape->y_direct) shape->y_row = capacity * shape->unit_lanes;
     int64_t units = schedule->split == DEFT_SPLIT_BANDS && shape->units > capacity ? shape->units : capacity;
@@ -177,8 +240,61 @@ static void lay_out_scratch(deft_sparse *sparse) {
     sparse->y_copies = schedule->split == DEFT_SPLIT_BANDS ? 1 : shape->threads;
 }
 
+int64_t deft_sparse_pixels_before(const deft_sparse_shape *shape, int64_t position) {
+    const deft_sparse_axis *x = &shape->axis_x;
+    int64_t column = position % x->size;
+    return position / x->size * x->out + (column < x->out ? column : x->out);
+}
+
+/* Of the positions from `first` on, those that see pixels of the picture through a tap. */
+static uint16_t tap_mask(const deft_linear *l, int64_t tap, int64_t first) {
+    int64_t shift_y = tap / l->kernel_width * l->dilation_y - l->pad_top;
+    int64_t shift_x = tap % l->kernel_width * l->dilation_x - l->pad_left;
+    int mask = 0;
+    for (int i = 0; i < PANEL; i++) {
+        int64_t y = (first + i) / l->in_width + shift_y, x = (first + i) % l->in_width + shift_x;
+        bool computed = (first + i) / l->in_width < l->out_height;
+        mask |= (computed && y >= 0 && y < l->in_height && x >= 0 && x < l->in_width) << i;
+    }
+    return (uint16_t)mask;
+}
+
+/* For the positions from `first` on, in a block of so many rows. */
+static void fill_mask(const deft_sparse_shape *shape, int64_t first, int64_t rows, deft_sparse_mask *mask) {
+    int64_t lanes = shape->axis_x.size;
+    for (int i = 0; i < PANEL; i++) {
+        bool kept = (first + i) / lanes < rows && (first + i) % lanes < shape->axis_x.out;
+        mask->kept |= (uint16_t)(kept << i);
+    }
+    int count = __builtin_popcount(mask->kept);
+    mask->stored = (uint16_t)((1u << count) - 1);
+    mask->y_bytes = count * (int64_t)sizeof(float);
+    const deft_linear *l = &shape->linear;
+    for (int64_t tap = 0; shape->virtual && tap < l->kernel_height * l->kernel_width; tap++)
+        mask->taps[tap] = tap_mask(l, tap, first);
+}
+
+static deft_status make_masks(deft_context *ctx, deft_sparse *sparse) {
+    const deft_sparse_shape *shape = &sparse->shape;
+    const deft_linear *l = &shape->linear;
+    int64_t taps = shape->virtual ? l->kernel_height * l->kernel_width : 0, lanes = shape->axis_x.size;
+    int64_t rows = shape->virtual ? l->out_height : sparse->capacity, passes = (rows * lanes + PANEL - 1) / PANEL;
+    sparse->mask_bytes = (int64_t)sizeof(deft_sparse_mask) + round_up(taps * (int64_t)sizeof(uint16_t), 16);
+    size_t bytes = (size_t)sparse->mask_bytes;
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)passes, bytes, &sparse->masks));
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)rows + 1, bytes, &sparse->last_masks));
+    for (int64_t i = 0; i < passes; i++)
+        fill_mask(shape, i * PANEL, rows, (deft_sparse_mask *)(sparse->masks + i * sparse->mask_bytes));
+    for (int64_t i = 1; i <= rows; i++)
+        fill_mask(shape, (i * lanes - 1) / PANEL * PANEL, i,
+                  (deft_sparse_mask *)(sparse->last_masks + i * sparse->mask_bytes));
+    return DEFT_OK;
+}
+
 static void free_sparse(deft_context *ctx, deft_sparse *sparse) {
     deft_release(ctx, sparse->bands);
+    deft_release(ctx, sparse->masks);
+    deft_release(ctx, sparse->last_masks);
     deft_release(ctx, sparse->segments);
     deft_release(ctx, sparse->stream);
     deft_release(ctx, sparse->offsets);
@@ -191,7 +307,7 @@ static void describe(deft_sparse *sparse, deft_kernel *kernel) {
     const deft_linear *linear = &sparse->shape.linear;
     const deft_sparse_schedule *schedule = &sparse->schedule;
     long long lanes = (long long)sparse->shape.unit_lanes;
-    static const char *const packings[] = {"", ", packed", ", packed as read"};
+    static const char *const packings[] = {"", ", packed", ", packed as read", ", packed by rows", ", padded by masks"};
     snprintf(sparse->detail, sizeof sparse->detail,
              "tiles %lldx%lld, bands of %lld, blocks of %lld columns, %lld depths%s", (long long)schedule->tile_rows,
              (long long)schedule->span * lanes, (long long)schedule->band_tiles, (long long)schedule->block * lanes,
@@ -211,12 +327,16 @@ deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shap
                                 deft_sparse_engine engine, deft_sparse_filler fill, deft_kernel *kernel) {
     deft_sparse *sparse;
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *sparse, &sparse));
-    sparse->shape = schedule->packing ? deft_sparse_packed_shape(shape, schedule->span) : *shape;
+    sparse->shape = schedule->packing >= DEFT_PACK_ROWS
+                        ? deft_sparse_picture_shape(shape, schedule->packing, schedule->block)
+                    : schedule->packing ? deft_sparse_packed_shape(shape, schedule->span)
+                                        : *shape;
     sparse->schedule = *schedule;
     sparse->engine = engine;
     lay_out_scratch(sparse);
     deft_status status;
     DEFT_TRY_OR_FAIL(make_bands(ctx, sparse));
+    if (sparse->shape.masked) DEFT_TRY_OR_FAIL(make_masks(ctx, sparse));
     DEFT_TRY_OR_FAIL(fill(ctx, sparse));
     describe(sparse, kernel);
     return DEFT_OK;

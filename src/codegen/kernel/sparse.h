@@ -47,14 +47,28 @@ typedef struct deft_sparse_shape {
     int64_t x_image, y_image; /* elements of an image of the tensors */
     int64_t picture;          /* elements of the padded picture of an image */
     deft_sparse_axis axis_y, axis_x;
+    /* ROWS: a unit is a row of the picture, and axis_y.size counts the rows of a block. VIRTUAL: a unit is a vector. */
+    bool masked, virtual;
+    bool gaps;           /* between rows of a masked y */
+    int64_t plane_lanes; /* from a plane of a packed block to the next; from a channel of x to the next */
+    int64_t sum_row;     /* from a row of sums between depths to the next */
 } deft_sparse_shape;
 
 /* How threads share the work: each takes images, or ranges of units, or ranges of bands. */
 typedef enum deft_sparse_split { DEFT_SPLIT_IMAGES, DEFT_SPLIT_UNITS, DEFT_SPLIT_BANDS } deft_sparse_split;
 
-/* Whether the x of a pointwise convolution is cut into panels: block by block in a pass of its own, or by the first
- * tile as it reads it. */
-typedef enum deft_sparse_packing { DEFT_PACK_NONE, DEFT_PACK_BLOCKS, DEFT_PACK_AS_READ } deft_sparse_packing;
+/* How x is reached. BLOCKS, AS_READ: the x of a pointwise convolution is cut into panels, block by block in a pass of
+ * its own or by the first tile as it reads it. With AVX-512, where y can be written through masks that leave out what
+ * lies beyond the right edge: ROWS: pictures are padded some rows at a time. VIRTUAL: x is read where it is, under
+ * masks that are zero where a tap sees padding; for strides of 1. NONE: matrices are read where they are or packed
+ * (x_direct); pictures are padded as a whole, y copied out. */
+typedef enum deft_sparse_packing {
+    DEFT_PACK_NONE,
+    DEFT_PACK_BLOCKS,
+    DEFT_PACK_AS_READ,
+    DEFT_PACK_ROWS,
+    DEFT_PACK_VIRTUAL
+} deft_sparse_packing;
 
 /* Loops, from the outside: images, blocks of units, depths of the inner dimension, bands of rows, passes over a span of
  * units, tiles of rows. */
@@ -82,11 +96,28 @@ typedef struct deft_sparse_segment {
 } deft_sparse_segment;
 
 typedef struct deft_sparse deft_sparse;
-/* Computes `passes` passes of a band, one span after the other; y is that of the band's first row. Depth 0 overwrites
- * y, whatever it held; the others add to it. Where x is packed as it is read, band 0 reads it from `source`, the
- * matrix [channels][columns] from the first column of the first pass on, and writes it to x. */
-typedef void (*deft_sparse_engine)(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source,
-                                   float *x, float *y, int64_t passes);
+/* Of the 16 sums of a pass, in order of positions: which are kept, and as many bits set from the lowest; the bytes that
+ * these are in y. */
+typedef struct deft_sparse_mask {
+    uint16_t kept, stored;
+    uint32_t unused;
+    int64_t y_bytes;
+    uint16_t taps[]; /* VIRTUAL: of each tap, which positions see it; in a table, up to a multiple of 16 bytes */
+} deft_sparse_mask;
+
+/* Passes one after the other, a span (a vector where y is masked) further each. Where x is packed as it is read, band 0
+ * reads it from `source`, the matrix [channels][columns] from the first column of the first pass on, and writes it to
+ * x. Where y is masked, one mask a pass, and sums between depths lie in `sums`; elsewhere in y. */
+typedef struct deft_sparse_stretch {
+    const float *source;
+    float *x, *y, *sums; /* of the first row */
+    const char *masks;   /* a table of deft_sparse_mask */
+    int64_t passes;
+} deft_sparse_stretch;
+
+/* Computes a stretch of a band. Depth 0 overwrites y, whatever it held; the others add to it. */
+typedef void (*deft_sparse_engine)(const deft_sparse *sparse, int64_t band, int64_t depth,
+                                   const deft_sparse_stretch *stretch);
 
 struct deft_sparse {
     deft_sparse_shape shape;
@@ -97,6 +128,9 @@ struct deft_sparse {
     int x_copies, y_copies;
     deft_sparse_band *bands;
     int64_t band_count;
+    int64_t mask_bytes;            /* of one in a table */
+    char *masks;                   /* of the passes of a whole block (VIRTUAL: picture) */
+    char *last_masks;              /* of the last pass of a block of so many rows */
     deft_sparse_segment *segments; /* generated code: [band_count][depths] */
     float *stream;                 /* biases, weights and limits in the order of use */
     int64_t stream_count;
@@ -111,12 +145,16 @@ struct deft_sparse {
 bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape, const char **why);
 /* The shape as passes of `span` units see it when x is cut into panels. */
 deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64_t span);
+/* The shape when pictures are packed `block` rows at a time; or VIRTUAL, computed `block` vectors at a time. */
+deft_sparse_shape deft_sparse_picture_shape(const deft_sparse_shape *shape, deft_sparse_packing packing, int64_t block);
 /* In elements; j counts the weights of a row of `group`. */
 int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int64_t j);
 /* The weights of a row, unscaled: weight j at [j * linear.column_stride]. */
 const float *deft_sparse_row(const deft_sparse_shape *shape, int64_t row);
 /* Scaled; 0 where there is none. */
 float deft_sparse_bias(const deft_sparse_shape *shape, int64_t row);
+/* Output pixels of an image, in its row-major order, before a position of a masked shape. */
+int64_t deft_sparse_pixels_before(const deft_sparse_shape *shape, int64_t position);
 /* How many threads take part, and what they share, for passes of `span` units. */
 deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t span);
 
@@ -139,7 +177,6 @@ uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule);
 bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule);
 /* Generates the code and the stream of `sparse`. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 DEFT_MUST_CHECK deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse);
-void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source, float *x,
-                            float *y, int64_t passes);
+void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const deft_sparse_stretch *stretch);
 
 #endif

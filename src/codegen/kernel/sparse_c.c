@@ -41,26 +41,26 @@ static inline void run_row_single(const deft_sparse *sparse, int64_t row, const 
 typedef void (*row_fn)(const deft_sparse *sparse, int64_t row, const float *x, float *y);
 
 /* Inlined with a constant function. */
-static inline void run_passes(const deft_sparse *sparse, int64_t index, const float *x, float *y, int64_t passes,
+static inline void run_passes(const deft_sparse *sparse, int64_t index, const deft_sparse_stretch *stretch,
                               row_fn run) {
     const deft_sparse_shape *shape = &sparse->shape;
     const deft_sparse_band *band = &sparse->bands[index];
     int64_t span = sparse->schedule.span;
-    for (int64_t pass = 0; pass < passes; pass++, x += span * shape->x_unit, y += span * shape->y_unit)
+    const float *x = stretch->x;
+    float *y = stretch->y + band->first_row * shape->y_row;
+    for (int64_t pass = 0; pass < stretch->passes; pass++, x += span * shape->x_unit, y += span * shape->y_unit)
         for (int64_t i = 0; i < band->row_count; i++)
             run(sparse, band->first_row + i, x, y + i * shape->y_row);
 }
 
-static void run_wide(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source, float *x, float *y,
-                     int64_t passes) {
-    (void)depth, (void)source;
-    run_passes(sparse, band, x, y, passes, run_row);
+static void run_wide(const deft_sparse *sparse, int64_t band, int64_t depth, const deft_sparse_stretch *stretch) {
+    (void)depth;
+    run_passes(sparse, band, stretch, run_row);
 }
 
-static void run_single(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source, float *x, float *y,
-                       int64_t passes) {
-    (void)depth, (void)source;
-    run_passes(sparse, band, x, y, passes, run_row_single);
+static void run_single(const deft_sparse *sparse, int64_t band, int64_t depth, const deft_sparse_stretch *stretch) {
+    (void)depth;
+    run_passes(sparse, band, stretch, run_row_single);
 }
 
 /* Whether a unit is one row of a small batch. */

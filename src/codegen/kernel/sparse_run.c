@@ -52,7 +52,7 @@ static range share_of_bands(const deft_sparse *sparse, int thread, int team) {
 
 /* Rows are often short: fixed-size copies, the last one overlapping, beat calls of memcpy. */
 static inline void copy_floats(float *to, const float *from, int64_t count) {
-    enum { CHUNK = 8 };
+    enum { CHUNK = 4 };
     if (count < CHUNK) {
         for (int64_t i = 0; i < count; i++)
             to[i] = from[i];
@@ -67,43 +67,57 @@ static inline void zero_floats(float *to, int64_t count) {
     memset(to, 0, (size_t)count * sizeof(float));
 }
 
-/* Pixels phase, phase + stride, ... of a padded row. `in` is NULL for a row of padding. */
-static void pack_row(const deft_sparse_axis *axis, int64_t plane, const float *in, float *out) {
-    if (!in) {
-        zero_floats(out, axis->size);
-        return;
-    }
-    int64_t first = plane * axis->dilation % axis->stride - axis->pad, stride = axis->stride;
+/* The pixels of a plane along an axis: those of index [begin, end) are first + index * stride of the picture, the
+ * others padding. */
+typedef struct plane_axis {
+    int64_t first, stride, begin, end;
+} plane_axis;
+
+/* `skipped` is how many come before the first of them. */
+static plane_axis plane_of(const deft_sparse_axis *axis, int64_t plane, int64_t skipped) {
+    int64_t stride = axis->stride, first = plane * axis->dilation % stride - axis->pad + skipped * stride;
     int64_t begin = first >= 0 ? 0 : least((-first + stride - 1) / stride, axis->size);
     int64_t end = axis->in > first ? least((axis->in - first + stride - 1) / stride, axis->size) : 0;
-    if (end < begin) end = begin;
-    zero_floats(out, begin);
-    if (stride == 1)
-        copy_floats(out + begin, in + first + begin, end - begin);
-    else
-        for (int64_t i = begin; i < end; i++)
-            out[i] = in[first + i * stride];
-    zero_floats(out + end, axis->size - end);
+    return (plane_axis){first, stride, begin, end < begin ? begin : end};
 }
 
-/* The planes of one channel of an image. */
-static void pack_channel(const deft_sparse_shape *shape, const float *in, float *out) {
-    const deft_sparse_axis *y = &shape->axis_y, *x = &shape->axis_x;
-    for (int64_t plane_y = 0; plane_y < y->planes; plane_y++)
-        for (int64_t plane_x = 0; plane_x < x->planes; plane_x++)
-            for (int64_t i = 0; i < y->size; i++, out += x->size) {
-                int64_t row = plane_y * y->dilation % y->stride + i * y->stride - y->pad;
-                pack_row(x, plane_x, row >= 0 && row < y->in ? in + row * x->in : NULL, out);
+/* Rows of the planes of one channel of an image, from the one that output row `first` begins with. */
+static void pack_channel(const deft_sparse_shape *shape, const float *in, int64_t first, int64_t plane_lanes,
+                         float *out) {
+    const deft_sparse_axis *axis_y = &shape->axis_y, *axis_x = &shape->axis_x;
+    zero_floats(out, axis_y->planes * axis_x->planes * plane_lanes);
+    for (int64_t plane_y = 0; plane_y < axis_y->planes; plane_y++)
+        for (int64_t plane_x = 0; plane_x < axis_x->planes; plane_x++, out += plane_lanes) {
+            plane_axis y = plane_of(axis_y, plane_y, first), x = plane_of(axis_x, plane_x, 0);
+            for (int64_t i = y.begin; i < y.end; i++) {
+                const float *from = in + (y.first + i * y.stride) * axis_x->in + x.first;
+                float *to = out + i * axis_x->size;
+                if (x.stride == 1)
+                    copy_floats(to + x.begin, from + x.begin, x.end - x.begin);
+                else
+                    for (int64_t j = x.begin; j < x.end; j++)
+                        to[j] = from[j * x.stride];
             }
+        }
 }
 
 static void pack_picture(const part *p, const float *image, range channels) {
     const deft_sparse_shape *shape = &p->sparse->shape;
     int64_t in = shape->axis_y.in * shape->axis_x.in, out = shape->picture / shape->linear.channels_in;
     for (int64_t c = channels.begin; c < channels.end; c++)
-        pack_channel(shape, image + c * in, p->x_scratch + c * out);
+        pack_channel(shape, image + c * in, 0, shape->axis_y.size * shape->axis_x.size, p->x_scratch + c * out);
     /* what a pass that is longer than the picture reads behind it */
     if (channels.end == shape->linear.channels_in) zero_floats(p->x_scratch + shape->picture, p->sparse->schedule.span);
+}
+
+/* The rows of all channels that output rows `units` see. */
+static void pack_rows(const part *p, const float *image, range units) {
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    int64_t channel_lanes = shape->axis_y.planes * shape->axis_x.planes * shape->plane_lanes;
+    int64_t channel_pixels = shape->axis_y.in * shape->axis_x.in;
+    for (int64_t c = 0; c < shape->linear.channels_in; c++)
+        pack_channel(shape, image + c * channel_pixels, units.begin, shape->plane_lanes,
+                     p->x_scratch + c * channel_lanes);
 }
 
 /* Columns (of x[n][k]) of the panels of some units; scratch memory begins with the first of them. */
@@ -177,19 +191,6 @@ static void unpack_columns(const part *p, float *image, range units, range rows)
         copy_floats(image + row * shape->columns + begin, p->y_scratch + row * shape->y_row, count);
 }
 
-/* Passes one after the other. */
-typedef struct stretch {
-    const float *source; /* where x is packed as it is read */
-    float *x, *y;
-    int64_t passes;
-} stretch;
-
-static void run_stretch(const part *p, const stretch *s, int64_t band, int64_t depth) {
-    const deft_sparse *sparse = p->sparse;
-    float *y = s->y + sparse->bands[band].first_row * sparse->shape.y_row;
-    sparse->engine(sparse, band, depth, s->source, s->x, y, s->passes);
-}
-
 /* The last pass is moved back to end with the block: what overlaps is computed twice, from the start. So is a panel of
  * which y has fewer than 16 columns. Where one depth makes the whole of y, this comes band by band, while its code is
  * in the cache; otherwise the first stretch must be complete before. */
@@ -199,7 +200,9 @@ static void run_bands(const part *p, const float *source, float *x, float *y, ra
     int64_t span = sparse->schedule.span, count = units.end - units.begin, depths = sparse->schedule.depths;
     bool partial = has_partial(shape, units) && shape->y_direct;
     int64_t passes = (count - partial) / span, last = passes > 0 || partial ? count - span : 0;
-    stretch all[2] = {{source, x, y, passes}, {source, x + last * shape->x_unit, y + last * shape->y_unit, 1}};
+    deft_sparse_stretch all[2] = {
+        {.source = source, .x = x, .y = y, .passes = passes},
+        {.source = source, .x = x + last * shape->x_unit, .y = y + last * shape->y_unit, .passes = 1}};
     int64_t back = partial ? PANEL - shape->columns % PANEL : 0;
     all[1].y -= back;
     if (source) all[1].source += last * PANEL - back;
@@ -210,12 +213,53 @@ static void run_bands(const part *p, const float *source, float *x, float *y, ra
         for (int64_t depth = 0; depth < depths; depth++)
             for (int64_t band = p->bands.begin; band < p->bands.end; band++)
                 for (int i = begin; i < begin + together; i++)
-                    run_stretch(p, &all[i], band, depth);
+                    sparse->engine(sparse, band, depth, &all[i]);
 }
 
 /* Rows of x that there are to pack. */
 static int64_t inputs_of(const deft_sparse_shape *shape) {
     return shape->linear.conv ? shape->linear.channels_in : shape->linear.k;
+}
+
+/* All passes of a block are whole but the last, which may hold less than another block's. */
+static void run_masked_bands(const part *p, const deft_sparse_stretch *whole, range units) {
+    const deft_sparse *sparse = p->sparse;
+    const deft_sparse_axis *axis = &sparse->shape.axis_x;
+    int64_t rows = units.end - units.begin, last = (rows * axis->size - 1) / PANEL;
+    bool alike = axis->size % PANEL == 0;
+    deft_sparse_stretch all[2] = {*whole, *whole};
+    all[0].passes = alike ? last + 1 : last;
+    all[1].x += last * PANEL;
+    all[1].sums += last * PANEL;
+    all[1].y += deft_sparse_pixels_before(&sparse->shape, last * PANEL);
+    all[1].masks = sparse->last_masks + rows * sparse->mask_bytes;
+    all[1].passes = 1;
+    for (int64_t depth = 0; depth < sparse->schedule.depths; depth++)
+        for (int64_t band = p->bands.begin; band < p->bands.end; band++)
+            for (int i = all[0].passes == 0; i < 2 - alike; i++)
+                sparse->engine(sparse, band, depth, &all[i]);
+}
+
+static void run_picture_rows(const part *p, const float *x_image, float *y_image, range units) {
+    const deft_sparse *sparse = p->sparse;
+    pack_rows(p, x_image, units);
+    deft_sparse_stretch whole = {.x = p->x_scratch,
+                                 .y = y_image + units.begin * sparse->shape.y_unit,
+                                 .sums = sparse->schedule.depths > 1 ? p->y_scratch : p->x_scratch,
+                                 .masks = sparse->masks};
+    run_masked_bands(p, &whole, units);
+}
+
+static void run_virtual_vectors(const part *p, const float *x_image, float *y_image, range units) {
+    const deft_sparse *sparse = p->sparse;
+    deft_sparse_stretch stretch = {.x = (float *)x_image + units.begin * PANEL, /* is only read */
+                                   .y = y_image + deft_sparse_pixels_before(&sparse->shape, units.begin * PANEL),
+                                   .sums = p->y_scratch,
+                                   .masks = sparse->masks + units.begin * sparse->mask_bytes,
+                                   .passes = units.end - units.begin};
+    for (int64_t depth = 0; depth < sparse->schedule.depths; depth++)
+        for (int64_t band = p->bands.begin; band < p->bands.end; band++)
+            sparse->engine(sparse, band, depth, &stretch);
 }
 
 static void copy_out(const part *p, float *y_image, range units) {
@@ -237,8 +281,8 @@ static void copy_out(const part *p, float *y_image, range units) {
 static void run_block(const part *p, const float *x_image, float *y_image, range units) {
     const deft_sparse *sparse = p->sparse;
     const deft_sparse_shape *shape = &sparse->shape;
-    bool picture = shape->linear.conv && !shape->packed,
-         by_block = !shape->x_direct && !picture && sparse->schedule.split != DEFT_SPLIT_BANDS;
+    bool picture = shape->linear.conv && !shape->packed;
+    bool by_block = !shape->x_direct && !picture && sparse->schedule.split != DEFT_SPLIT_BANDS;
     bool as_read = sparse->schedule.packing == DEFT_PACK_AS_READ;
     if (by_block && !as_read) pack_units(p, x_image, units, (range){0, inputs_of(shape)});
     float *x = by_block ? p->x_scratch : (float *)x_image + units.begin * shape->x_unit;
@@ -247,12 +291,16 @@ static void run_block(const part *p, const float *x_image, float *y_image, range
     copy_out(p, y_image, units);
 }
 
+typedef void (*block_fn)(const part *p, const float *x_image, float *y_image, range units);
+
 static void run_blocks(const part *p, const float *x_image, float *y_image) {
     const deft_sparse_schedule *schedule = &p->sparse->schedule;
+    const deft_sparse_shape *shape = &p->sparse->shape;
+    block_fn run = shape->virtual ? run_virtual_vectors : shape->masked ? run_picture_rows : run_block;
     for (int64_t begin = p->units.begin, end; begin < p->units.end; begin = end) {
         end = begin + schedule->block;
         if (p->units.end - end < schedule->span) end = p->units.end;
-        run_block(p, x_image, y_image, (range){begin, end});
+        run(p, x_image, y_image, (range){begin, end});
     }
 }
 
@@ -273,7 +321,7 @@ static void run_part(const part *p) {
     bool by_image = split == DEFT_SPLIT_IMAGES;
     range images = by_image ? share_of(shape->images, p->thread, p->team) : (range){0, shape->images};
     bool picture = shape->linear.conv && !shape->packed;
-    bool packs = !shape->x_direct && (picture || split == DEFT_SPLIT_BANDS);
+    bool packs = !shape->x_direct && !shape->masked && (picture || split == DEFT_SPLIT_BANDS);
     bool together = packs && !by_image && p->team > 1;
     for (int64_t i = images.begin; i < images.end; i++) {
         const float *x_image = p->x + i * shape->x_image;

@@ -15,7 +15,14 @@ static const double code_l2_rate = 12, code_far_rate = 4, x_l2_rate = 100, x_far
                     y_far_rate = 7;  /* bytes a cycle */
 static const double row_cycles = 15; /* to begin with another row of a picture, in another page */
 
-enum { MOST_VECTORS = 4, MOST_DEPTHS = 64, LEAST_DEPTH = 64, MOST_BAND_TILES = 64, MOST_RANKED = DEFT_ALL_SCHEDULES };
+enum {
+    MOST_VECTORS = 4,
+    MOST_DEPTHS = 64,
+    LEAST_DEPTH = 64,
+    MOST_BAND_TILES = 64,
+    MOST_SPANS = 1 << 30,
+    MOST_RANKED = DEFT_ALL_SCHEDULES
+};
 
 typedef struct rates {
     int lanes, registers;
@@ -48,7 +55,7 @@ static tile_work work_of(const deft_sparse_shape *shape, const rates *cpu, const
     int vectors = schedule->vectors;
     tile_work work = {.sums = rows * vectors, .nonzeros = density * rows * k};
     work.steps = groups * k * (1 - pow(1 - density, rows / groups));
-    double x_instruction = shape->unit_lanes == DEFT_PANEL_LANES ? 7 : 10;
+    double x_instruction = shape->unit_lanes == DEFT_PANEL_LANES && !shape->masked ? 7 : 10;
     work.code_bytes = cpu->embedded_broadcast ? vectors * (7 * work.nonzeros + x_instruction * work.steps)
                                               : work.nonzeros * (6 + 9 * vectors);
     work.code_bytes += 14 * work.sums;
@@ -69,6 +76,8 @@ static double compute_cycles(const rates *cpu, const tile_work *work, const deft
 static double inputs_per_unit(const deft_sparse_shape *shape) {
     if (!shape->linear.conv) return (double)shape->linear.k;
     if (shape->packed) return (double)shape->linear.channels_in;
+    if (shape->virtual) return (double)shape->linear.channels_in * 2;
+    if (shape->masked) return (double)(shape->picture / shape->plane_lanes);
     return (double)shape->picture / (double)(shape->axis_y.size * shape->axis_x.size);
 }
 
@@ -78,7 +87,8 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
     double depths = (double)schedule->depths, tiles = ceil((double)shape->rows / (double)schedule->tile_rows);
     double bands = ceil(tiles / (double)schedule->band_tiles), band_tiles = tiles / bands;
     double units = (double)shape->units, blocks = fmax(1, ceil(units / (double)schedule->block));
-    double passes = ceil(units / (double)schedule->span) / blocks, vector_bytes = 4.0 * cpu->lanes * schedule->vectors;
+    double passes = ceil(units * (double)shape->unit_lanes / (cpu->lanes * schedule->vectors)) / blocks,
+           vector_bytes = 4.0 * cpu->lanes * schedule->vectors;
     double inputs = inputs_per_unit(shape);
 
     double y_bytes = 4 * units * (double)(shape->unit_lanes * shape->rows);
@@ -115,13 +125,19 @@ static const double cut_ns = 0.04, as_read_ns = 0.02;
 
 /* Time of packing and copying out one image: cutting rows into panels, a vector each; by 16 x 16 transposition 0.06 ns
  * an element, by 8 x 8 0.1; pictures 0.08 and 4 ns a row. */
-static double packing_ns(const deft_sparse_shape *shape, deft_sparse_packing packing) {
+static double packing_ns(const deft_sparse_shape *shape, const deft_sparse_schedule *schedule) {
     double element_ns = shape->isa == DEFT_ISA_AVX512 ? 0.06 : 0.1, ns = 0;
     const deft_sparse_axis *y = &shape->axis_y;
     if (shape->packed) {
-        ns = (packing == DEFT_PACK_AS_READ ? as_read_ns : cut_ns) * (double)(shape->units * shape->x_unit);
+        ns = (schedule->packing == DEFT_PACK_AS_READ ? as_read_ns : cut_ns) * (double)(shape->units * shape->x_unit);
         if (!shape->y_direct) ns += 0.08 * (double)shape->y_image + 4 * (double)shape->rows;
         return ns;
+    }
+    if (shape->virtual) return 0;
+    if (shape->masked) {
+        double blocks = ceil((double)shape->units / (double)schedule->block), picture = (double)shape->picture;
+        double rows = picture / (double)shape->plane_lanes * (double)y->size;
+        return blocks * (0.06 * picture + 3 * rows);
     }
     if (shape->linear.conv) {
         double picture_rows = (double)(shape->linear.channels_in * y->planes * shape->axis_x.planes * y->size);
@@ -161,18 +177,20 @@ static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_s
     int64_t most = most_band_tiles(shape, &schedule);
     tile_work work = work_of(shape, cpu, &schedule);
     for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles += 1 + schedule.band_tiles / 4) {
-        double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape, schedule.packing);
+        double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape, &schedule);
         visit(user, &schedule, ns * (double)shape->images);
         if (work.code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
     }
 }
 
-static void visit_blocks(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule schedule, visitor visit,
-                         void *user) {
+static void visit_blocks(const deft_sparse_shape *unpacked, const deft_sparse_shape *shape, const rates *cpu,
+                         deft_sparse_schedule schedule, visitor visit, void *user) {
     for (schedule.depths = 1; schedule.depths <= MOST_DEPTHS; schedule.depths *= 2) {
         if (schedule.depths > 1 && shape->linear.k / schedule.depths < LEAST_DEPTH) break;
         for (schedule.block = schedule.span;; schedule.block *= 2) {
-            visit_bands(shape, cpu, schedule, visit, user);
+            deft_sparse_shape rows = *shape;
+            if (shape->masked) rows = deft_sparse_picture_shape(unpacked, schedule.packing, schedule.block);
+            visit_bands(&rows, cpu, schedule, visit, user);
             if (schedule.block >= shape->units) break;
         }
     }
@@ -186,8 +204,23 @@ static bool may_pack_as_read(const deft_sparse_shape *seen, const rates *cpu, co
 
 /* The shape, span, split and tiles that go with the vectors and the packing of a schedule; false where they do not go
  * together. A longer pass than there are units would have nothing to do, but some pass there must be. */
+static bool complete_picture(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
+                             deft_sparse_shape *seen) {
+    bool pictures = shape->linear.conv && !shape->pointwise && shape->axis_x.in * shape->axis_y.in > 1;
+    if (!pictures || cpu->lanes != DEFT_PANEL_LANES || schedule->vectors != 1) return false;
+    const deft_linear *l = &shape->linear;
+    if (schedule->packing == DEFT_PACK_VIRTUAL && (l->stride_x > 1 || l->stride_y > 1 || l->out_width > l->in_width))
+        return false;
+    *seen = deft_sparse_picture_shape(shape, schedule->packing, schedule->block);
+    schedule->span = 1;
+    schedule->split = deft_sparse_split_of(seen, schedule->span);
+    schedule->tile_rows = tile_rows_of(seen, cpu, schedule);
+    return schedule->split != DEFT_SPLIT_BANDS;
+}
+
 static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
                      deft_sparse_shape *seen) {
+    if (schedule->packing >= DEFT_PACK_ROWS) return complete_picture(shape, cpu, schedule, seen);
     int64_t lanes = (int64_t)schedule->vectors * cpu->lanes;
     int64_t unit_lanes = schedule->packing ? DEFT_PANEL_LANES : shape->unit_lanes;
     if (lanes % unit_lanes || (schedule->packing && !shape->pointwise)) return false;
@@ -202,11 +235,11 @@ static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_spar
 
 static void visit_all(const deft_sparse_shape *shape, visitor visit, void *user) {
     rates cpu = rates_of(shape->isa);
-    for (int packing = DEFT_PACK_NONE; packing <= DEFT_PACK_AS_READ; packing++)
+    for (int packing = DEFT_PACK_NONE; packing <= DEFT_PACK_VIRTUAL; packing++)
         for (int vectors = 1; vectors <= MOST_VECTORS; vectors++) {
-            deft_sparse_schedule schedule = {.vectors = vectors, .packing = (deft_sparse_packing)packing};
+            deft_sparse_schedule schedule = {.vectors = vectors, .block = 1, .packing = (deft_sparse_packing)packing};
             deft_sparse_shape seen;
-            if (complete(shape, &cpu, &schedule, &seen)) visit_blocks(&seen, &cpu, schedule, visit, user);
+            if (complete(shape, &cpu, &schedule, &seen)) visit_blocks(shape, &seen, &cpu, schedule, visit, user);
         }
 }
 
@@ -288,11 +321,11 @@ deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, do
 
 /* ---- as numbers ---------------------------------------------------------------------------------------------- */
 
-/* From the lowest bits: vectors 3, packing 2, log2 of the depths 4, tiles of a band 8, spans of a block. The rest
+/* From the lowest bits: vectors 3, packing 3, log2 of the depths 4, tiles of a band 8, spans of a block. The rest
  * follows from the shape. */
 enum {
     VECTOR_BITS = 3,
-    PACKING_BITS = 2,
+    PACKING_BITS = 3,
     DEPTH_BITS = 4,
     BAND_BITS = 8,
     DEPTH_SHIFT = VECTOR_BITS + PACKING_BITS,
@@ -319,8 +352,9 @@ bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code,
         .packing = (deft_sparse_packing)field(code, VECTOR_BITS, PACKING_BITS),
         .depths = 1ll << field(code, DEPTH_SHIFT, DEPTH_BITS),
         .band_tiles = (int64_t)field(code, BAND_SHIFT, BAND_BITS),
+        .block = spans < MOST_SPANS ? (int64_t)spans : MOST_SPANS, /* of the span that follows */
     };
-    if (schedule->vectors < 1 || schedule->vectors > MOST_VECTORS || schedule->packing > DEFT_PACK_AS_READ ||
+    if (schedule->vectors < 1 || schedule->vectors > MOST_VECTORS || schedule->packing > DEFT_PACK_VIRTUAL ||
         !complete(shape, &cpu, schedule, &seen))
         return false;
     if (schedule->band_tiles < 1 || schedule->band_tiles > most_band_tiles(&seen, schedule)) return false;

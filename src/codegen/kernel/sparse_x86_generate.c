@@ -20,10 +20,12 @@
 
 #include <string.h>
 
-typedef void (*code)(float *x, float *y, const float *stream, int64_t passes, const float *source);
+typedef void (*code)(float *x, float *sums, const float *stream, int64_t passes, const void *extra, float *y);
 
 enum { MOST_ROWS = 32, MOST_VECTORS = 4, CHUNK_COLUMNS = 16 };
 enum { CODE_ALIGNMENT = 64, JUMP_DISTANCE = 240, PREFETCH_BYTES = 128 };
+
+enum { KEPT = 1, STORED = 2, SEEN = 3 }; /* mask registers */
 
 /* Makes short displacements: [base + offset] by way of a cursor register that lies near. */
 typedef struct window {
@@ -92,7 +94,7 @@ static int32_t vector_offset(const generator *g, int v, int64_t unit) {
 static deft_operand x_operand(generator *g, int64_t offset, int v) {
     const deft_sparse_shape *shape = &g->sparse->shape;
     int32_t bytes = (int32_t)(offset * (int64_t)sizeof(float)) + vector_offset(g, v, shape->x_unit);
-    bool near = g->width == DEFT_ZMM && shape->unit_lanes == DEFT_PANEL_LANES;
+    bool near = g->width == DEFT_ZMM && shape->unit_lanes == DEFT_PANEL_LANES && !shape->masked;
     if (!near) return deft_in_memory(DEFT_RDI, bytes);
     int32_t displacement = window_reach(g, &g->x[v], bytes);
     return deft_in_memory(window_register(&g->x[v]), displacement);
@@ -136,16 +138,31 @@ static void emit_limit(generator *g, deft_vector_op op, float limit) {
         deft_emit_vector(&g->emitter, op, g->width, i, g->scratch, deft_in_register(i));
 }
 
-/* The sums to y, or what the depth before left there from it. */
+static int64_t row_of_band(const generator *g, int64_t row) {
+    return g->first_row - g->band->first_row + row;
+}
+
+/* The sums to where the next depth finds them, or to y; or what the depth before left there from it. */
 static void emit_moves(generator *g, deft_vector_op op) {
     const deft_sparse_shape *shape = &g->sparse->shape;
     for (int64_t row = 0; row < g->row_count; row++)
         for (int v = 0; v < g->vectors; v++) {
-            int64_t y_row = g->first_row - g->band->first_row + row;
-            int32_t offset = (int32_t)(y_row * shape->y_row * (int64_t)sizeof(float));
+            int64_t stride = shape->masked ? shape->sum_row : shape->y_row;
+            int32_t offset = (int32_t)(row_of_band(g, row) * stride * (int64_t)sizeof(float));
             deft_emit_vector(&g->emitter, op, g->width, sum_register(g, row, v), 0,
                              deft_in_memory(DEFT_RSI, offset + vector_offset(g, v, shape->y_unit)));
         }
+}
+
+/* What a pass computes beyond the right edge is dropped by moving the other sums together. */
+static void emit_masked_stores(generator *g) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    for (int64_t row = 0; row < g->row_count; row++) {
+        int sum = sum_register(g, row, 0);
+        if (shape->gaps) deft_emit_compress(&g->emitter, KEPT, sum, sum);
+        deft_emit_masked_store(&g->emitter, STORED, sum, DEFT_R10,
+                               (int32_t)(row_of_band(g, row) * shape->y_row * (int64_t)sizeof(float)));
+    }
 }
 
 static void emit_jump_on(generator *g) {
@@ -171,6 +188,10 @@ static void emit_x(generator *g, int64_t x_offset) {
         emit_packing(g, x_offset);
         return;
     }
+    if (g->sparse->shape.virtual) {
+        deft_emit_masked_load(&g->emitter, SEEN, g->scratch, DEFT_RDI, (int32_t)(x_offset * (int64_t)sizeof(float)));
+        return;
+    }
     for (int v = 0; v < g->vectors; v++)
         deft_emit_vector(&g->emitter, DEFT_VMOVUPS, g->width, g->scratch + v, 0, x_operand(g, x_offset, v));
 }
@@ -193,33 +214,32 @@ typedef struct weight_chunk {
     uint32_t present[CHUNK_COLUMNS];
 } weight_chunk;
 
-static void read_chunk(const deft_sparse_shape *shape, int64_t first_row, int64_t rows, int64_t first, int64_t columns,
-                       weight_chunk *chunk) {
+static void read_chunk(const deft_sparse_shape *shape, int64_t first_row, int64_t rows, int64_t first, int64_t step,
+                       int64_t columns, weight_chunk *chunk) {
     int64_t stride = shape->linear.column_stride;
     memset(chunk->present, 0, sizeof chunk->present);
     for (int64_t i = 0; i < rows; i++) {
         const float *from = deft_sparse_row(shape, first_row + i) + first * stride;
         for (int64_t j = 0; j < columns; j++) {
-            float weight = from[j * stride];
+            float weight = from[j * step * stride];
             chunk->weights[j][i] = shape->linear.scale * weight;
             chunk->present[j] |= (uint32_t)(weight != 0) << i;
         }
     }
 }
 
-/* The nonzeros of a depth in rows [begin, end), all of one group, step by step of the inner dimension. */
-static void emit_group(generator *g, int64_t depth, int64_t begin, int64_t end) {
+/* The nonzeros in rows [begin, end) and columns first, first + step, ... of a group. */
+static void emit_columns(generator *g, int64_t begin, int64_t end, int64_t first, int64_t step, int64_t count) {
     const deft_sparse_shape *shape = &g->sparse->shape;
-    int64_t k = shape->linear.k, depths = g->sparse->schedule.depths, group = begin / shape->linear.m;
-    int64_t first = k * depth / depths, past = k * (depth + 1) / depths, row = begin - g->first_row;
+    int64_t group = begin / shape->linear.m, row = begin - g->first_row;
     weight_chunk chunk;
-    for (int64_t from = first; from < past; from += CHUNK_COLUMNS) {
-        int64_t columns = past - from < CHUNK_COLUMNS ? past - from : CHUNK_COLUMNS;
-        read_chunk(shape, begin, end - begin, from, columns, &chunk);
+    for (int64_t done = 0; done < count; done += CHUNK_COLUMNS, first += CHUNK_COLUMNS * step) {
+        int64_t columns = count - done < CHUNK_COLUMNS ? count - done : CHUNK_COLUMNS;
+        read_chunk(shape, begin, end - begin, first, step, columns, &chunk);
         for (int64_t j = 0; j < columns; j++) {
             uint32_t present = chunk.present[j];
             if (!present && !g->packs) continue;
-            int64_t x_offset = deft_sparse_x_offset(shape, group, from + j);
+            int64_t x_offset = deft_sparse_x_offset(shape, group, first + j * step);
             emit_x(g, x_offset);
             g->band->nonzeros += __builtin_popcount(present);
             for (; present; present &= present - 1) {
@@ -227,6 +247,19 @@ static void emit_group(generator *g, int64_t depth, int64_t begin, int64_t end) 
                 emit_nonzero(g, row + i, chunk.weights[j][i], x_offset);
             }
         }
+    }
+}
+
+/* The nonzeros of a depth in rows of one group. Tap by tap, where each has a mask. */
+static void emit_group(generator *g, int64_t depth, int64_t begin, int64_t end) {
+    const deft_linear *l = &g->sparse->shape.linear;
+    bool by_tap = g->sparse->shape.virtual;
+    int64_t sweeps = by_tap ? l->kernel_height * l->kernel_width : 1, inner = l->k / sweeps;
+    int64_t depths = g->sparse->schedule.depths, first = inner * depth / depths, past = inner * (depth + 1) / depths;
+    for (int64_t tap = 0; tap < sweeps; tap++) {
+        int32_t mask = (int32_t)(offsetof(deft_sparse_mask, taps) + (size_t)tap * sizeof(uint16_t));
+        if (by_tap) deft_emit_load_mask(&g->emitter, SEEN, DEFT_R8, mask);
+        emit_columns(g, begin, end, first * sweeps + tap, sweeps, past - first);
     }
 }
 
@@ -248,34 +281,56 @@ static void emit_tile(generator *g, int64_t depth) {
     else
         emit_moves(g, DEFT_VMOVUPS);
     emit_nonzeros(g, depth);
-    if (depth == g->sparse->schedule.depths - 1) {
+    bool last = depth == g->sparse->schedule.depths - 1;
+    if (last) {
         if (activation->low > -__builtin_inff()) emit_limit(g, DEFT_VMAXPS, activation->low);
         if (activation->high < __builtin_inff()) emit_limit(g, DEFT_VMINPS, activation->high);
     }
-    emit_moves(g, DEFT_VMOVUPS_STORE);
+    if (last && g->sparse->shape.masked)
+        emit_masked_stores(g);
+    else
+        emit_moves(g, DEFT_VMOVUPS_STORE);
+}
+
+/* From one pass to the next. */
+static void emit_steps(generator *g, bool packs, bool stores) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    deft_emitter *e = &g->emitter;
+    int64_t vector_bytes = DEFT_PANEL_LANES * (int64_t)sizeof(float);
+    int64_t span_bytes = g->sparse->schedule.span * (int64_t)sizeof(float);
+    int64_t x_bytes = shape->masked ? vector_bytes : span_bytes * shape->x_unit;
+    int64_t y_bytes = shape->masked ? vector_bytes : span_bytes * shape->y_unit;
+    deft_emit_general_constant(e, DEFT_ADD, DEFT_RDI, (int32_t)x_bytes);
+    deft_emit_general_constant(e, DEFT_ADD, DEFT_RSI, (int32_t)y_bytes);
+    if (packs) deft_emit_general_constant(e, DEFT_ADD, DEFT_R8, (int32_t)vector_bytes);
+    if (stores) deft_emit_add_memory(e, DEFT_R10, DEFT_R8, offsetof(deft_sparse_mask, y_bytes));
+    if (stores || shape->virtual) deft_emit_general_constant(e, DEFT_ADD, DEFT_R8, (int32_t)g->sparse->mask_bytes);
 }
 
 /* The loop over passes. */
 static void emit_segment(generator *g, int64_t depth) {
-    const deft_sparse_shape *shape = &g->sparse->shape;
     const deft_sparse_schedule *schedule = &g->sparse->schedule;
     deft_emitter *e = &g->emitter;
     deft_emit_align(e, CODE_ALIGNMENT);
     *g->segment = (deft_sparse_segment){e->count, g->streamed};
     begin_stream(g);
     bool packs = schedule->packing == DEFT_PACK_AS_READ && g->band->first_row == 0;
+    bool stores = g->sparse->shape.masked && depth == schedule->depths - 1;
+    if (stores) deft_emit_move(e, DEFT_R10, DEFT_R9);
+    size_t top = e->count;
+    if (stores) {
+        deft_emit_load_mask(e, KEPT, DEFT_R8, offsetof(deft_sparse_mask, kept));
+        deft_emit_load_mask(e, STORED, DEFT_R8, offsetof(deft_sparse_mask, stored));
+    }
     int64_t past = g->band->first_row + g->band->row_count;
     for (g->first_row = g->band->first_row; g->first_row < past; g->first_row += g->row_count) {
         g->row_count = schedule->tile_rows < past - g->first_row ? schedule->tile_rows : past - g->first_row;
         g->packs = packs && g->first_row == 0;
         emit_tile(g, depth);
     }
-    int64_t step_bytes = schedule->span * (int64_t)sizeof(float);
-    deft_emit_general_constant(e, DEFT_ADD, DEFT_RDI, (int32_t)(step_bytes * shape->x_unit));
-    deft_emit_general_constant(e, DEFT_ADD, DEFT_RSI, (int32_t)(step_bytes * shape->y_unit));
-    if (packs) deft_emit_general_constant(e, DEFT_ADD, DEFT_R8, (int32_t)step_bytes * DEFT_PANEL_LANES);
+    emit_steps(g, packs, stores);
     deft_emit_general_constant(e, DEFT_SUB, DEFT_RCX, 1);
-    deft_emit_jump(e, DEFT_JNZ, g->segment->entry);
+    deft_emit_jump(e, DEFT_JNZ, top);
     deft_emit_vzeroupper(e);
     deft_emit_ret(e);
 }
@@ -312,11 +367,15 @@ fail:
     return status;
 }
 
-void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const float *source, float *x,
-                            float *y, int64_t passes) {
+void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth,
+                            const deft_sparse_stretch *stretch) {
     const deft_sparse_segment *segment = &sparse->segments[band * sparse->schedule.depths + depth];
+    const deft_sparse_shape *shape = &sparse->shape;
+    int64_t row = sparse->bands[band].first_row;
+    float *y = stretch->y + row * shape->y_row, *sums = shape->masked ? stretch->sums + row * shape->sum_row : y;
+    const void *extra = shape->masked ? (const void *)stretch->masks : stretch->source;
     char *entry = (char *)sparse->code.memory + segment->entry;
     code run;
     memcpy(&run, &entry, sizeof run);
-    run(x, y, sparse->stream + segment->weight, passes, source);
+    run(stretch->x, sums, sparse->stream + segment->weight, stretch->passes, extra, y);
 }

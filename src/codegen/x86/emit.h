@@ -77,8 +77,10 @@ void deft_emitter_done(deft_emitter *emitter);
  * broadcast is for instructions of three operands; VBROADCASTSS takes plain memory. */
 void deft_emit_vector(deft_emitter *emitter, deft_vector_op op, deft_vector_width width, int dst, int src,
                       deft_operand operand);
-/* zmm, under a mask register k1-k7: the 32-bit lanes whose bits are set, where they are in memory; or moved together to
- * the lowest lanes of `dst`, the others zero. A mask of 16 bits out of memory. */
+/* zmm, under a mask register k1-k7, only the 32-bit lanes whose bits are set: stored; loaded, the others zero, from
+ * memory that need not exist where bits are clear; moved together to the lowest lanes of `dst`, the others zero. And a
+ * mask of 16 bits out of memory. */
+void deft_emit_masked_load(deft_emitter *emitter, int mask, int dst, deft_gpr base, int32_t displacement);
 void deft_emit_masked_store(deft_emitter *emitter, int mask, int src, deft_gpr base, int32_t displacement);
 void deft_emit_compress(deft_emitter *emitter, int mask, int dst, int src);
 void deft_emit_load_mask(deft_emitter *emitter, int mask, deft_gpr base, int32_t displacement);

@@ -138,6 +138,10 @@ void deft_emit_masked_store(deft_emitter *emitter, int mask, int src, deft_gpr b
     emit_masked(emitter, &vector_forms[DEFT_VMOVUPS_STORE], mask, false, src, deft_in_memory(base, displacement));
 }
 
+void deft_emit_masked_load(deft_emitter *emitter, int mask, int dst, deft_gpr base, int32_t displacement) {
+    emit_masked(emitter, &vector_forms[DEFT_VMOVUPS], mask, true, dst, deft_in_memory(base, displacement));
+}
+
 void deft_emit_compress(deft_emitter *emitter, int mask, int dst, int src) {
     static const vector_form vcompressps = {MAP_0F38, PREFIX_66, 0x8A, RM_SRC, 0};
     emit_masked(emitter, &vcompressps, mask, true, src, deft_in_register(dst));
