@@ -206,6 +206,16 @@ static const op_case fitting[DEFT_OP_COUNT] = {
     [DEFT_OP_RESHAPE] = {.in = {REAL(2, 3), {.dtype = DEFT_I64, DIMS(2)}}},
     [DEFT_OP_SQUEEZE] = {.in = {REAL(1, 3, 1), {.dtype = DEFT_I64, DIMS(1)}}},
     [DEFT_OP_UNSQUEEZE] = {.in = {REAL(3), {.dtype = DEFT_I64, DIMS(1)}}},
+    [DEFT_OP_UNARY_GRAD] = {.attrs = {INT("of", DEFT_OP_GELU)}, .in = {REAL(2, 3), REAL(2, 3)}},
+    [DEFT_OP_MOVE_GRAD] = {.in = {REAL(2, 3), OF(DEFT_I32, 2, 3), REAL(4)}},
+    [DEFT_OP_GATHER_GRAD] = {.attrs = {INT("axis", 0)}, .in = {REAL(3, 2), OF(DEFT_I64, 3), REAL(5, 2)}},
+    [DEFT_OP_NORM_INPUT_GRAD] = {.attrs = {INT("of", DEFT_OP_LAYER_NORM)}, .in = {REAL(2, 3), REAL(2, 3), REAL(3)}},
+    [DEFT_OP_NORM_SCALE_GRAD] = {.attrs = {INT("of", DEFT_OP_INSTANCE_NORM)},
+                                 .in = {REAL(2, 3, 2), REAL(2, 3, 2), REAL(3)}},
+    [DEFT_OP_LRN_GRAD] = {.attrs = {INT("size", 3)}, .in = {REAL(2, 5, 2), REAL(2, 5, 2)}},
+    [DEFT_OP_LABEL_LOSS_GRAD] = {.attrs = {INT("of", DEFT_OP_SOFTMAX_CROSS_ENTROPY_LOSS)},
+                                 .in = {{.dtype = DEFT_F32}, REAL(2, 4), OF(DEFT_I64, 2), REAL(4)}},
+    [DEFT_OP_RESIZE_GRAD] = {.attrs = {INTS("axes", 1)}, .in = {REAL(1, 1), REAL(1, 1), REAL(1), REAL(1)}},
 };
 
 static void test_nonsense(void **state) {

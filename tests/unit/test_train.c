@@ -637,10 +637,9 @@ static void test_wrong_models_and_data(void **state) {
     add_graph_input(no_gradient, "x", DIMS(-1, 6));
     add_weight(no_gradient, "w", DIMS(6, 3), 0);
     NODE(no_gradient, MATMUL, "m", "x", "w");
-    const deft_attr axis = {.name = "axis", .type = DEFT_ATTR_INT, .i = 1};
-    add_node(no_gradient, DEFT_OP_CONCAT, &axis, 1, (const char *const[]){"m", "m"}, 2, "y");
+    NODE(no_gradient, HARDMAX, "y", "m");
     finish_graph(no_gradient, "y");
-    expect_refused(ctx, no_gradient, data, none, DEFT_UNSUPPORTED, "Concat");
+    expect_refused(ctx, no_gradient, data, none, DEFT_UNSUPPORTED, "Hardmax");
     deft_graph_free(no_gradient);
 
     deft_graph_free(fixed);

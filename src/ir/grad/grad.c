@@ -2,6 +2,8 @@
  * outputs into nodes for those of its inputs. */
 #include "ir/grad/grad.h"
 
+#include "ir/op/element.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -24,21 +26,34 @@ typedef struct rule_call {
     deft_attrs attrs;
 } rule_call;
 
-/* Appends a node with one output, whose value id goes to *out. */
+/* What is made from nothing, or from integers that are known, is known ahead of a run. Real constants may be learned.
+ */
+static bool is_settled(const deft_graph *graph, const int *in, int in_count) {
+    for (int i = 0; i < in_count; i++) {
+        if (in[i] == DEFT_NO_VALUE) continue;
+        const deft_tensor *desc = &graph->values[in[i]].desc;
+        if (!desc->data || deft_dtype_is_float(desc->dtype)) return false;
+    }
+    return true;
+}
+
+/* Appends a node, whose outputs' value ids go to out[out_count]. */
 static deft_status append(deft_graph *graph, deft_op op, const char *name, const deft_attr *attrs, int attr_count,
-                          const int *in, int in_count, int *out) {
-    int value, node;
-    DEFT_TRY(deft_graph_add_value(graph, NULL, &value));
-    DEFT_TRY(deft_graph_add_node(graph, op, name, attrs, attr_count, in, in_count, &value, 1, &node));
+                          const int *in, int in_count, int *out, int out_count) {
+    int values[DEFT_MAX_ARITY], node;
+    for (int i = 0; i < out_count; i++)
+        DEFT_TRY(deft_graph_add_value(graph, NULL, &values[i]));
+    DEFT_TRY(deft_graph_add_node(graph, op, name, attrs, attr_count, in, in_count, values, out_count, &node));
     DEFT_TRY(deft_graph_infer_node(graph, node));
-    *out = value;
+    if (is_settled(graph, in, in_count)) DEFT_TRY(deft_graph_evaluate_node(graph, node));
+    memcpy(out, values, (size_t)out_count * sizeof *out);
     return DEFT_OK;
 }
 
 static deft_status emit(deft_gradient *gradient, deft_op op, const deft_attr *attrs, int attr_count, const int *in,
-                        int in_count, int *out) {
+                        int in_count, int *out, int out_count) {
     rule_call *call = (rule_call *)((char *)gradient - offsetof(rule_call, gradient));
-    return append(call->graph, op, gradient->name, attrs, attr_count, in, in_count, out);
+    return append(call->graph, op, gradient->name, attrs, attr_count, in, in_count, out, out_count);
 }
 
 static void prepare_call(const reverse_sweep *sweep, const deft_node *node, rule_call *call) {
@@ -62,6 +77,8 @@ static void prepare_call(const reverse_sweep *sweep, const deft_node *node, rule
     call->attrs = node->attrs;
     call->gradient = (deft_gradient){.ctx = graph->ctx,
                                      .name = node->name,
+                                     .op = node->op,
+                                     .opset = graph->opset,
                                      .attrs = &call->attrs,
                                      .in_count = node->in_count,
                                      .out_count = node->out_count,
@@ -93,7 +110,7 @@ static deft_status accumulate(reverse_sweep *sweep, int value, int grad) {
         *sum = grad;
         return DEFT_OK;
     }
-    return append(sweep->graph, DEFT_OP_ADD, "", NULL, 0, (int[]){*sum, grad}, 2, sum);
+    return append(sweep->graph, DEFT_OP_ADD, "", NULL, 0, (int[]){*sum, grad}, 2, sum, 1);
 }
 
 /* Adds what node `index` passes back to the gradients of its inputs. */

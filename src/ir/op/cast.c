@@ -1,5 +1,6 @@
 /* Cast and CastLike. A float becomes an integer towards 0; narrower integers keep the low bits. */
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
 static deft_status set_type(const deft_op_call *call, deft_dtype dtype) {
@@ -31,4 +32,9 @@ deft_status deft_forward_cast(const deft_op_call *call) {
             deft_element_set_integer(call->out[0], i, deft_element_integer(x, i));
     }
     return DEFT_OK;
+}
+
+deft_status deft_gradient_cast(deft_gradient *gradient) {
+    if (!gradient->wanted[0]) return DEFT_OK;
+    return deft_emit_cast(gradient, gradient->out_grad[0], gradient->in_desc[0]->dtype, &gradient->in_grad[0]);
 }

@@ -1,6 +1,7 @@
 /* Questions with a yes or no for an answer: comparisons and logic with broadcasting, Not, IsNaN, IsInf; and Where,
  * which chooses by them. */
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/nest.h"
 #include "ir/op/rule.h"
 
@@ -123,6 +124,18 @@ deft_status deft_forward_where(const deft_op_call *call) {
             deft_element_copy(call->in[chosen], row.offset[chosen] + i * nest.strides[chosen][last], y, row.begin + i);
         }
         done += row.length;
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_gradient_where(deft_gradient *gradient) {
+    int zero, value;
+    DEFT_TRY(deft_emit_number(gradient, gradient->out_desc[0]->dtype, 0, &zero));
+    for (int i = 1; i <= 2; i++) {
+        if (!gradient->wanted[i]) continue;
+        int dy = gradient->out_grad[0], chosen[] = {i == 1 ? dy : zero, i == 1 ? zero : dy};
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_WHERE, &value, 3, gradient->in[0], chosen[0], chosen[1]));
+        DEFT_TRY(deft_emit_sum_to(gradient, value, i, &gradient->in_grad[i]));
     }
     return DEFT_OK;
 }

@@ -106,3 +106,28 @@ deft_status deft_gradient_conv(deft_gradient *gradient) {
     if (gradient->in_count < 3 || !gradient->wanted[2]) return DEFT_OK;
     return deft_emit(gradient, DEFT_OP_CONV_BIAS_GRAD, &in_grad[2], 1, dy);
 }
+
+/* ConvTranspose is the gradient of a convolution W for its input; so its own, for x, is that convolution. */
+deft_status deft_gradient_conv_transpose(deft_gradient *gradient) {
+    int dy = gradient->out_grad[0], x = gradient->in[0], w = gradient->in[1], *in_grad = gradient->in_grad;
+    deft_op_call call = deft_gradient_call(gradient);
+    deft_window window;
+    int64_t pads[6];
+    DEFT_TRY(deft_window_of_transpose(&call, gradient->in_desc[0], gradient->in_desc[1], &window));
+    int spatial = window.spatial, first = 2 - spatial;
+    for (int i = 0; i < spatial; i++) {
+        pads[i] = window.pad_begin[first + i];
+        pads[spatial + i] = window.pad_end[first + i];
+    }
+    const deft_attr attrs[] = {
+        {.name = "strides", .type = DEFT_ATTR_INTS, .count = spatial, .ints = window.stride + first},
+        {.name = "dilations", .type = DEFT_ATTR_INTS, .count = spatial, .ints = window.dilation + first},
+        {.name = "pads", .type = DEFT_ATTR_INTS, .count = 2 * spatial, .ints = pads},
+        {.name = "group", .type = DEFT_ATTR_INT, .i = window.groups}};
+    if (gradient->wanted[0])
+        DEFT_TRY(gradient->emit(gradient, DEFT_OP_CONV, attrs, 4, (int[]){dy, w}, 2, &in_grad[0], 1));
+    if (gradient->wanted[1])
+        DEFT_TRY(gradient->emit(gradient, DEFT_OP_CONV_WEIGHT_GRAD, attrs, 4, (int[]){x, dy, w}, 3, &in_grad[1], 1));
+    if (gradient->in_count < 3 || !gradient->wanted[2]) return DEFT_OK;
+    return deft_emit(gradient, DEFT_OP_CONV_BIAS_GRAD, &in_grad[2], 1, dy);
+}

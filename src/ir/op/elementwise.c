@@ -215,3 +215,42 @@ deft_status deft_gradient_div(deft_gradient *gradient) {
     DEFT_TRY(deft_emit_sum_to(gradient, quotient, 1, &gradient->in_grad[1]));
     return deft_emit_scaled(gradient, gradient->in_grad[1], gradient->in_desc[1]->dtype, -1, &gradient->in_grad[1]);
 }
+
+/* y = a^b: da = dy b a^(b - 1), db = dy y log(a). */
+deft_status deft_gradient_pow(deft_gradient *gradient) {
+    int dy = gradient->out_grad[0], a = gradient->in[0], b = gradient->in[1], one, value;
+    deft_dtype dtype = gradient->in_desc[0]->dtype;
+    if (gradient->in_desc[1]->dtype != dtype) DEFT_TRY(deft_emit_cast(gradient, b, dtype, &b));
+    if (gradient->wanted[0]) {
+        DEFT_TRY(deft_emit_number(gradient, dtype, 1, &one));
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_SUB, &value, 2, b, one));
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_POW, &value, 2, a, value));
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, value, b));
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, value, dy));
+        DEFT_TRY(deft_emit_sum_to(gradient, value, 0, &gradient->in_grad[0]));
+    }
+    if (!gradient->wanted[1]) return DEFT_OK;
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_LOG, &value, 1, a));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, value, gradient->out[0]));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, value, dy));
+    return deft_emit_sum_to(gradient, value, 1, &gradient->in_grad[1]);
+}
+
+/* dx = dy, times the slope where x < 0; dslope = dy min(x, 0). */
+deft_status deft_gradient_prelu(deft_gradient *gradient) {
+    int dy = gradient->out_grad[0], x = gradient->in[0], zero, value, negative;
+    deft_op_call call = deft_gradient_call(gradient);
+    deft_tensor slope = prelu_slope(&call);
+    if (!deft_shape_equal(&slope, gradient->in_desc[1]))
+        return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "a slope for each channel has one from opset 7 on");
+    DEFT_TRY(deft_emit_number(gradient, gradient->in_desc[0]->dtype, 0, &zero));
+    if (gradient->wanted[0]) {
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_LESS, &negative, 2, x, zero));
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, dy, gradient->in[1]));
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_WHERE, &gradient->in_grad[0], 3, negative, value, dy));
+    }
+    if (!gradient->wanted[1]) return DEFT_OK;
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MIN, &value, 2, x, zero));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, value, dy));
+    return deft_emit_sum_to(gradient, value, 1, &gradient->in_grad[1]);
+}

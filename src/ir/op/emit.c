@@ -15,7 +15,7 @@ deft_status deft_emit(deft_gradient *gradient, deft_op op, int *out, int in_coun
     va_start(arguments, in_count);
     collect(arguments, in_count, in);
     va_end(arguments);
-    return gradient->emit(gradient, op, NULL, 0, in, in_count, out);
+    return gradient->emit(gradient, op, NULL, 0, in, in_count, out, 1);
 }
 
 deft_status deft_emit_with_attrs(deft_gradient *gradient, deft_op op, int *out, int in_count, ...) {
@@ -24,7 +24,7 @@ deft_status deft_emit_with_attrs(deft_gradient *gradient, deft_op op, int *out, 
     va_start(arguments, in_count);
     collect(arguments, in_count, in);
     va_end(arguments);
-    return gradient->emit(gradient, op, gradient->attrs->items, gradient->attrs->count, in, in_count, out);
+    return gradient->emit(gradient, op, gradient->attrs->items, gradient->attrs->count, in, in_count, out, 1);
 }
 
 deft_status deft_emit_sum_to(deft_gradient *gradient, int value, int input, int *out) {
@@ -35,12 +35,54 @@ deft_status deft_emit_sum_to(deft_gradient *gradient, int value, int input, int 
     return deft_emit(gradient, DEFT_OP_SUM_TO, out, 2, value, gradient->in[input]);
 }
 
+deft_status deft_emit_tensor(deft_gradient *gradient, const deft_tensor *tensor, int *out) {
+    deft_attr attr = {.name = "value", .type = DEFT_ATTR_TENSOR, .tensor = *tensor};
+    return gradient->emit(gradient, DEFT_OP_CONSTANT, &attr, 1, NULL, 0, out, 1);
+}
+
+deft_status deft_emit_number(deft_gradient *gradient, deft_dtype dtype, double number, int *out) {
+    float narrow = (float)number;
+    deft_tensor tensor = {.dtype = dtype, .data = dtype == DEFT_F64 ? (void *)&number : (void *)&narrow};
+    return deft_emit_tensor(gradient, &tensor, out);
+}
+
+deft_status deft_emit_integers(deft_gradient *gradient, int count, const int64_t *integers, int *out) {
+    deft_tensor tensor = {.dtype = DEFT_I64, .rank = 1, .dims = {count}, .data = (void *)integers};
+    return deft_emit_tensor(gradient, &tensor, out);
+}
+
 deft_status deft_emit_scaled(deft_gradient *gradient, int value, deft_dtype dtype, double factor, int *out) {
-    float narrow = (float)factor;
-    deft_attr attr = {.name = "value",
-                      .type = DEFT_ATTR_TENSOR,
-                      .tensor = {.dtype = dtype, .data = dtype == DEFT_F64 ? (void *)&factor : (void *)&narrow}};
     int constant;
-    DEFT_TRY(gradient->emit(gradient, DEFT_OP_CONSTANT, &attr, 1, NULL, 0, &constant));
+    DEFT_TRY(deft_emit_number(gradient, dtype, factor, &constant));
     return deft_emit(gradient, DEFT_OP_MUL, out, 2, value, constant);
+}
+
+deft_status deft_emit_cast(deft_gradient *gradient, int value, deft_dtype dtype, int *out) {
+    deft_attr to = {.name = "to", .type = DEFT_ATTR_INT, .i = dtype};
+    return gradient->emit(gradient, DEFT_OP_CAST, &to, 1, &value, 1, out, 1);
+}
+
+enum { MAX_ATTRS = 16 };
+
+deft_status deft_emit_of(deft_gradient *gradient, deft_op op, const int *in, int in_count, int *out, int out_count) {
+    deft_attr attrs[MAX_ATTRS];
+    int count = gradient->attrs->count;
+    if (count >= MAX_ATTRS)
+        return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "%d attributes; at most %d are expected", count,
+                         MAX_ATTRS - 1);
+    for (int i = 0; i < count; i++)
+        attrs[i] = gradient->attrs->items[i];
+    attrs[count] = (deft_attr){.name = "of", .type = DEFT_ATTR_INT, .i = gradient->op};
+    return gradient->emit(gradient, op, attrs, count + 1, in, in_count, out, out_count);
+}
+
+deft_op_call deft_gradient_call(const deft_gradient *gradient) {
+    return (deft_op_call){.ctx = gradient->ctx,
+                          .name = gradient->name,
+                          .op = gradient->op,
+                          .attrs = gradient->attrs,
+                          .opset = gradient->opset,
+                          .in_count = gradient->in_count,
+                          .in = gradient->in_desc,
+                          .threads = 1};
 }

@@ -11,6 +11,17 @@ deft_status deft_emit_with_attrs(deft_gradient *gradient, deft_op op, int *out, 
 /* `value`, of the shape of the node's first output, summed to the shape of input `input`: no node where they are equal.
  */
 deft_status deft_emit_sum_to(deft_gradient *gradient, int value, int input, int *out);
+/* A constant: with the tensor's data; a scalar, f32 or f64; a vector of i64. */
+deft_status deft_emit_tensor(deft_gradient *gradient, const deft_tensor *tensor, int *out);
+deft_status deft_emit_number(deft_gradient *gradient, deft_dtype dtype, double number, int *out);
+deft_status deft_emit_integers(deft_gradient *gradient, int count, const int64_t *integers, int *out);
+deft_status deft_emit_cast(deft_gradient *gradient, int value, deft_dtype dtype, int *out);
+/* A node with the attributes of the one that is differentiated, and its operator as the attribute "of": for backward
+ * operators that several forward ones share. */
+deft_status deft_emit_of(deft_gradient *gradient, deft_op op, const int *in, int in_count, int *out, int out_count);
+/* The node that is differentiated as a shape rule sees it, without outputs: to read its attributes by the same
+ * functions. */
+deft_op_call deft_gradient_call(const deft_gradient *gradient);
 /* value * factor; dtype is that of `value`, f32 or f64. */
 deft_status deft_emit_scaled(deft_gradient *gradient, int value, deft_dtype dtype, double factor, int *out);
 

@@ -53,7 +53,7 @@ static deft_status emit_product(deft_gradient *gradient, int a, bool a_turned, i
         {.name = "transA", .type = DEFT_ATTR_INT, .i = a_turned},
         {.name = "transB", .type = DEFT_ATTR_INT, .i = b_turned},
     };
-    return gradient->emit(gradient, DEFT_OP_GEMM, attrs, 3, (int[]){a, b}, 2, out);
+    return gradient->emit(gradient, DEFT_OP_GEMM, attrs, 3, (int[]){a, b}, 2, out, 1);
 }
 
 /* With P = op(A), Q = op(B): dP = alpha dY Q', dQ = alpha P' dY, and dA = dP or dP', dB = dQ or dQ'. */

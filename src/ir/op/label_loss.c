@@ -1,6 +1,7 @@
 /* NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss: scores x [N, C, ...] against labels [N, ...] with a weight for
  * each class; in f64 inside. (SoftmaxCrossEntropy of training graphs, which takes distributions, is in loss.c.) */
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
 #include <math.h>
@@ -8,6 +9,11 @@
 
 static bool is_reduced(const deft_op_call *call) {
     return strcmp(deft_attr_string(call->attrs, "reduction", "mean"), "none") != 0;
+}
+
+/* Or is the gradient of one that does. */
+static bool takes_softmax(const deft_op_call *call) {
+    return deft_attr_int(call->attrs, "of", call->op) == DEFT_OP_SOFTMAX_CROSS_ENTROPY_LOSS;
 }
 
 deft_status deft_shape_label_loss(const deft_op_call *call) {
@@ -63,7 +69,7 @@ static void put_log_probabilities(const deft_op_call *call, const deft_lines *li
 deft_status deft_forward_label_loss(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
     deft_lines lines = deft_rule_lines(x, 1);
-    bool soft = call->op == DEFT_OP_SOFTMAX_CROSS_ENTROPY_LOSS, reduced = is_reduced(call);
+    bool soft = takes_softmax(call), reduced = is_reduced(call);
     double sum = 0, weights = 0;
     for (int64_t line = 0; line < lines.outer * lines.inner; line++) {
         int64_t offset = deft_rule_line(&lines, line);
@@ -77,4 +83,62 @@ deft_status deft_forward_label_loss(const deft_op_call *call) {
     bool mean = strcmp(deft_attr_string(call->attrs, "reduction", "mean"), "mean") == 0;
     if (reduced && call->out[0]) deft_element_set_real(call->out[0], 0, mean ? sum / weights : sum);
     return DEFT_OK;
+}
+
+/* ---- the gradient ---- */
+
+/* (dloss, x, labels, weights), of the operator in the attribute "of". */
+deft_status deft_shape_label_loss_grad(const deft_op_call *call) {
+    deft_op_call loss = *call;
+    deft_tensor expected = {0}, *out[] = {&expected};
+    loss.in = call->in + 1;
+    loss.in_count = call->in_count - 1;
+    loss.out = out;
+    loss.out_count = 1;
+    DEFT_TRY(deft_rule_require_real(call, 0, 1));
+    DEFT_TRY(deft_shape_label_loss(&loss));
+    DEFT_TRY(deft_rule_require_shape(call, 0, &expected, "the gradient of the loss,"));
+    return deft_rule_set_out_like(call, 0, call->in[1]);
+}
+
+/* dx of a line = factor weight (softmax(x), if that is taken, less 1 at the label). */
+static deft_status put_line_gradient(const deft_op_call *loss, const deft_lines *lines, int64_t line, double factor,
+                                     deft_tensor *dx) {
+    bool soft = takes_softmax(loss);
+    int64_t offset = deft_rule_line(lines, line), label = deft_element_integer(loss->in[1], line);
+    double shift = soft ? log_sum(loss->in[0], lines, offset) : 0, score, weight;
+    DEFT_TRY(weigh(loss, lines, line, shift, &score, &weight));
+    for (int64_t i = 0; i < lines->length; i++) {
+        int64_t at = offset + i * lines->inner;
+        double share = soft ? exp(deft_element_real(loss->in[0], at) - shift) : 0;
+        deft_element_set_real(dx, at, weight == 0 ? 0 : factor * weight * (share - (i == label)));
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_forward_label_loss_grad(const deft_op_call *call) {
+    deft_op_call loss = *call;
+    loss.in = call->in + 1;
+    loss.in_count = call->in_count - 1;
+    deft_lines lines = deft_rule_lines(loss.in[0], 1);
+    double weights = 0, score, weight;
+    bool mean = strcmp(deft_attr_string(call->attrs, "reduction", "mean"), "mean") == 0, reduced = is_reduced(call);
+    for (int64_t line = 0; mean && line < lines.outer * lines.inner; line++) {
+        DEFT_TRY(weigh(&loss, &lines, line, 0, &score, &weight));
+        weights += weight;
+    }
+    for (int64_t line = 0; line < lines.outer * lines.inner; line++) {
+        double factor = deft_element_real(call->in[0], reduced ? 0 : line) / (mean ? weights : 1);
+        DEFT_TRY(put_line_gradient(&loss, &lines, line, factor, call->out[0]));
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_gradient_label_loss(deft_gradient *gradient) {
+    int in[] = {gradient->out_grad[0], gradient->in[0], gradient->in[1], gradient->in_count > 2 ? gradient->in[2] : -1};
+    bool weights = gradient->in_count > 2 && gradient->wanted[2];
+    if (weights || in[0] < 0 || (gradient->out_count > 1 && gradient->out_grad[1] >= 0))
+        return deft_fail(gradient->ctx, DEFT_UNSUPPORTED,
+                         "only the loss itself has a gradient, and only for the scores: not for weights of classes");
+    return deft_emit_of(gradient, DEFT_OP_LABEL_LOSS_GRAD, in, 4, &gradient->in_grad[0], 1);
 }

@@ -80,7 +80,7 @@ deft_status deft_forward_matmul(const deft_op_call *call) {
 /* Inserts a dimension of size 1 at `axis`. */
 static deft_status emit_unsqueeze(deft_gradient *gradient, int value, int64_t axis, int *out) {
     deft_attr attr = {.name = "axes", .type = DEFT_ATTR_INTS, .count = 1, .ints = &axis};
-    return gradient->emit(gradient, DEFT_OP_UNSQUEEZE, &attr, 1, &value, 1, out);
+    return gradient->emit(gradient, DEFT_OP_UNSQUEEZE, &attr, 1, &value, 1, out, 1);
 }
 
 /* Swaps the last two of `rank` dimensions. */
@@ -91,7 +91,7 @@ static deft_status emit_turned(deft_gradient *gradient, int value, int rank, int
     perm[rank - 1] = rank - 2;
     perm[rank - 2] = rank - 1;
     deft_attr attr = {.name = "perm", .type = DEFT_ATTR_INTS, .count = rank, .ints = perm};
-    return gradient->emit(gradient, DEFT_OP_TRANSPOSE, &attr, 1, &value, 1, out);
+    return gradient->emit(gradient, DEFT_OP_TRANSPOSE, &attr, 1, &value, 1, out, 1);
 }
 
 /* Brings the gradient of an operand, a stack of matrices, to the operand's shape: what was broadcast is summed, and a

@@ -97,7 +97,7 @@ deft_status deft_gradient_transpose(deft_gradient *gradient) {
     for (int i = 0; i < rank; i++)
         inverse[perm[i]] = i;
     deft_attr attr = {.name = "perm", .type = DEFT_ATTR_INTS, .count = rank, .ints = inverse};
-    return gradient->emit(gradient, DEFT_OP_TRANSPOSE, &attr, 1, gradient->out_grad, 1, &gradient->in_grad[0]);
+    return gradient->emit(gradient, DEFT_OP_TRANSPOSE, &attr, 1, gradient->out_grad, 1, &gradient->in_grad[0], 1);
 }
 
 /* ---- Concat ---- */

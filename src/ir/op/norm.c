@@ -1,5 +1,4 @@
-/* Normalisations with statistics of the input itself: Instance, Layer, Lp, and LRN over neighbouring channels. Sums are
- * in f64. */
+/* Normalisations with statistics of the input itself: Instance, Layer, Lp. Sums are in f64. */
 #include "ir/op/rule.h"
 
 #include <math.h>
@@ -64,16 +63,4 @@ deft_status deft_shape_lp_norm(const deft_op_call *call) {
 
 deft_status deft_forward_lp_norm(const deft_op_call *call) {
     return deft_rule_by_real(call, lp_norm_f32, lp_norm_f64);
-}
-
-deft_status deft_shape_lrn(const deft_op_call *call) {
-    DEFT_TRY(deft_rule_require_real(call, 0, 0));
-    DEFT_TRY(deft_rule_require_rank(call, 0, 2, false));
-    if (deft_attr_int(call->attrs, "size", 0) < 1)
-        return deft_rule_fail(call, DEFT_INVALID, "the attribute size must be at least 1");
-    return deft_rule_set_out_like(call, 0, call->in[0]);
-}
-
-deft_status deft_forward_lrn(const deft_op_call *call) {
-    return deft_rule_by_real(call, lrn_f32, lrn_f64);
 }

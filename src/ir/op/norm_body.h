@@ -80,29 +80,3 @@ static deft_status TYPED(lp_norm)(const deft_op_call *call) {
     }
     return DEFT_OK;
 }
-
-/* y = x / (bias + alpha / size * sum of the squares of `size` channels around)^beta */
-static deft_status TYPED(lrn)(const deft_op_call *call) {
-    const deft_tensor *tensor = call->in[0];
-    double alpha = (double)deft_attr_float(call->attrs, "alpha", 1e-4f);
-    double beta = (double)deft_attr_float(call->attrs, "beta", 0.75f);
-    double bias = (double)deft_attr_float(call->attrs, "bias", 1);
-    int64_t size = deft_attr_int(call->attrs, "size", 1), before = (size - 1) / 2, after = size - 1 - before;
-    deft_lines lines = deft_rule_lines(tensor, 1);
-    int64_t count = lines.outer * lines.inner;
-    int threads = deft_rule_threads(call, deft_tensor_count(tensor));
-#pragma omp parallel for num_threads(threads)
-    for (int64_t line = 0; line < count; line++) {
-        const REAL *x = (const REAL *)tensor->data + deft_rule_line(&lines, line);
-        REAL *y = (REAL *)call->out[0]->data + deft_rule_line(&lines, line);
-        for (int64_t c = 0; c < lines.length; c++) {
-            int64_t first = c > before ? c - before : 0;
-            int64_t last = lines.length - 1 - c > after ? c + after : lines.length - 1;
-            double sum = 0;
-            for (int64_t i = first; i <= last; i++)
-                sum += (double)x[i * lines.inner] * (double)x[i * lines.inner];
-            y[c * lines.inner] = (REAL)((double)x[c * lines.inner] / pow(bias + alpha / (double)size * sum, beta));
-        }
-    }
-    return DEFT_OK;
-}

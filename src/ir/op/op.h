@@ -44,6 +44,8 @@ typedef deft_status (*deft_op_forward_fn)(const deft_op_call *call);
 typedef struct deft_gradient {
     deft_context *ctx;
     const char *name;
+    deft_op op;
+    int opset;
     const deft_attrs *attrs;
     int in_count, out_count;
     const int *in, *out;               /* value ids; -1 where absent */
@@ -52,9 +54,9 @@ typedef struct deft_gradient {
     const int *out_grad; /* of each output; -1 where none flows */
     const bool *wanted;  /* which inputs' gradients are needed */
     int *in_grad;        /* to fill with value ids; -1: none */
-    /* Appends a node with one output, infers its shape and sets *out to its value id. */
+    /* Appends a node, infers its shapes and sets out[out_count] to the value ids of its outputs. */
     deft_status (*emit)(struct deft_gradient *gradient, deft_op op, const deft_attr *attrs, int attr_count,
-                        const int *in, int in_count, int *out);
+                        const int *in, int in_count, int *out, int out_count);
 } deft_gradient;
 
 typedef deft_status (*deft_op_gradient_fn)(deft_gradient *gradient);

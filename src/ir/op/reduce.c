@@ -4,6 +4,7 @@
 #include "ir/op/reduce.h"
 
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
 #include <math.h>
@@ -192,4 +193,91 @@ deft_status deft_shape_mean_variance(const deft_op_call *call) {
 
 deft_status deft_forward_mean_variance(const deft_op_call *call) {
     return deft_rule_by_real(call, mean_variance_f32, mean_variance_f64);
+}
+
+/* ---- gradients ---- */
+
+/* dy and y with the reduced dimensions as 1, so that they broadcast to x. */
+static deft_status emit_kept(deft_gradient *gradient, const bool *reduced, int *dy, int *y) {
+    const deft_tensor *x = gradient->in_desc[0];
+    int64_t dims[DEFT_MAX_RANK];
+    int shape;
+    for (int i = 0; i < x->rank; i++)
+        dims[i] = reduced[i] ? 1 : x->dims[i];
+    DEFT_TRY(deft_emit_integers(gradient, x->rank, dims, &shape));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_RESHAPE, dy, 2, gradient->out_grad[0], shape));
+    return deft_emit(gradient, DEFT_OP_RESHAPE, y, 2, gradient->out[0], shape);
+}
+
+/* `value` repeated to the shape of x. */
+static deft_status emit_expanded(deft_gradient *gradient, int value) {
+    const deft_tensor *x = gradient->in_desc[0];
+    int shape;
+    DEFT_TRY(deft_emit_integers(gradient, x->rank, x->dims, &shape));
+    return deft_emit(gradient, DEFT_OP_EXPAND, &gradient->in_grad[0], 2, value, shape);
+}
+
+/* dy shared by those elements that are the extremum. */
+static deft_status emit_extremum(deft_gradient *gradient, const bool *reduced, int dy, int y) {
+    deft_dtype dtype = gradient->in_desc[0]->dtype;
+    int64_t axes[DEFT_MAX_RANK], count = 0;
+    int chosen, sum, share;
+    for (int i = 0; i < gradient->in_desc[0]->rank; i++)
+        if (reduced[i]) axes[count++] = i;
+    deft_attr over = {.name = "axes", .type = DEFT_ATTR_INTS, .count = count, .ints = axes};
+    deft_attr none = {.name = "noop_with_empty_axes", .type = DEFT_ATTR_INT, .i = 1};
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_EQUAL, &chosen, 2, gradient->in[0], y));
+    DEFT_TRY(deft_emit_cast(gradient, chosen, dtype, &chosen));
+    DEFT_TRY(gradient->emit(gradient, DEFT_OP_REDUCE_SUM, (deft_attr[]){over, none}, 2, &chosen, 1, &sum, 1));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_DIV, &share, 2, dy, sum));
+    return deft_emit(gradient, DEFT_OP_MUL, &gradient->in_grad[0], 2, chosen, share);
+}
+
+/* With k = dy, and y, as wide as x where it is not reduced. */
+static deft_status emit_reduce(deft_gradient *gradient, const bool *reduced, int k, int y) {
+    int x = gradient->in[0], value, *dx = &gradient->in_grad[0];
+    deft_dtype dtype = gradient->in_desc[0]->dtype;
+    switch (gradient->op) {
+    case DEFT_OP_REDUCE_SUM:
+        return emit_expanded(gradient, k);
+    case DEFT_OP_REDUCE_MEAN: {
+        double count =
+            (double)deft_tensor_count(gradient->in_desc[0]) / (double)deft_tensor_count(gradient->out_desc[0]);
+        DEFT_TRY(deft_emit_scaled(gradient, k, dtype, 1 / count, &k));
+        return emit_expanded(gradient, k);
+    }
+    case DEFT_OP_REDUCE_L1: /* k sign(x) */
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_SIGN, &value, 1, x));
+        return deft_emit(gradient, DEFT_OP_MUL, dx, 2, value, k);
+    case DEFT_OP_REDUCE_L2: /* k x / y */
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_DIV, &value, 2, k, y));
+        return deft_emit(gradient, DEFT_OP_MUL, dx, 2, x, value);
+    case DEFT_OP_REDUCE_SUM_SQUARE: /* 2 k x */
+        DEFT_TRY(deft_emit_scaled(gradient, k, dtype, 2, &value));
+        return deft_emit(gradient, DEFT_OP_MUL, dx, 2, x, value);
+    case DEFT_OP_REDUCE_LOG_SUM: /* k / exp(y) */
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_EXP, &value, 1, y));
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_DIV, &value, 2, k, value));
+        return emit_expanded(gradient, value);
+    case DEFT_OP_REDUCE_LOG_SUM_EXP: /* k exp(x - y) */
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_SUB, &value, 2, x, y));
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_EXP, &value, 1, value));
+        return deft_emit(gradient, DEFT_OP_MUL, dx, 2, value, k);
+    default: /* Max, Min */
+        return emit_extremum(gradient, reduced, k, y);
+    }
+}
+
+deft_status deft_gradient_reduce(deft_gradient *gradient) {
+    bool reduced[DEFT_MAX_RANK];
+    int dy, y;
+    deft_op_call call = deft_gradient_call(gradient);
+    DEFT_TRY(read_reduced(&call, reduced));
+    DEFT_TRY(emit_kept(gradient, reduced, &dy, &y));
+    return emit_reduce(gradient, reduced, dy, y);
+}
+
+deft_status deft_gradient_global_max_pool(deft_gradient *gradient) {
+    const bool reduced[DEFT_MAX_RANK] = {false, false, true, true, true, true, true, true};
+    return emit_extremum(gradient, reduced, gradient->out_grad[0], gradient->out[0]);
 }

@@ -1,6 +1,7 @@
 /* Resize and Upsample: each output element is a weighted sum of the input elements around the place that it comes from.
  * The weights of each dimension are found apart from the others: one for nearest, two for linear, four for cubic. */
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
 #include <math.h>
@@ -50,12 +51,17 @@ static deft_status read_choice(const deft_op_call *call, const char *attribute, 
     return deft_rule_fail(call, DEFT_UNSUPPORTED, "%s is '%.32s', which Deft does not have", attribute, name);
 }
 
+/* Or the gradient of one. */
+static bool is_upsample(const deft_op_call *call) {
+    return deft_attr_int(call->attrs, "of", call->op) == DEFT_OP_UPSAMPLE;
+}
+
 static deft_status read_modes(const deft_op_call *call, resizing *out) {
     static const char *const hows[] = {"nearest", "linear", "cubic"};
     static const char *const wheres[] = {"half_pixel", "pytorch_half_pixel", "align_corners",
                                          "asymmetric", "tf_crop_and_resize", "tf_half_pixel_for_nn"};
     static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
-    bool old = call->op == DEFT_OP_UPSAMPLE || call->opset < 11;
+    bool old = is_upsample(call) || call->opset < 11;
     int how, where, round;
     DEFT_TRY(read_choice(call, "mode", "nearest", hows, INTERPOLATIONS, &how));
     DEFT_TRY(read_choice(call, "coordinate_transformation_mode", old ? "asymmetric" : "half_pixel", wheres, PLACINGS,
@@ -79,7 +85,7 @@ typedef struct resize_inputs {
 } resize_inputs;
 
 static resize_inputs inputs_of(const deft_op_call *call) {
-    if (call->op == DEFT_OP_UPSAMPLE) return (resize_inputs){-1, call->opset < 9 ? -1 : 1, -1};
+    if (is_upsample(call)) return (resize_inputs){-1, call->opset < 9 ? -1 : 1, -1};
     return call->opset < 11 ? (resize_inputs){-1, 1, -1} : (resize_inputs){1, 2, 3};
 }
 
@@ -235,20 +241,34 @@ static void find_taps(const resizing *r, int axis, int64_t position, int64_t siz
         out->weight[i] /= sum;
 }
 
+/* One of the input elements that an output element is made of. */
+typedef struct contribution {
+    int64_t offset;
+    double weight;
+    int at[DEFT_MAX_RANK]; /* which tap of each dimension */
+} contribution;
+
+/* The contribution that `at` says; then `at` moves on, and false is returned after the last. */
+static bool next_contribution(const taps *all, int rank, const int64_t *strides, contribution *c) {
+    c->weight = 1;
+    c->offset = 0;
+    for (int i = 0; i < rank; i++) {
+        c->weight *= all[i].weight[c->at[i]];
+        c->offset += all[i].index[c->at[i]] * strides[i];
+    }
+    int dim = rank - 1;
+    for (; dim >= 0 && ++c->at[dim] == all[dim].count; dim--)
+        c->at[dim] = 0;
+    return dim >= 0;
+}
+
 /* The weighted sum over all combinations of the taps of each dimension. */
 static double interpolate(const deft_tensor *x, const int64_t *strides, const taps *all) {
-    int at[DEFT_MAX_RANK] = {0};
+    contribution c = {0};
     double sum = 0;
-    for (int dim = 0; dim >= 0;) {
-        double weight = 1;
-        int64_t offset = 0;
-        for (int i = 0; i < x->rank; i++) {
-            weight *= all[i].weight[at[i]];
-            offset += all[i].index[at[i]] * strides[i];
-        }
-        if (weight != 0) sum += weight * deft_element_real(x, offset);
-        for (dim = x->rank - 1; dim >= 0 && ++at[dim] == all[dim].count; dim--)
-            at[dim] = 0;
+    for (bool more = true; more;) {
+        more = next_contribution(all, x->rank, strides, &c);
+        if (c.weight != 0) sum += c.weight * deft_element_real(x, c.offset);
     }
     return sum;
 }
@@ -281,4 +301,58 @@ deft_status deft_forward_resize(const deft_op_call *call) {
             deft_element_set_real(y, i, interpolate(x, strides, all));
     }
     return DEFT_OK;
+}
+
+/* (dy, x, roi, scales, sizes), of the operator in the attribute "of": each element of dy goes, in shares, to where it
+ * came from. */
+static deft_op_call forward_of(const deft_op_call *call) {
+    deft_op_call resize = *call;
+    resize.in = call->in + 1;
+    resize.in_count = call->in_count - 1;
+    return resize;
+}
+
+deft_status deft_shape_resize_grad(const deft_op_call *call) {
+    deft_op_call resize = forward_of(call);
+    resizing r;
+    DEFT_TRY(deft_rule_require_real(call, 0, 1));
+    DEFT_TRY(resolve(&resize, &r));
+    deft_tensor y = {.dtype = call->in[1]->dtype, .rank = call->in[1]->rank};
+    memcpy(y.dims, r.out, sizeof y.dims);
+    DEFT_TRY(deft_rule_require_shape(call, 0, &y, "the gradient of the output,"));
+    return deft_rule_set_out_like(call, 0, call->in[1]);
+}
+
+deft_status deft_forward_resize_grad(const deft_op_call *call) {
+    deft_op_call resize = forward_of(call);
+    const deft_tensor *dy = call->in[0];
+    deft_tensor *dx = call->out[0];
+    int64_t strides[DEFT_MAX_RANK], count = deft_tensor_count(dy);
+    resizing r;
+    DEFT_TRY(resolve(&resize, &r));
+    deft_rule_strides(dx, strides);
+    memset(dx->data, 0, deft_tensor_bytes(dx));
+    for (int64_t i = 0; i < count; i++) {
+        taps all[DEFT_MAX_RANK];
+        contribution c = {0};
+        int64_t rest = i;
+        bool more = true;
+        for (int dim = dy->rank - 1; dim >= 0; dim--) {
+            find_taps(&r, dim, rest % dy->dims[dim], dx->dims[dim], &all[dim]);
+            rest /= dy->dims[dim];
+            more &= !all[dim].outside;
+        }
+        while (more) {
+            more = next_contribution(all, dx->rank, strides, &c);
+            double sum = deft_element_real(dx, c.offset) + c.weight * deft_element_real(dy, i);
+            deft_element_set_real(dx, c.offset, sum);
+        }
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_gradient_resize(deft_gradient *gradient) {
+    int in[5] = {gradient->out_grad[0]};
+    memcpy(in + 1, gradient->in, (size_t)gradient->in_count * sizeof *in);
+    return deft_emit_of(gradient, DEFT_OP_RESIZE_GRAD, in, gradient->in_count + 1, &gradient->in_grad[0], 1);
 }

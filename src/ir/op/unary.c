@@ -1,6 +1,7 @@
 /* Functions of one element: y[i] = f(x[i]), f perhaps with two parameters. Floats; Abs, Neg and Sign of integers too.
  * Relu, Clip, Sigmoid and Tanh, which training needs, are in activation.c. */
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
 #include <math.h>
@@ -30,14 +31,22 @@ static parameters parameters_of(deft_op op) {
     }
 }
 
-static void read_parameters(const deft_op_call *call, float out[2]) {
-    parameters wanted = parameters_of(call->op);
+static void read_parameters(deft_op op, const deft_attrs *attrs, float out[2]) {
+    parameters wanted = parameters_of(op);
     for (int i = 0; i < 2; i++)
-        out[i] = wanted.names[i] ? deft_attr_float(call->attrs, wanted.names[i], wanted.defaults[i]) : 0;
-    if (call->op == DEFT_OP_GELU) out[0] = deft_attr_string(call->attrs, "approximate", "none")[0] == 't';
+        out[i] = wanted.names[i] ? deft_attr_float(attrs, wanted.names[i], wanted.defaults[i]) : 0;
+    if (op == DEFT_OP_GELU) out[0] = deft_attr_string(attrs, "approximate", "none")[0] == 't';
+}
+
+/* Which operator a UnaryGrad is of. */
+static deft_op differentiated(const deft_op_call *call) {
+    return (deft_op)deft_attr_int(call->attrs, "of", DEFT_OP_COUNT);
 }
 
 #define BODY "ir/op/unary_body.h"
+#include "ir/op/each_real.h"
+
+#define BODY "ir/op/unary_grad_body.h"
 #include "ir/op/each_real.h"
 
 deft_status deft_shape_unary(const deft_op_call *call) {
@@ -48,7 +57,7 @@ deft_status deft_shape_unary(const deft_op_call *call) {
 
 static void unary_half(const deft_op_call *call) {
     float parameter[2];
-    read_parameters(call, parameter);
+    read_parameters(call->op, call->attrs, parameter);
     int64_t count = deft_tensor_count(call->in[0]);
     for (int64_t i = 0; i < count; i++) {
         float x = (float)deft_element_real(call->in[0], i);
@@ -84,4 +93,20 @@ deft_status deft_forward_unary(const deft_op_call *call) {
     else
         unary_integer(call);
     return DEFT_OK;
+}
+
+deft_status deft_shape_unary_grad(const deft_op_call *call) {
+    deft_op op = differentiated(call);
+    if (op < DEFT_OP_ABS || op >= DEFT_OP_COUNT || deft_ops[op].gradient != deft_gradient_unary)
+        return deft_rule_fail(call, DEFT_INVALID, "the attribute of must be an operator of one element");
+    return deft_shape_activation_grad(call);
+}
+
+deft_status deft_forward_unary_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, unary_grad_f32, unary_grad_f64);
+}
+
+deft_status deft_gradient_unary(deft_gradient *gradient) {
+    return deft_emit_of(gradient, DEFT_OP_UNARY_GRAD, (int[]){gradient->out_grad[0], gradient->in[0]}, 2,
+                        &gradient->in_grad[0], 1);
 }

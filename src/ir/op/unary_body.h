@@ -107,7 +107,7 @@ static deft_status TYPED(unary)(const deft_op_call *call) {
     const REAL *restrict x = call->in[0]->data;
     REAL *restrict y = call->out[0]->data;
     float parameter[2];
-    read_parameters(call, parameter);
+    read_parameters(call->op, call->attrs, parameter);
     REAL a = (REAL)parameter[0], b = (REAL)parameter[1];
     int64_t count = deft_tensor_count(call->out[0]);
     int threads = deft_rule_threads(call, count);

@@ -1,6 +1,7 @@
 /* Max, Min, Sum and Mean of any number of tensors, with broadcasting: one input after the other is folded into the
  * output. */
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/nest.h"
 #include "ir/op/rule.h"
 
@@ -73,5 +74,30 @@ deft_status deft_forward_variadic(const deft_op_call *call) {
     for (int i = 0; i < call->in_count; i++)
         fold_elements(call, i);
     if (call->op == DEFT_OP_MEAN) halve_mean(call);
+    return DEFT_OK;
+}
+
+/* The gradient goes to the first input that is the extremum; what it leaves, to those after it. */
+static deft_status emit_extremum(deft_gradient *gradient) {
+    int left = gradient->out_grad[0], zero, chosen, taken;
+    DEFT_TRY(deft_emit_number(gradient, gradient->out_desc[0]->dtype, 0, &zero));
+    for (int i = 0; i < gradient->in_count; i++) {
+        DEFT_TRY(deft_emit(gradient, DEFT_OP_EQUAL, &chosen, 2, gradient->in[i], gradient->out[0]));
+        if (gradient->wanted[i]) {
+            DEFT_TRY(deft_emit(gradient, DEFT_OP_WHERE, &taken, 3, chosen, left, zero));
+            DEFT_TRY(deft_emit_sum_to(gradient, taken, i, &gradient->in_grad[i]));
+        }
+        if (i + 1 < gradient->in_count) DEFT_TRY(deft_emit(gradient, DEFT_OP_WHERE, &left, 3, chosen, zero, left));
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_gradient_variadic(deft_gradient *gradient) {
+    int dy = gradient->out_grad[0];
+    if (gradient->op == DEFT_OP_MAX || gradient->op == DEFT_OP_MIN) return emit_extremum(gradient);
+    if (gradient->op == DEFT_OP_MEAN)
+        DEFT_TRY(deft_emit_scaled(gradient, dy, gradient->out_desc[0]->dtype, 1.0 / gradient->in_count, &dy));
+    for (int i = 0; i < gradient->in_count; i++)
+        if (gradient->wanted[i]) DEFT_TRY(deft_emit_sum_to(gradient, dy, i, &gradient->in_grad[i]));
     return DEFT_OK;
 }
