@@ -13,7 +13,7 @@ import zipfile
 
 from command import DEFT, SOURCE, deft, npy, objects, read, refused, run_tests, write
 
-COMMANDS = ["new", "train", "prune", "lottery", "optimize", "run", "bench", "info", "report", "export", "conform"]
+COMMANDS = ["new", "train", "prune", "lottery", "optimize", "run", "bench", "info", "check", "report", "export", "conform"]
 
 
 # ---- help and usage ----

@@ -157,6 +157,8 @@ deft_status deft_program_new(deft_context *ctx, const deft_graph *graph, const d
     DEFT_TRY_OR_FAIL(copy_output_names(made, graph));
     DEFT_TRY_OR_FAIL(deft_graph_clone(ctx, graph, &copy));
     DEFT_TRY_OR_FAIL(stage_new(made, copy, &made->options, &made->first));
+    made->options.bindings = NULL; /* the caller's, and for the first stage alone */
+    made->options.binding_count = 0;
     if (!made->first->rest) made->last = made->first;
     *program = made;
     return DEFT_OK;

@@ -5,6 +5,7 @@
 #include "face/api/model.h"
 #include "face/cli/bench.h"
 #include "face/cli/profile.h"
+#include "face/cli/shapes.h"
 
 #include <math.h>
 #include <omp.h>
@@ -15,6 +16,7 @@ typedef struct bench_options {
     int64_t batch, runs, warmup;
     double duration;
     bool pin, profile, vs_dense;
+    deft_texts shapes;
     deft_bench_options layers;
 } bench_options;
 
@@ -23,6 +25,7 @@ static const double default_seconds = 1;
 static const int64_t default_runs = 10;
 
 static const deft_option options[] = {
+    DEFT_SHAPE_OPTION(bench_options, shapes),
     {"batch", 0, DEFT_OPTION_INT64, offsetof(bench_options, batch), "N", "samples a run (default 1)", 1, 1 << 24,
      false},
     {"duration", 0, DEFT_OPTION_REAL, offsetof(bench_options, duration), "SECONDS", "measure this long (default 1)",
@@ -44,9 +47,9 @@ static const deft_option options[] = {
     {"layout", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.layout), "LAYOUT", "of spmm: rows (default), panels",
      0, 0, false},
     {"cold", 0, DEFT_OPTION_FLAG, offsetof(bench_options, layers.cold), NULL,
-     "layers' weights come from memory, not out of a cache", 0, 0, false},
+     "weights of layers from memory, not from a cache", 0, 0, false},
     {"tune", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.tune), "HOW",
-     "quick (default): less than a second a layer; full: every schedule", 0, 0, false},
+     "quick (default; under a second a layer) or full", 0, 0, false},
     {"vs", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.vs), "LIST", "of onednn (default), openblas, naive", 0,
      0, false},
 };
@@ -183,10 +186,13 @@ static deft_status measure(deft_cli *cli, const bench_options *wanted, deft_sess
 static deft_status run_model(deft_cli *cli, const bench_options *wanted) {
     deft_model *model = NULL;
     deft_session *sessions[2] = {NULL, NULL};
+    deft_shapes shapes;
     deft_status status;
     if (wanted->pin) pin_threads(cli);
+    DEFT_TRY_OR_FAIL(deft_shapes_parse(cli->ctx, &wanted->shapes, &shapes));
     DEFT_TRY_OR_FAIL(deft_model_load(cli->ctx, cli->operand, &model));
-    deft_plan_options planning = {.batch = wanted->batch ? wanted->batch : 1};
+    deft_plan_options planning = {
+        .batch = wanted->batch ? wanted->batch : 1, .bindings = shapes.bindings, .binding_count = shapes.count};
     DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, true, &sessions[0]));
     planning.choose = deft_choose_dense;
     if (wanted->vs_dense) DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, false, &sessions[1]));
@@ -195,6 +201,7 @@ fail:
     deft_session_free(sessions[1]);
     deft_session_free(sessions[0]);
     deft_model_free(model);
+    deft_shapes_done(&shapes);
     return status;
 }
 

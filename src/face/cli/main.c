@@ -59,10 +59,10 @@ static void print_global_options(FILE *file) {
 
 /* Their names alone, on one line. */
 static void name_global_options(FILE *file) {
-    fputs("  and of every command:", file);
+    fputs("  of every command:", file);
     for (int i = 0; i < GLOBAL_OPTIONS; i++)
         fprintf(file, " --%s", global_options[i].name);
-    fputs(" (deft help)\n", file);
+    fputc('\n', file);
 }
 
 static void print_overview(FILE *file) {
@@ -71,11 +71,10 @@ static void print_overview(FILE *file) {
           file);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(file, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\nEvery command:\n", file);
+    fputs("Every command:\n", file);
     print_global_options(file);
-    fputs("\n'deft help COMMAND' says more; 'deft --version' prints the version.\n"
-          "Exit status: 0 success, 1 the answer is no, 2 bad usage or input,\n"
-          "3 the environment, 4 a bug.\n",
+    fputs("'deft help COMMAND' says more; 'deft --version' prints the version.\n"
+          "Exit status: 0 success, 1 the answer is no, 2 bad input, 3 environment, 4 a bug.\n",
           file);
 }
 

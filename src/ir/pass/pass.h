@@ -18,5 +18,7 @@ DEFT_PASSES(DEFT_PASS)
 #undef DEFT_PASS
 
 DEFT_MUST_CHECK deft_status deft_pass_run_all(deft_graph *graph);
+/* Runs those up to the one of this name; NULL: all. Error: DEFT_INVALID where there is none, naming those there are. */
+DEFT_MUST_CHECK deft_status deft_pass_run_until(deft_graph *graph, const char *last);
 
 #endif
