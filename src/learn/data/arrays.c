@@ -32,6 +32,6 @@ static void close_arrays(deft_dataset *set) {
 
 deft_status deft_arrays_attach(deft_dataset *set, deft_arrays **arrays) {
     DEFT_TRY(deft_arena_array(&set->arena, 1, sizeof **arrays, arrays));
-    set->source = (deft_source){.read = read_array, .close = close_arrays, .state = *arrays};
+    set->source = (deft_source){.read = read_array, .close = close_arrays, .state = *arrays, .in_memory = true};
     return DEFT_OK;
 }

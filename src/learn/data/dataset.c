@@ -1,6 +1,7 @@
 #include "learn/data/dataset.h"
 
 #include "base/core/rng.h"
+#include "learn/data/augment.h"
 #include "learn/data/format.h"
 
 #include <stdio.h>
@@ -70,6 +71,7 @@ bool deft_data_has(const char *dir, const char *name) {
 }
 
 void deft_data_pixels(const uint8_t *pixels, int64_t count, float *x) {
+#pragma omp simd
     for (int64_t i = 0; i < count; i++)
         x[i] = (float)pixels[i] / 255.0f;
 }
@@ -124,17 +126,36 @@ static deft_status open_spec(deft_dataset *set, const char *spec) {
     return fail_spec(set->ctx, spec, "holds none of the formats that Deft recognises");
 }
 
-static deft_status open_normalized(deft_dataset *set, const char *spec) {
-    static const char prefix[] = "normalize";
-    const char *rest = spec + strlen(prefix), *colon = strchr(spec, ':');
-    if (strncmp(spec, prefix, strlen(prefix)) != 0 || !colon || (*rest != ':' && *rest != '='))
-        return open_spec(set, spec);
-    DEFT_TRY(open_spec(set, colon + 1));
-    if (*rest == ':') return deft_data_normalize(set, NULL);
-    char *numbers;
-    DEFT_TRY(deft_arena_copy(&set->arena, rest + 1, (size_t)(colon - rest), &numbers));
-    numbers[colon - rest - 1] = 0;
-    return deft_data_normalize(set, numbers);
+/* What stands before the format: "NAME:" or "NAME=VALUE:". */
+typedef struct prefixes {
+    bool normalize, augment;
+    char *numbers, *words; /* their values, or NULL */
+} prefixes;
+
+/* Takes "NAME:" or "NAME=VALUE:" off the front of `*spec`. */
+static deft_status take_prefix(deft_dataset *set, const char **spec, const char *name, bool *found, char **value) {
+    const char *rest = *spec + strlen(name), *colon = strchr(*spec, ':');
+    if (*found || strncmp(*spec, name, strlen(name)) != 0 || !colon || (*rest != ':' && *rest != '=')) return DEFT_OK;
+    *found = true;
+    *spec = colon + 1;
+    if (*rest == ':') return DEFT_OK;
+    DEFT_TRY(deft_arena_copy(&set->arena, rest + 1, (size_t)(colon - rest), value));
+    (*value)[colon - rest - 1] = 0;
+    return DEFT_OK;
+}
+
+static deft_status open_prefixed(deft_dataset *set, const char *spec) {
+    prefixes p = {0};
+    const char *before;
+    do {
+        before = spec;
+        DEFT_TRY(take_prefix(set, &spec, "normalize", &p.normalize, &p.numbers));
+        DEFT_TRY(take_prefix(set, &spec, "augment", &p.augment, &p.words));
+    } while (spec != before);
+    if (p.augment) DEFT_TRY(deft_augment_parse(set->ctx, p.words ? p.words : "", &set->augment));
+    DEFT_TRY(open_spec(set, spec));
+    if (p.augment) DEFT_TRY(deft_augment_check(set));
+    return p.normalize ? deft_data_normalize(set, p.numbers) : DEFT_OK;
 }
 
 deft_status deft_dataset_open(deft_context *ctx, const char *spec, deft_dataset **dataset) {
@@ -144,7 +165,7 @@ deft_status deft_dataset_open(deft_context *ctx, const char *spec, deft_dataset 
     set->ctx = ctx;
     deft_arena_init(&set->arena, ctx);
     DEFT_TRY_OR_FAIL(deft_arena_string(&set->arena, spec, &set->spec));
-    DEFT_TRY_OR_FAIL(open_normalized(set, spec));
+    DEFT_TRY_OR_FAIL(open_prefixed(set, spec));
     *dataset = set;
     return DEFT_OK;
 fail:

@@ -21,7 +21,14 @@ typedef struct deft_source {
     deft_status (*read)(const deft_dataset *dataset, deft_context *ctx, deft_split split, int64_t index, float *x);
     void (*close)(deft_dataset *dataset); /* releases `state` */
     void *state;
+    bool in_memory; /* so that there is nothing to read ahead */
 } deft_source;
+
+/* How training changes pictures, so that it does not see the same ones again. All zero: not at all. */
+typedef struct deft_augment {
+    int crop;  /* moved by up to so many pixels each way; what comes in from outside is 0 */
+    bool flip; /* left and right, half of the time */
+} deft_augment;
 
 struct deft_dataset {
     deft_context *ctx;
@@ -34,6 +41,7 @@ struct deft_dataset {
     deft_samples split[DEFT_SPLITS];
     deft_source source;
     const float *mean, *deviation; /* of each channel, which samples are standardised by; NULL: they are not */
+    deft_augment augment;
 };
 
 /* `spec` is one of
@@ -49,16 +57,17 @@ struct deft_dataset {
  * or a folder or file alone, whose format is then recognised. Where files have no validation split, it is the last
  * 5,000 training samples (a tenth, where there are fewer than 50,000); where they have no test split either, a shuffle
  * of fixed seed is split 80/10/10. The splits are disjoint, none is empty, and they depend on nothing but `spec` and
- * the files. Before any of these,
+ * the files. Before any of these, once each,
  *   normalize:     subtracts from each channel (the first of three dimensions) the mean over the training samples and
  *                  divides by its deviation (over 10,000 samples spread evenly, where there are more)
  *   normalize=MEAN,...,MEAN/DEVIATION,...,DEVIATION:    the same with these, one for each channel
+ *   augment=WORD,...,WORD:    changes training pictures at random: crop, crop=PIXELS (default 4), flip
  * Errors: DEFT_IO, DEFT_INVALID (malformed, empty, a label out of range or not whole, counts that differ, a value that
  * is not finite), DEFT_UNSUPPORTED (x of another type), DEFT_CANCELLED. The message names the file and the place. */
 DEFT_MUST_CHECK deft_status deft_dataset_open(deft_context *ctx, const char *spec, deft_dataset **dataset);
 void deft_dataset_free(deft_dataset *dataset);
 
-/* Reads sample `index` of a split into x [sample], standardised. As for deft_source.read. */
+/* Reads sample `index` of a split into x [sample], standardised, not augmented. As for deft_source.read. */
 DEFT_MUST_CHECK deft_status deft_dataset_read(const deft_dataset *dataset, deft_context *ctx, deft_split split,
                                               int64_t index, float *x);
 /* Reads samples order[first .. first+count) of a split (order may be NULL: 0, 1, 2, ...) into x [count][sample]. */

@@ -1,9 +1,11 @@
 #include "learn/train/evaluate.h"
 
+#include "learn/data/loader.h"
 #include "learn/train/predictor.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 /* What is counted over a split. */
 typedef struct tally {
@@ -54,32 +56,39 @@ static deft_status check_outputs(deft_context *ctx, const deft_predictor *model,
     return DEFT_OK;
 }
 
-/* Counts samples [first, first + count): no more than either batch holds. */
-static deft_status count_samples(deft_predictor *model, deft_predictor *reference, deft_split split, int64_t first,
-                                 int64_t count, tally *t) {
-    const int32_t *labels = model->data->split[split].y;
+/* Counts the next samples, with their labels or NULL; no more than either batch holds. */
+static deft_status count_samples(deft_predictor *model, deft_predictor *reference, deft_loader *loader,
+                                 const int32_t *labels, int64_t count, tally *t) {
     deft_op head = deft_graph_head(model->plan->graph);
-    DEFT_TRY(deft_predictor_run(model, split, first, count));
-    if (reference) DEFT_TRY(deft_predictor_run(reference, split, first, count));
+    DEFT_TRY(deft_loader_next(loader, model->x));
+    if (reference) memcpy(reference->x, model->x, (size_t)(count * model->sample_count) * sizeof *model->x);
+    DEFT_TRY(deft_predictor_run(model, count));
+    if (reference) DEFT_TRY(deft_predictor_run(reference, count));
     for (int64_t i = 0; i < count; i++) {
         const float *y = model->y + i * model->outputs;
-        if (labels) t->correct += top_answer(y, model->outputs) == labels[first + i];
-        if (labels) t->loss += cross_entropy(y, model->outputs, labels[first + i], head);
+        if (labels) t->correct += top_answer(y, model->outputs) == labels[i];
+        if (labels) t->loss += cross_entropy(y, model->outputs, labels[i], head);
         if (reference) compare_outputs(y, reference->y + i * model->outputs, model->outputs, t);
     }
     return DEFT_OK;
 }
 
 static deft_status count_split(deft_context *ctx, const char *what, deft_predictor *model, deft_predictor *reference,
-                               deft_split split, tally *t) {
-    int64_t total = model->data->split[split].count, batch = model->batch;
+                               const deft_dataset *data, deft_split split, tally *t) {
+    const deft_samples *samples = &data->split[split];
+    int64_t total = samples->count, batch = model->batch;
     if (reference && reference->batch < batch) batch = reference->batch;
-    for (int64_t first = 0; first < total; first += batch) {
+    deft_loader *loader;
+    deft_status status = DEFT_OK;
+    DEFT_TRY(deft_loader_new(ctx, data, split, batch, false, &loader));
+    deft_loader_start(loader, NULL, 0, total, 0);
+    for (int64_t first = 0; first < total && status == DEFT_OK; first += batch) {
         int64_t count = total - first < batch ? total - first : batch;
-        DEFT_TRY(count_samples(model, reference, split, first, count, t));
-        if (what) DEFT_TRY(deft_progress(ctx, what, (double)(first + count) / (double)total));
+        status = count_samples(model, reference, loader, samples->y ? samples->y + first : NULL, count, t);
+        if (what && status == DEFT_OK) status = deft_progress(ctx, what, (double)(first + count) / (double)total);
     }
-    return DEFT_OK;
+    deft_loader_free(loader);
+    return status;
 }
 
 static deft_quality quality_of(const tally *t, const deft_samples *samples, bool compared, int64_t outputs) {
@@ -104,7 +113,7 @@ deft_status deft_evaluate_as(deft_context *ctx, const char *what, const deft_gra
     DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, graph, data, &model));
     if (other) DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, reference, data, other));
     DEFT_TRY_OR_FAIL(check_outputs(ctx, &model, other, data));
-    DEFT_TRY_OR_FAIL(count_split(ctx, what, &model, other, split, &t));
+    DEFT_TRY_OR_FAIL(count_split(ctx, what, &model, other, data, split, &t));
     *quality = quality_of(&t, &data->split[split], other, model.outputs);
 fail:
     deft_predictor_done(&original);

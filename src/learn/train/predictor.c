@@ -28,7 +28,7 @@ static deft_status check_output(deft_context *ctx, const deft_value *output, int
 
 deft_status deft_predictor_init(deft_context *ctx, const deft_graph *graph, const deft_dataset *data,
                                 deft_predictor *predictor) {
-    *predictor = (deft_predictor){.data = data};
+    *predictor = (deft_predictor){.sample_count = data->sample_count};
     deft_binding binding;
     DEFT_TRY(deft_feed_bind(ctx, graph, data, batch_for(data), &binding));
     int64_t batch = predictor->batch = binding.dims[0];
@@ -51,9 +51,8 @@ void deft_predictor_done(deft_predictor *predictor) {
     deft_plan_free(predictor->plan);
 }
 
-deft_status deft_predictor_run(deft_predictor *predictor, deft_split split, int64_t first, int64_t count) {
-    size_t bytes = (size_t)predictor->data->sample_count * sizeof *predictor->x;
-    DEFT_TRY(deft_dataset_gather(predictor->data, split, NULL, first, count, predictor->x));
+deft_status deft_predictor_run(deft_predictor *predictor, int64_t count) {
+    size_t bytes = (size_t)predictor->sample_count * sizeof *predictor->x;
     for (int64_t i = count; i < predictor->batch; i++)
         memcpy((char *)predictor->x + (size_t)i * bytes, predictor->x, bytes);
     return deft_executor_run(predictor->executor);

@@ -8,10 +8,10 @@
 typedef struct deft_predictor {
     deft_plan *plan;
     deft_executor *executor;
-    const deft_dataset *data;
+    int64_t sample_count; /* elements of a sample */
     int64_t batch;
     int64_t outputs; /* elements of the graph's first output for one sample */
-    float *x;        /* [batch][sample] */
+    float *x;        /* [batch][sample], for the caller to fill */
     const float *y;  /* [batch][outputs] after a run */
 } deft_predictor;
 
@@ -21,10 +21,9 @@ DEFT_MUST_CHECK deft_status deft_predictor_init(deft_context *ctx, const deft_gr
                                                 deft_predictor *predictor);
 void deft_predictor_done(deft_predictor *predictor);
 
-/* Runs the graph on samples [first, first + count) of a split, 1 <= count <= batch; the rest of the batch repeats the
+/* Runs the graph on the `count` samples that x begins with, 1 <= count <= batch; the rest of the batch repeats the
  * first of them. */
-DEFT_MUST_CHECK deft_status deft_predictor_run(deft_predictor *predictor, deft_split split, int64_t first,
-                                               int64_t count);
+DEFT_MUST_CHECK deft_status deft_predictor_run(deft_predictor *predictor, int64_t count);
 
 /* DEFT_OP_SOFTMAX or DEFT_OP_LOG_SOFTMAX where such a node, over classes, makes the graph's first output [N, classes];
  * DEFT_OP_COUNT elsewhere. Shapes must be known. */

@@ -1,5 +1,6 @@
 #include "learn/train/targets.h"
 
+#include "learn/data/loader.h"
 #include "learn/train/predictor.h"
 
 #include <inttypes.h>
@@ -30,13 +31,15 @@ static void mix_in_label(int32_t label, int64_t classes, float smoothing, float 
     shares[label] += part * (1 - smoothing);
 }
 
-static deft_status ask(deft_targets *targets, deft_loss kind, deft_predictor *teacher) {
+static deft_status ask(deft_targets *targets, deft_loss kind, deft_predictor *teacher, deft_loader *loader) {
     const deft_samples *samples = targets->samples;
     deft_op head = deft_graph_head(teacher->plan->graph);
+    deft_loader_start(loader, NULL, 0, samples->count, 0);
     for (int64_t first = 0; first < samples->count; first += teacher->batch) {
         int64_t left = samples->count - first, count = left < teacher->batch ? left : teacher->batch;
         DEFT_TRY(deft_progress(targets->ctx, "asking the teacher", (double)first / (double)samples->count));
-        DEFT_TRY(deft_predictor_run(teacher, DEFT_TRAIN, first, count));
+        DEFT_TRY(deft_loader_next(loader, teacher->x));
+        DEFT_TRY(deft_predictor_run(teacher, count));
         for (int64_t i = 0; i < count; i++) {
             const float *y = teacher->y + i * targets->outputs;
             float *row = targets->rows + (first + i) * targets->outputs;
@@ -57,6 +60,7 @@ deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, con
         .ctx = ctx, .samples = &data->split[DEFT_TRAIN], .outputs = net->outputs, .smoothing = smoothing};
     if (!teacher) return DEFT_OK;
     deft_predictor predictor;
+    deft_loader *loader = NULL;
     deft_status status;
     DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, teacher, data, &predictor));
     if (predictor.outputs != net->outputs) {
@@ -67,8 +71,10 @@ deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, con
     }
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)targets->samples->count,
                                           (size_t)net->outputs * sizeof *targets->rows, &targets->rows));
-    DEFT_TRY_OR_FAIL(ask(targets, net->kind, &predictor));
+    DEFT_TRY_OR_FAIL(deft_loader_new(ctx, data, DEFT_TRAIN, predictor.batch, false, &loader));
+    DEFT_TRY_OR_FAIL(ask(targets, net->kind, &predictor, loader));
 fail:
+    deft_loader_free(loader);
     deft_predictor_done(&predictor);
     return status;
 }

@@ -2,6 +2,7 @@
 
 #include "base/core/rng.h"
 #include "base/core/timing.h"
+#include "learn/data/loader.h"
 #include "learn/train/evaluate.h"
 #include "learn/train/fingerprint.h"
 #include "learn/train/targets.h"
@@ -22,6 +23,7 @@ typedef struct training {
     deft_loss_graph net;
     deft_targets targets;
     deft_trainer trainer;
+    deft_loader *loader;
     deft_checkpoint checkpoint; /* its epoch: how many are done */
     int64_t *order;             /* of the training samples */
 } training;
@@ -149,8 +151,7 @@ static deft_status run_step(training *t, int epoch, int64_t step, float *loss) {
     int64_t done = epoch * t->schedule.steps + step, total = t->options.epochs * t->schedule.steps;
     int64_t first = step * net->batch;
     DEFT_TRY(deft_progress(t->ctx, "training", (double)done / (double)total));
-    DEFT_TRY(deft_dataset_gather(t->data, DEFT_TRAIN, t->order, first, net->batch,
-                                 deft_trainer_data(&t->trainer, net->input)));
+    DEFT_TRY(deft_loader_next(t->loader, deft_trainer_data(&t->trainer, net->input)));
     deft_targets_gather(&t->targets, t->order, first, net->batch, deft_trainer_data(&t->trainer, net->targets));
     DEFT_TRY(deft_trainer_step(&t->trainer, deft_schedule_rate(&t->schedule, done), loss));
     if (!isfinite(*loss)) return fail_diverged(t, epoch, step, *loss);
@@ -162,6 +163,7 @@ static deft_status run_steps(training *t, int epoch, double *mean_loss) {
     float loss = 0;
     int64_t first = first_step(t, epoch);
     shuffle(t, epoch);
+    deft_loader_start(t->loader, t->order, first * t->net.batch, (t->schedule.steps - first) * t->net.batch, epoch);
     for (int64_t step = first; step < t->schedule.steps; step++) {
         DEFT_TRY(run_step(t, epoch, step, &loss));
         sum += (double)loss;
@@ -224,6 +226,7 @@ static deft_status prepare(training *t) {
     DEFT_TRY(deft_targets_init(t->ctx, &t->net, t->data, o->teacher, o->label_smoothing, &t->targets));
     DEFT_TRY(deft_trainer_init(t->ctx, &t->net, &o->optimizer, o->keep_zeros, &t->trainer));
     DEFT_TRY(deft_arena_array(&t->trainer.arena, (size_t)count, sizeof *t->order, &t->order));
+    DEFT_TRY(deft_loader_new(t->ctx, t->data, DEFT_TRAIN, t->net.batch, true, &t->loader));
     if (o->hook) deft_trainer_remember(&t->trainer, o->hook->state, o->hook->state_bytes);
     t->checkpoint.epoch = (int)(o->first_step / t->schedule.steps);
     return resume(t);
@@ -236,6 +239,7 @@ deft_status deft_train(deft_context *ctx, deft_graph *graph, const deft_dataset 
     deft_status status = prepare(&t);
     for (int epoch = t.checkpoint.epoch; epoch < t.options.epochs && status == DEFT_OK; epoch++)
         status = run_epoch(&t, epoch);
+    deft_loader_free(t.loader);
     deft_trainer_done(&t.trainer);
     deft_targets_done(&t.targets);
     deft_loss_graph_done(&t.net);
