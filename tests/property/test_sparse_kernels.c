@@ -52,6 +52,7 @@ typedef struct problem {
     int bias_form;      /* Gemm: 0 [m], 1 [1, m] ([m, 1] for both where the weight is on the left), 2 scalar */
     float alpha, beta;
     double zeros; /* share */
+    bool halved;  /* weights are the upper halves of floats */
     deft_activation activation;
     deft_layout in_layout, out_layout;
     deft_isa isa;
@@ -150,6 +151,15 @@ static void set_shapes(instance *s) {
     s->attr_list = (deft_attrs){s->attrs, p->op == DEFT_OP_MATMUL ? 0 : count};
 }
 
+/* The bits that the mask leaves. */
+static float masked(float value, uint32_t mask) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits &= mask;
+    memcpy(&value, &bits, sizeof bits);
+    return value;
+}
+
 /* Weights with the share of zeros asked for, some rows and columns empty, some rows full. */
 static void fill_weights(instance *s, deft_rng *rng, int64_t rows, int64_t columns, bool rows_first) {
     float *w = s->w.data;
@@ -158,7 +168,8 @@ static void fill_weights(instance *s, deft_rng *rng, int64_t rows, int64_t colum
         if (s->p.zeros == 0 || s->p.zeros == 1) zeros = s->p.zeros;
         for (int64_t j = 0; j < columns; j++) {
             bool zero = uniform(rng) < zeros || (s->p.zeros > 0 && j % 13 == 5);
-            w[rows_first ? i * columns + j : j * rows + i] = zero ? 0 : (float)deft_rng_normal(rng);
+            float value = zero ? 0 : (float)deft_rng_normal(rng);
+            w[rows_first ? i * columns + j : j * rows + i] = masked(value, s->p.halved ? 0xffff0000 : 0xffffffff);
         }
     }
 }
@@ -481,6 +492,7 @@ static problem random_common(deft_rng *rng) {
         .beta = 1,
         .bias = between(rng, 0, 2) != 0,
         .zeros = random_zeros(rng),
+        .halved = between(rng, 0, 2) == 0,
         .activation = random_activation(rng),
         .isa = random_isa(rng),
         .threads = between(rng, 0, 3) ? 1 : (int)between(rng, 2, 5),
@@ -528,7 +540,7 @@ static problem random_left_product(deft_rng *rng) {
 static problem random_small_batch(deft_rng *rng) {
     problem p = between(rng, 0, 1) ? random_left_product(rng) : random_product(rng);
     p.n = between(rng, 1, 16);
-    if (between(rng, 0, 19) == 0) p.k = between(rng, 65000, 70000), p.m = between(rng, 1, 20);
+    if (between(rng, 0, 39) == 0) p.k = between(rng, 65000, 70000), p.m = between(rng, 1, 9);
     if (between(rng, 0, 2)) p.in_layout = p.out_layout = DEFT_LAYOUT_ROWS;
     return p;
 }
@@ -641,6 +653,39 @@ static void test_a_planted_weight_is_seen(void **state) {
     }
     instance_done(&s);
     test_context_free(ctx);
+}
+
+/* Bytes that a matrix times a vector reads for a nonzero: a schedule of sparse-vector, `extra` for all of it. */
+static void check_weight_bytes(double zeros, bool halved, int64_t k, uint64_t schedule, double per_nonzero,
+                               double extra) {
+    deft_context *ctx = test_context();
+    deft_rng rng;
+    deft_rng_init(&rng, 9, 0);
+    problem p = plain_product(1, 64, k, zeros);
+    p.halved = halved;
+    instance s;
+    instance_init(&s, &p, ctx, &rng);
+    s.request.schedule = schedule;
+    deft_kernel kernel;
+    assert_int_equal(deft_kernel_prepare(ctx, DEFT_KERNEL_SPARSE_VECTOR, &s.request, &kernel), DEFT_OK);
+    double bytes = (double)kernel.weight_bytes, least = per_nonzero * (double)kernel.nonzeros;
+    assert_true(bytes >= least && bytes <= 1.1 * least + extra);
+    deft_kernel_done(ctx, &kernel);
+    instance_done(&s);
+    test_context_free(ctx);
+}
+
+static void test_compact_weights(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) {
+        print_message("skip: this CPU has no AVX-512\n");
+        skip();
+    }
+    enum { SLICES = 1, BITMAP = 2 };
+    /* slices are as long as their longest row: here 5% of the rows are full, and sorted side by side */
+    check_weight_bytes(0.5, false, 2000, SLICES, 5, 16 * 2000 * 5);
+    check_weight_bytes(0.5, true, 2000, SLICES, 3, 16 * 2000 * 3);
+    check_weight_bytes(0.5, false, 2000, BITMAP, 4, 64 * 256);
 }
 
 typedef struct code_counts {
@@ -797,10 +842,15 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_products),          cmocka_unit_test(test_random_left_products),
-        cmocka_unit_test(test_random_small_batches),     cmocka_unit_test(test_random_convolutions),
-        cmocka_unit_test(test_a_planted_weight_is_seen), cmocka_unit_test(test_generated_code),
-        cmocka_unit_test(test_prepare_without_memory),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_random_products),
+        cmocka_unit_test(test_random_left_products),
+        cmocka_unit_test(test_random_small_batches),
+        cmocka_unit_test(test_random_convolutions),
+        cmocka_unit_test(test_compact_weights),
+        cmocka_unit_test(test_a_planted_weight_is_seen),
+        cmocka_unit_test(test_generated_code),
+        cmocka_unit_test(test_prepare_without_memory),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

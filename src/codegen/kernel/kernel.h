@@ -94,6 +94,7 @@ extern const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT];
 #include "codegen/kernel/kernels.def"
 #undef DEFT_KERNEL
 int deft_sparse_x86_schedules(const deft_request *request, int most, uint64_t *schedules);
+int deft_sparse_vector_schedules(const deft_request *request, int most, uint64_t *schedules);
 int deft_sparse_stream_schedules(const deft_request *request, int most, uint64_t *schedules);
 int deft_dense_schedules(const deft_request *request, int most, uint64_t *schedules);
 
@@ -104,8 +105,8 @@ typedef struct deft_candidate {
     deft_kernel_id kernel;
     uint64_t schedule; /* 0: the best by estimate */
 } deft_candidate;
-/* Room for every kernel with all of its schedules, of which one kernel has more than two. */
-#define DEFT_CANDIDATES (2 * DEFT_KERNEL_COUNT + DEFT_ALL_SCHEDULES)
+/* Room for every kernel with all of its schedules, of which one kernel has more than four. */
+#define DEFT_CANDIDATES (4 * DEFT_KERNEL_COUNT + DEFT_ALL_SCHEDULES)
 
 /* The kernels that accept `request` and are worth timing, each once, into candidates[DEFT_CANDIDATES]; returns how
  * many. Those in portable C are only where their estimate is at most 4 times the least. */

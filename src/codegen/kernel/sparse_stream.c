@@ -32,7 +32,7 @@ static bool linear_of(const deft_request *request, deft_linear *linear, const ch
     int64_t columns = linear->conv ? linear->in_height * linear->in_width : linear->n;
     if (columns < LEAST_COLUMNS) return reject(why, "a matrix times a vector");
     if (columns > MOST_COLUMNS) return reject(why, "the batch is large");
-    if (linear->n == 0 || linear->m == 0) return reject(why, "nothing to compute");
+    if (linear->n == 0 || linear->m == 0 || linear->k == 0) return reject(why, "nothing to compute");
     if (linear->k > INT32_MAX / MOST_COLUMNS || linear->m > INT32_MAX / MOST_COLUMNS)
         return reject(why, "a matrix of more than 2^31 elements");
     if (request->schedule > ONE_THREAD) return reject(why, "not a schedule of it");
