@@ -58,6 +58,19 @@ def test_interrupt_keeps_the_epochs_that_are_done():
     assert read("stopped.onnx") == read("whole.onnx") and not os.path.exists("stopped.onnx.checkpoint")
 
 
+def test_calibration():
+    for how in ["--zeros", 0.5], ["--zeros", 0.5, "--scope", "layer"], ["--pattern", "2:4"]:
+        _, outcome = layers_of(deft("prune", "net.onnx", *how, "--calibrate", "digits:1000", "--samples", 64, "-o",
+                                    "p.onnx", "--json", "--threads", 1))
+        assert outcome["zeros"] == 133100 and 0 < outcome["relative_error"] < 0.5, outcome
+    refused("prune", "net.onnx", "--zeros", "0.5", "--calibrate", "digits:100", "--data", "digits:100", "-o", "x", status=2,
+            names="--calibrate")
+    refused("prune", "net.onnx", "--zeros", "0.5", "--pattern", "4x1", "--calibrate", "digits:100", "-o", "x", status=2,
+            names="blocks")
+    refused("prune", "net.onnx", "--zeros", "0.5", "--calibrate", "npz:missing.npz", "-o", "x", status=2,
+            names="missing.npz")
+
+
 def test_refusals():
     refused("prune", "net.onnx", "-o", "x", status=2, names="--zeros")
     for option, values in {"--zeros": ["-0.1", "1.1", "nan", "90%"], "--move": ["-1", "1", "x"], "--every": ["0", "x"],

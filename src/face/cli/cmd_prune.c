@@ -1,23 +1,24 @@
-/* deft prune: zeros in a model; without data, or fine-tuned under the mask. */
+/* deft prune: zeros in a model; without data, with calibration data, or fine-tuned under the mask. */
 #include "face/cli/cli.h"
 #include "face/cli/output.h"
 #include "face/report/shape.h"
 #include "ir/model/file.h"
+#include "learn/approx/second_order.h"
 #include "learn/approx/sparsify.h"
 
 #include <stdio.h>
 #include <string.h>
 
 typedef struct prune_options {
-    const char *output, *pattern, *data;
+    const char *output, *pattern, *data, *calibrate;
     deft_prune_scope scope;
     int cubic; /* one-shot|cubic */
     double zeros, learning_rate, move;
     int epochs;
-    int64_t every;
+    int64_t every, samples;
 } prune_options;
 
-static const prune_options defaults = {.zeros = -1, .learning_rate = 0.1, .epochs = 10, .every = 100};
+static const prune_options defaults = {.zeros = -1, .learning_rate = 0.1, .epochs = 10, .every = 100, .samples = 512};
 
 static const deft_option options[] = {
     {"output", 'o', DEFT_OPTION_TEXT, offsetof(prune_options, output), "FILE", "where to write the pruned model", 0, 0,
@@ -38,6 +39,10 @@ static const deft_option options[] = {
      0, 0.99, false},
     {"every", 0, DEFT_OPTION_INT64, offsetof(prune_options, every), "STEPS", "from update to update (default 100)", 1,
      1e9, false},
+    {"calibrate", 0, DEFT_OPTION_TEXT, offsetof(prune_options, calibrate), "DATA",
+     "no training: the least change on this data", 0, 0, false},
+    {"samples", 0, DEFT_OPTION_INT64, offsetof(prune_options, samples), "N", "of it to use (default 512)", 1, 1e9,
+     false},
 };
 
 /* ---- what is asked ------------------------------------------------------------------------------------------- */
@@ -62,6 +67,8 @@ static deft_status read_options(deft_context *ctx, const prune_options *wanted, 
         return deft_fail(ctx, DEFT_INVALID, "--zeros SHARE is missing, or --pattern N:M; see 'deft help prune'");
     if (!wanted->data && (wanted->cubic || wanted->move > 0))
         return deft_fail(ctx, DEFT_INVALID, "a schedule and masks that move need --data to train on");
+    if (wanted->data && wanted->calibrate)
+        return deft_fail(ctx, DEFT_INVALID, "--data fine-tunes and --calibrate does not: choose one of them");
     sparsify->prune.scope = wanted->scope;
     sparsify->prune.zeros = wanted->zeros < 0 ? 0 : wanted->zeros;
     return deft_prune_check(ctx, &sparsify->prune);
@@ -86,7 +93,7 @@ static const deft_column layer_columns[] = {
 typedef struct outcome {
     const char *file;
     int64_t weights, zeros;
-    double share, dense_validation, dense_test, validation, test;
+    double share, dense_validation, dense_test, validation, test, error;
 } outcome;
 
 static const deft_column outcome_columns[] = {
@@ -98,6 +105,7 @@ static const deft_column outcome_columns[] = {
     {"dense_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, dense_test), 2, NULL, 0, "dense"},
     {"accuracy_validation", "valid.", DEFT_FIELD_SHARE, offsetof(outcome, validation), 2, NULL, 0, "pruned"},
     {"accuracy_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, test), 2, NULL, 0, "pruned"},
+    {"relative_error", "error", DEFT_FIELD_SHARE, offsetof(outcome, error), 2, NULL, 0, "pruned"},
 };
 
 static deft_status print_layers(deft_cli *cli, const deft_graph *graph, const deft_weights *weights) {
@@ -119,25 +127,26 @@ static deft_status print_layers(deft_cli *cli, const deft_graph *graph, const de
     return status;
 }
 
-/* Accuracy where there are labels, else agreement with the original. */
+/* Accuracy where there are labels, else agreement with the original; and the relative error of the outputs. */
 static deft_status evaluate(deft_cli *cli, const deft_graph *graph, const deft_graph *original,
-                            const deft_dataset *data, deft_split split, double *result) {
+                            const deft_dataset *data, deft_split split, double *result, double *error) {
     deft_quality quality;
-    DEFT_TRY(deft_evaluate(cli->ctx, graph, data->classes ? NULL : original, data, split, &quality));
+    DEFT_TRY(deft_evaluate(cli->ctx, graph, original, data, split, &quality));
     *result = data->classes ? quality.accuracy : quality.agreement;
+    *error = quality.relative_error;
     return DEFT_OK;
 }
 
 static deft_status print_outcome(deft_cli *cli, const char *file, const deft_graph *graph, const deft_graph *original,
                                  const deft_weights *weights, const deft_dataset *data) {
     int64_t zeros = deft_weights_zeros(weights);
-    double none = deft_share(0, 0);
-    outcome row = {file, weights->total, zeros, deft_share(zeros, weights->total), none, none, none, none};
+    double none = deft_share(0, 0), error;
+    outcome row = {file, weights->total, zeros, deft_share(zeros, weights->total), none, none, none, none, none};
     if (data) {
-        DEFT_TRY(evaluate(cli, original, original, data, DEFT_VALIDATION, &row.dense_validation));
-        DEFT_TRY(evaluate(cli, original, original, data, DEFT_TEST, &row.dense_test));
-        DEFT_TRY(evaluate(cli, graph, original, data, DEFT_VALIDATION, &row.validation));
-        DEFT_TRY(evaluate(cli, graph, original, data, DEFT_TEST, &row.test));
+        DEFT_TRY(evaluate(cli, original, original, data, DEFT_VALIDATION, &row.dense_validation, &error));
+        DEFT_TRY(evaluate(cli, original, original, data, DEFT_TEST, &row.dense_test, &error));
+        DEFT_TRY(evaluate(cli, graph, original, data, DEFT_VALIDATION, &row.validation, &error));
+        DEFT_TRY(evaluate(cli, graph, original, data, DEFT_TEST, &row.test, &row.error));
     }
     return deft_cli_print(cli, "outcome", outcome_columns, sizeof outcome_columns / sizeof *outcome_columns, &row);
 }
@@ -168,30 +177,51 @@ static deft_status fine_tune(deft_cli *cli, const prune_options *wanted, const d
     return deft_sparsify_train(cli->ctx, graph, data, sparsify, &training);
 }
 
+/* Prunes by calibration data. *data is set where that is a data set, which has a test split to tell the loss on. */
+static deft_status calibrate(deft_cli *cli, const prune_options *wanted, const deft_prune_options *prune,
+                             deft_graph *graph, deft_dataset **data) {
+    deft_calibration calibration;
+    deft_second_order_options second = {.prune = *prune};
+    deft_status status;
+    DEFT_TRY_OR_FAIL(deft_calibration_open(cli->ctx, wanted->calibrate, graph, wanted->samples, &calibration));
+    DEFT_TRY_OR_FAIL(deft_prune_second_order(cli->ctx, graph, &calibration, &second));
+    if (!calibration.npz.count) status = deft_dataset_open(cli->ctx, wanted->calibrate, data);
+fail:
+    deft_calibration_done(&calibration);
+    return status;
+}
+
+/* As it was asked for: fine-tuned, calibrated, or neither. */
+static deft_status prune(deft_cli *cli, const prune_options *wanted, const deft_sparsify_options *sparsify,
+                         deft_graph *graph, const deft_graph *original, deft_dataset **data) {
+    char *checkpoint;
+    if (wanted->calibrate) return calibrate(cli, wanted, &sparsify->prune, graph, data);
+    if (!wanted->data) return deft_prune_graph(cli->ctx, graph, &sparsify->prune);
+    DEFT_TRY(deft_dataset_open(cli->ctx, wanted->data, data));
+    DEFT_TRY(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));
+    deft_status status = fine_tune(cli, wanted, sparsify, checkpoint, graph, original, *data);
+    /* the checkpoint stays until the model is written */
+    if (status == DEFT_OK) status = deft_model_file_save(cli->ctx, wanted->output, graph, NULL);
+    if (status == DEFT_OK && checkpoint) remove(checkpoint);
+    deft_release(cli->ctx, checkpoint);
+    return status;
+}
+
 static deft_status run(deft_cli *cli, const void *arguments) {
     const prune_options *wanted = arguments;
     deft_model_file model = {0};
     deft_graph *original = NULL;
     deft_dataset *data = NULL;
-    char *checkpoint = NULL;
     deft_sparsify_options sparsify;
     deft_status status;
     DEFT_TRY(read_options(cli->ctx, wanted, &sparsify));
     DEFT_TRY(deft_output_claim(cli, wanted->output));
     DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));
     DEFT_TRY_OR_FAIL(deft_graph_clone(cli->ctx, model.graph, &original));
-    if (wanted->data) {
-        DEFT_TRY_OR_FAIL(deft_dataset_open(cli->ctx, wanted->data, &data));
-        DEFT_TRY_OR_FAIL(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));
-        DEFT_TRY_OR_FAIL(fine_tune(cli, wanted, &sparsify, checkpoint, model.graph, original, data));
-    } else {
-        DEFT_TRY_OR_FAIL(deft_prune_graph(cli->ctx, model.graph, &sparsify.prune));
-    }
-    DEFT_TRY_OR_FAIL(deft_model_file_save(cli->ctx, wanted->output, model.graph, NULL));
-    if (checkpoint) remove(checkpoint);
+    DEFT_TRY_OR_FAIL(prune(cli, wanted, &sparsify, model.graph, original, &data));
+    if (!wanted->data) DEFT_TRY_OR_FAIL(deft_model_file_save(cli->ctx, wanted->output, model.graph, NULL));
     DEFT_TRY_OR_FAIL(print_all(cli, wanted->output, model.graph, original, data));
 fail:
-    deft_release(cli->ctx, checkpoint);
     deft_dataset_free(data);
     deft_graph_free(original);
     deft_graph_free(model.graph);
