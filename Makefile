@@ -17,15 +17,17 @@ $(error MODE is release, debug, asan or fuzz, not '$(MODE)')
 endif
 
 CPPFLAGS += -Iinclude -Isrc -I. -I$(BUILD)/gen -D_GNU_SOURCE $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-CFLAGS += -std=c17 $(CFLAGS_$(MODE)) -march=x86-64-v2 -fopenmp -fPIC -fvisibility=hidden -ffp-contract=off \
+CFLAGS += -std=c17 $(CFLAGS_$(MODE)) -march=x86-64-v2 -fopenmp -fPIC -fvisibility=hidden -ffp-contract=off -fno-math-errno \
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unknown-pragmas -Wno-pass-failed $(WERROR)
 LDLIBS += $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -ldnnl -lm
 LDFLAGS += $(CFLAGS_$(MODE)) -fopenmp
 
 # Files that use more than the baseline say so in their name; they are entered only after a check of the CPU. They are
 # kernels, whose products and sums are to be fused.
-%_avx512.o: CFLAGS += -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -ffp-contract=fast
+%_avx512.o: CFLAGS += -mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -ffp-contract=fast -mprefer-vector-width=512
 %_avx2.o: CFLAGS += -mavx2 -mfma -ffp-contract=fast
+# Loops that are to become vector code.
+$(BUILD)/obj/src/codegen/kernel/vector_loops_%.o: CFLAGS += -O3
 
 SOURCES := $(sort $(shell find src -name '*.c'))
 LIB_SOURCES := $(filter-out src/face/cli/%,$(SOURCES))

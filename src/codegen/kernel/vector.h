@@ -1,0 +1,11 @@
+/* What the vector kernels share. */
+#ifndef DEFT_CODEGEN_KERNEL_VECTOR_H
+#define DEFT_CODEGEN_KERNEL_VECTOR_H
+
+#include "codegen/kernel/activation.h"
+#include "codegen/kernel/vector_loops.h"
+
+/* The loops for an instruction set that the CPU has. */
+const deft_vector_loops *deft_vector_loops_of(deft_isa isa);
+
+#endif

@@ -1,0 +1,70 @@
+/* The inner loops of the vector kernels, compiled once for each instruction set (vector_loops_each.h). */
+#ifndef DEFT_CODEGEN_KERNEL_VECTOR_LOOPS_H
+#define DEFT_CODEGEN_KERNEL_VECTOR_LOOPS_H
+
+#include <deft/deft.h>
+
+/* y[i] = f(x[i]) for i in [0, count); a and b are the operator's parameters. y may be x. */
+typedef void (*deft_unary_loop)(const float *x, float *y, int64_t count, float a, float b);
+/* y[r * y_row + i] = f(a[r * a_row + i * a_step], b[...]) for r in [0, rows), i in [0, count); steps are 0 or 1. */
+typedef struct deft_binary_operand {
+    const float *data;
+    int64_t row, step;
+} deft_binary_operand;
+typedef void (*deft_binary_loop)(deft_binary_operand a, deft_binary_operand b, float *y, int64_t y_row, int64_t rows,
+                                 int64_t count);
+
+/* name, function of x, a and b */
+#define DEFT_UNARY_LOOPS(LOOP)                                                                                         \
+    LOOP(ABS, x < 0 ? -x : x + 0.0f)                                                                                   \
+    LOOP(NEG, -x)                                                                                                      \
+    LOOP(RECIPROCAL, 1.0f / x)                                                                                         \
+    LOOP(SQRT, __builtin_sqrtf(x))                                                                                     \
+    LOOP(EXP, deft_vector_exp(x))                                                                                      \
+    LOOP(ERF, deft_vector_erf(x))                                                                                      \
+    LOOP(SIGMOID, deft_vector_sigmoid(x))                                                                              \
+    LOOP(TANH, deft_vector_tanh(x))                                                                                    \
+    LOOP(GELU, deft_vector_gelu(x))                                                                                    \
+    LOOP(GELU_TANH, deft_vector_gelu_tanh(x))                                                                          \
+    LOOP(CLAMP, (x < a ? a : x) > b ? b : (x < a ? a : x))                                                             \
+    LOOP(LEAKY, x < 0 ? a * x : x)                                                                                     \
+    LOOP(HARD_SIGMOID, deft_vector_unit(a *x + b))                                                                     \
+    LOOP(HARD_SWISH, x *deft_vector_unit(x *(1.0f / 6) + 0.5f))                                                        \
+    LOOP(SQUARE, x *x)                                                                                                 \
+    LOOP(ELU, x < 0 ? a * (deft_vector_exp(x) - 1.0f) : x)
+
+/* name, function of x and y, the operands */
+#define DEFT_BINARY_LOOPS(LOOP)                                                                                        \
+    LOOP(ADD, x + y)                                                                                                   \
+    LOOP(SUB, x - y)                                                                                                   \
+    LOOP(MUL, x *y)                                                                                                    \
+    LOOP(DIV, x / y)                                                                                                   \
+    LOOP(PRELU, x < 0 ? x * y : x)
+
+typedef enum deft_unary {
+#define LOOP(NAME, ...) DEFT_UNARY_##NAME,
+    DEFT_UNARY_LOOPS(LOOP)
+#undef LOOP
+        DEFT_UNARY_COUNT
+} deft_unary;
+
+typedef enum deft_binary {
+#define LOOP(NAME, ...) DEFT_BINARY_##NAME,
+    DEFT_BINARY_LOOPS(LOOP)
+#undef LOOP
+        DEFT_BINARY_COUNT
+} deft_binary;
+
+typedef struct deft_vector_loops {
+    deft_unary_loop unary[DEFT_UNARY_COUNT];
+    deft_binary_loop binary[DEFT_BINARY_COUNT];
+    /* y[i] = exp(x[i] - max x) / sum; count > 0. */
+    void (*softmax)(const float *x, float *y, int64_t count);
+    /* y[i] = (x[i] - mean) / sqrt(variance + epsilon) scale[i] + shift[i], by two passes; shift may be NULL. */
+    void (*layer_norm)(const float *x, const float *scale, const float *shift, float epsilon, float *y, int64_t count);
+    float (*sum)(const float *x, int64_t count);
+} deft_vector_loops;
+
+extern const deft_vector_loops deft_vector_loops_avx512, deft_vector_loops_avx2, deft_vector_loops_c;
+
+#endif

@@ -1,0 +1,2 @@
+#define LOOPS deft_vector_loops_c
+#include "codegen/kernel/vector_loops_each.h"
