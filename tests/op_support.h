@@ -195,6 +195,18 @@ static inline void check_refused(const op_case *test, deft_status expected, cons
     test_context_free(ctx);
 }
 
+/* The shape rule takes the case, and the forward refuses its data with a message that holds `part`. */
+static inline void check_data_refused(const op_case *test, const char *part) {
+    deft_context *ctx = test_context();
+    op_run run;
+    assert_int_equal(op_apply(ctx, test, &run), DEFT_INVALID);
+    if (!strstr(deft_context_message(ctx), part))
+        fail_msg("expected a message with '%s', got: %s", part, deft_context_message(ctx));
+    op_release(ctx, &run);
+    test_context_free(ctx);
+}
+
+#define DATA_REFUSED(PART, CASE)    check_data_refused(&(op_case)CASE, PART)
 #define REFUSED(STATUS, PART, CASE) check_refused(&(op_case)CASE, STATUS, PART)
 
 #endif

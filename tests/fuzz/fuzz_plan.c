@@ -21,7 +21,7 @@ static void require(bool holds) {
 
 static bool is_small(const deft_graph *graph) {
     for (int i = 0; i < graph->value_count; i++)
-        if (deft_tensor_bytes(&graph->values[i].desc) > SMALL_BYTES) return false;
+        if (!graph->values[i].known || deft_tensor_bytes(&graph->values[i].desc) > SMALL_BYTES) return false;
     return graph->node_count < SMALL_NODES && deft_graph_count(graph).macs < SMALL_MACS;
 }
 

@@ -134,12 +134,33 @@ static void test_enormous_and_empty(void **state) {
     CHECK(CASE(.op = DEFT_OP_SOFTMAX, .in = {{DIMS(big, 0), F32(0)}}), DIMS(big, 0), F32(0));
 }
 
+static void test_conv_transpose_of_volumes(void **state) {
+    (void)state;
+    deft_tensor plane = {DIMS(1, 1, 1, 2, 2), F32(1, 2, 3, 4)}, depth = {DIMS(1, 1, 2, 1, 1), F32(1, 2)};
+    CHECK(
+        CASE(.op = DEFT_OP_CONV_TRANSPOSE, .in = {plane, {DIMS(1, 1, 1, 2, 2), F32(1, 1, 1, 1)}, {DIMS(1), F32(0.5f)}}),
+        DIMS(1, 1, 1, 3, 3), F32(1.5f, 3.5f, 2.5f, 4.5f, 10.5f, 6.5f, 3.5f, 7.5f, 4.5f));
+    deft_tensor tall = {DIMS(1, 1, 2, 1, 1), F32(1, 10)};
+    CHECK(CASE(.op = DEFT_OP_CONV_TRANSPOSE, .attrs = {INTS("strides", 2, 1, 1)}, .in = {depth, tall}),
+          DIMS(1, 1, 4, 1, 1), F32(1, 10, 2, 20));
+    CHECK(CASE(.op = DEFT_OP_CONV_TRANSPOSE, .attrs = {INTS("dilations", 2, 1, 1), INTS("pads", 1, 0, 0, 0, 0, 0)},
+               .in = {depth, tall}),
+          DIMS(1, 1, 3, 1, 1), F32(2, 10, 20));
+    CHECK(CASE(.op = DEFT_OP_CONV_TRANSPOSE, .attrs = {INT("group", 2)},
+               .in = {{DIMS(1, 2, 1, 1, 1), F32(3, 5)}, {DIMS(2, 2, 1, 1, 1), F32(1, 2, 10, 20)}}),
+          DIMS(1, 4, 1, 1, 1), F32(3, 6, 50, 100));
+    REFUSED(DEFT_UNSUPPORTED, "4 spatial",
+            CASE(.op = DEFT_OP_CONV_TRANSPOSE,
+                 .in = {{DIMS(1, 1, 1, 1, 1, 1), UNKNOWN(DEFT_F32)}, {DIMS(1, 1, 1, 1, 1, 1), UNKNOWN(DEFT_F32)}}));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm),
         cmocka_unit_test(test_matmul),
         cmocka_unit_test(test_conv),
         cmocka_unit_test(test_conv_refusals),
+        cmocka_unit_test(test_conv_transpose_of_volumes),
         cmocka_unit_test(test_enormous_and_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,6 +32,44 @@ static void test_max_pool(void **state) {
           DIMS(0, 1, 2, 2), F32(0));
 }
 
+/* The first of equal maxima, counted through the whole tensor, by rows or by columns; of padding alone, nowhere. */
+static void test_max_pool_positions(void **state) {
+    (void)state;
+    deft_tensor x = {DIMS(2, 1, 2, 3), F32(1, 2, 3, 4, 4, 1, 0, NAN, 0, 9, 9, 9)};
+    op_case rows = {.op = DEFT_OP_MAX_POOL, .out_count = 2, .attrs = {INTS("kernel_shape", 2, 2)}, .in = {x}};
+    check_output(&rows, 0, (deft_tensor){DIMS(2, 1, 1, 2), F32(4, 4, NAN, NAN)});
+    check_output(&rows, 1, (deft_tensor){DIMS(2, 1, 1, 2), I64(3, 4, 7, 7)});
+    op_case columns = rows;
+    columns.attrs[1] = (deft_attr)INT("storage_order", 1);
+    check_output(&columns, 1, (deft_tensor){DIMS(2, 1, 1, 2), I64(1, 3, 8, 8)});
+    op_case padding = {.op = DEFT_OP_MAX_POOL,
+                       .out_count = 2,
+                       .attrs = {INTS("kernel_shape", 2), INTS("dilations", 3), INTS("pads", 2, 2)},
+                       .in = {{DIMS(1, 1, 1), U8(7)}}};
+    check_output(&padding, 0, (deft_tensor){DIMS(1, 1, 2), U8(0, 0)});
+    check_output(&padding, 1, (deft_tensor){DIMS(1, 1, 2), I64(-1, -1)});
+    CHECK(CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2, 1, 1)},
+               .in = {{DIMS(1, 1, 2, 1, 2), U8(5, 250, 6, 7)}}),
+          DIMS(1, 1, 1, 1, 2), U8(6, 250));
+}
+
+static void test_max_unpool(void **state) {
+    (void)state;
+    deft_tensor x = {DIMS(1, 1, 2), F32(5, 6)}, at = {DIMS(1, 1, 2), I64(1, 2)};
+    deft_attr kernel = INTS("kernel_shape", 2), stride = INTS("strides", 2);
+    CHECK(CASE(.op = DEFT_OP_MAX_UNPOOL, .attrs = {kernel, stride}, .in = {x, at}), DIMS(1, 1, 4), F32(0, 5, 6, 0));
+    CHECK(CASE(.op = DEFT_OP_MAX_UNPOOL, .attrs = {kernel, stride}, .in = {x, at, {DIMS(3), I64(1, 1, 5)}}),
+          DIMS(1, 1, 5), F32(0, 5, 6, 0, 0));
+    REFUSED(DEFT_INVALID, "output_shape",
+            CASE(.op = DEFT_OP_MAX_UNPOOL, .attrs = {kernel, stride}, .in = {x, at, {DIMS(3), I64(1, 1, 3)}}));
+    REFUSED(DEFT_INVALID, "an index for each", CASE(.op = DEFT_OP_MAX_UNPOOL, .attrs = {kernel}, .in = {x, x}));
+    REFUSED(DEFT_INVALID, "kernel_shape", CASE(.op = DEFT_OP_MAX_UNPOOL, .in = {x, at}));
+    deft_tensor outside[] = {{DIMS(1, 1, 2), I64(1, 4)}, {DIMS(1, 1, 2), I64(-1, 1)}};
+    for (int i = 0; i < 2; i++)
+        DATA_REFUSED("is outside of what was pooled",
+                     CASE(.op = DEFT_OP_MAX_UNPOOL, .attrs = {kernel, stride}, .in = {x, outside[i]}));
+}
+
 static void test_ceil_mode(void **state) {
     (void)state;
     /* a last window that would start in the padding at the end is left out: ONNX, PyTorch */
@@ -126,15 +164,21 @@ static void test_refusals(void **state) {
     REFUSED(DEFT_INVALID, "3 or 4", CASE(.op = DEFT_OP_AVERAGE_POOL, .in = {{SCALAR, UNKNOWN(DEFT_F32)}}));
     REFUSED(DEFT_INVALID, "at least 3",
             CASE(.op = DEFT_OP_GLOBAL_AVERAGE_POOL, .in = {{DIMS(3, 3), UNKNOWN(DEFT_F32)}}));
-    REFUSED(
-        DEFT_UNSUPPORTED, "u8",
-        CASE(.op = DEFT_OP_MAX_POOL, .attrs = {INTS("kernel_shape", 2)}, .in = {{DIMS(1, 3, 3), UNKNOWN(DEFT_U8)}}));
+    REFUSED(DEFT_UNSUPPORTED, "u8",
+            CASE(.op = DEFT_OP_AVERAGE_POOL, .attrs = {INTS("kernel_shape", 2)},
+                 .in = {{DIMS(1, 3, 3), UNKNOWN(DEFT_U8)}}));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_max_pool),      cmocka_unit_test(test_ceil_mode), cmocka_unit_test(test_average_pool),
-        cmocka_unit_test(test_max_pool_grad), cmocka_unit_test(test_halving),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_max_pool_positions),
+        cmocka_unit_test(test_max_unpool),
+        cmocka_unit_test(test_max_pool),
+        cmocka_unit_test(test_ceil_mode),
+        cmocka_unit_test(test_average_pool),
+        cmocka_unit_test(test_max_pool_grad),
+        cmocka_unit_test(test_halving),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,8 @@ static bool problem_of(const deft_request *request, deft_onednn_problem *problem
     if (call->op != DEFT_OP_MAX_POOL && call->op != DEFT_OP_AVERAGE_POOL && !global) return false;
     *why = "it applies no activation";
     if (!deft_activation_is_none(request->activation)) return false;
+    *why = "it does not tell where the maximum was";
+    if (call->out_count > 1 && call->out[1]) return false;
     *why = "it works on f32 only";
     if (call->in[0]->dtype != DEFT_F32) return false;
     bool in = request->in_layout == DEFT_LAYOUT_BLOCKS, out = request->out_layout == DEFT_LAYOUT_BLOCKS;

@@ -102,6 +102,8 @@ static int64_t product_work(const deft_graph *graph, const deft_node *node) {
     case DEFT_OP_MAX_POOL:
     case DEFT_OP_AVERAGE_POOL:
         return multiply(out, window_elements(graph, node));
+    case DEFT_OP_NON_MAX_SUPPRESSION:
+        return multiply(elements_of(graph, node->in, node->in_count, 1), elements_per(graph, node, 0, -1));
     case DEFT_OP_LRN:
         return multiply(in, in);
     case DEFT_OP_RNN:

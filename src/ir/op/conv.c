@@ -41,16 +41,17 @@ deft_status deft_shape_conv_transpose(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
     deft_window w;
     DEFT_TRY(deft_rule_require_real(call, 0, 2));
-    DEFT_TRY(deft_window_of_transpose(call, x, call->in[1], &w));
-    deft_tensor out = {.dtype = x->dtype, .rank = x->rank, .dims = {w.batch, w.channels}};
-    for (int i = 0; i < w.spatial; i++)
-        out.dims[2 + i] = w.in[2 - w.spatial + i];
+    DEFT_TRY(deft_window_of_transpose_volume(call, x, call->in[1], &w));
+    deft_tensor out = {.dtype = x->dtype};
+    deft_window_in_shape(&w, &out);
     DEFT_TRY(deft_rule_set_out_like(call, 0, &out));
     deft_tensor bias = {.dtype = x->dtype, .rank = 1, .dims = {w.channels}};
     return deft_rule_in(call, 2) ? deft_rule_require_shape(call, 2, &bias, "the bias, one for each filter") : DEFT_OK;
 }
 
 deft_status deft_forward_conv_transpose(const deft_op_call *call) {
+    if (deft_window_is_volume(call->in[0]))
+        return deft_rule_by_real(call, conv_transpose_volume_f32, conv_transpose_volume_f64);
     return deft_rule_by_real(call, conv_transpose_f32, conv_transpose_f64);
 }
 

@@ -1,6 +1,7 @@
 /* MaxPool, AveragePool, GlobalAveragePool and their gradients. A window with a NaN has the maximum NaN, as in PyTorch;
  * of padding only, -inf. */
 #include "ir/op/emit.h"
+#include "ir/op/pool_index.h"
 #include "ir/op/rule.h"
 #include "ir/op/window.h"
 
@@ -106,7 +107,20 @@ deft_status deft_shape_global_average_pool_grad(const deft_op_call *call) {
     return deft_rule_set_out_like(call, 0, call->in[1]);
 }
 
+deft_status deft_shape_max_pool(const deft_op_call *call) {
+    deft_window window;
+    deft_tensor out = {.dtype = call->in[0]->dtype};
+    DEFT_TRY(deft_rule_require_types(call, 0, 0, DEFT_TYPES_NUMBER));
+    DEFT_TRY(deft_window_of_pool_volume(call, call->in[0], &window));
+    deft_window_out_shape(&window, &out);
+    DEFT_TRY(deft_rule_set_out_like(call, 0, &out));
+    return deft_rule_set_out(call, 1, DEFT_I64, out.rank, out.dims);
+}
+
+/* Integers are as rare as models that ask where the maximum was. */
 deft_status deft_forward_max_pool(const deft_op_call *call) {
+    if (deft_rule_out(call, 1) || !(deft_rule_types(call->in[0]->dtype) & DEFT_TYPES_REAL))
+        return deft_pool_max_indexed(call);
     if (deft_window_is_volume(call->in[0])) return deft_rule_by_real(call, pool_volume_f32, pool_volume_f64);
     return deft_rule_by_real(call, max_pool_f32, max_pool_f64);
 }

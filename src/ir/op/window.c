@@ -177,18 +177,18 @@ static deft_status resolve_transposed_axis(const deft_op_call *call, int axis, a
     return deft_rule_fail(call, DEFT_INVALID, "the pads leave nothing of spatial dimension %d of the output", axis);
 }
 
-deft_status deft_window_of_transpose(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
+static deft_status resolve_transpose(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w, int most,
                                      deft_window *window) {
     int64_t groups = deft_attr_int(call->attrs, "group", 1), channels;
     int spatial = x->rank - 2;
     if (x->rank != w->rank || spatial < 1)
         return deft_rule_fail(call, DEFT_INVALID, "the input and the weight must have the same number of dimensions");
-    if (spatial > 2)
-        return deft_rule_fail(call, DEFT_UNSUPPORTED, "%d spatial dimensions; at most 2 are supported", spatial);
+    if (spatial > most)
+        return deft_rule_fail(call, DEFT_UNSUPPORTED, "%d spatial dimensions; at most %d are supported", spatial, most);
     if (groups < 1 || x->dims[1] != w->dims[0] || x->dims[1] % groups != 0 ||
         __builtin_mul_overflow(w->dims[1], groups, &channels))
         return deft_rule_fail(call, DEFT_INVALID, "input [N, C, ...], weight [C, M / group, ...] and group do not fit");
-    int64_t kernel[2], stride[2], dilation[2], pads[4], padding[2], sizes[2];
+    int64_t kernel[3], stride[3], dilation[3], pads[6], padding[3], sizes[3];
     auto_pad mode = AUTO_NOTSET;
     DEFT_TRY(read_kernel(call, spatial, w->dims + 2, kernel));
     DEFT_TRY(read_sizes(call, "strides", spatial, 1, 1, stride));
@@ -208,7 +208,7 @@ deft_status deft_window_of_transpose(const deft_op_call *call, const deft_tensor
                             .stride = {1, 1, 1},
                             .dilation = {1, 1, 1}};
     for (int i = 0; i < spatial; i++) {
-        int axis = 2 - spatial + i;
+        int axis = axis_of(spatial, i);
         window->out[axis] = x->dims[2 + i];
         window->kernel[axis] = kernel[i];
         window->stride[axis] = stride[i];
@@ -218,6 +218,16 @@ deft_status deft_window_of_transpose(const deft_op_call *call, const deft_tensor
         DEFT_TRY(resolve_transposed_axis(call, axis, mode, padding[i], sizes[i], window));
     }
     return DEFT_OK;
+}
+
+deft_status deft_window_of_transpose(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
+                                     deft_window *window) {
+    return resolve_transpose(call, x, w, 2, window);
+}
+
+deft_status deft_window_of_transpose_volume(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
+                                            deft_window *window) {
+    return resolve_transpose(call, x, w, 3, window);
 }
 
 deft_status deft_window_of_conv(const deft_op_call *call, const deft_tensor *x, const deft_tensor *w,
@@ -236,6 +246,14 @@ deft_status deft_window_of_pool_volume(const deft_op_call *call, const deft_tens
 
 deft_status deft_window_of_pool(const deft_op_call *call, const deft_tensor *x, deft_window *window) {
     return deft_window_resolve(call, x->dims, x->rank, NULL, window);
+}
+
+void deft_window_in_shape(const deft_window *window, deft_tensor *in) {
+    in->rank = window->spatial + 2;
+    in->dims[0] = window->batch;
+    in->dims[1] = window->channels;
+    for (int i = 0; i < window->spatial; i++)
+        in->dims[2 + i] = window->in[axis_of(window->spatial, i)];
 }
 
 void deft_window_out_shape(const deft_window *window, deft_tensor *out) {

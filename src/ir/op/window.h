@@ -42,6 +42,8 @@ DEFT_MUST_CHECK deft_status deft_window_of_pool(const deft_op_call *call, const 
  * above refuse them. */
 DEFT_MUST_CHECK deft_status deft_window_of_conv_volume(const deft_op_call *call, const deft_tensor *x,
                                                        const deft_tensor *w, deft_window *window);
+DEFT_MUST_CHECK deft_status deft_window_of_transpose_volume(const deft_op_call *call, const deft_tensor *x,
+                                                            const deft_tensor *w, deft_window *window);
 DEFT_MUST_CHECK deft_status deft_window_of_pool_volume(const deft_op_call *call, const deft_tensor *x,
                                                        deft_window *window);
 static inline bool deft_window_is_volume(const deft_tensor *x) {
@@ -50,6 +52,8 @@ static inline bool deft_window_is_volume(const deft_tensor *x) {
 
 /* Rank and dims of the output, [N, filters, (H,) W]. */
 void deft_window_out_shape(const deft_window *window, deft_tensor *out);
+/* The same of the input, [N, channels, (H,) W]. */
+void deft_window_in_shape(const deft_window *window, deft_tensor *in);
 
 /* a / b rounded up, for a >= 0; b is mostly 1, and a division is slow. */
 static inline int64_t deft_window_divide_up(int64_t a, int64_t b) {
