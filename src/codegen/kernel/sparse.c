@@ -100,7 +100,7 @@ bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape,
     return true;
 }
 
-deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64_t span) {
+deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64_t span, int64_t block) {
     deft_sparse_shape packed = *shape;
     packed.packed = true;
     packed.unit_lanes = PANEL;
@@ -109,6 +109,13 @@ deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64
     packed.y_unit = PANEL;
     packed.y_row = shape->columns;
     packed.x_direct = false;
+    packed.masked = shape->isa == DEFT_ISA_AVX512 && span == 1;
+    if (packed.masked) {
+        packed.axis_x.size = packed.axis_x.out = shape->columns; /* one row */
+        packed.sum_row = (block < packed.units ? block : packed.units) * PANEL;
+        packed.y_direct = true;
+        return packed;
+    }
     /* the panel moved back writes over the one before, which then must be of the same thread */
     bool apart = shape->images >= shape->threads || packed.units >= 2 * shape->threads;
     packed.y_direct = shape->columns % PANEL == 0 || (span == 1 && (apart || packed.units < shape->threads));
@@ -220,22 +227,19 @@ static void lay_out_scratch(deft_sparse *sparse) {
     if (capacity > shape->units) capacity = shape->units;
     if (capacity < span) capacity = span;
     sparse->capacity = capacity;
-    if (shape->masked) {
-        int64_t slack = PANEL + shape->axis_x.size + shape->axis_x.taps * shape->axis_x.dilation;
-        if (!shape->virtual) sparse->x_scratch_bytes = scratch_bytes(shape->picture + slack);
-        if (schedule->depths > 1) sparse->y_scratch_bytes = scratch_bytes(shape->rows * shape->sum_row);
-        sparse->x_copies = sparse->y_copies = shape->threads;
-        return;
-    }
     bool conv = shape->linear.conv;
     if (conv && !shape->y_direct) shape->y_row = capacity * shape->unit_lanes;
     int64_t units = schedule->split == DEFT_SPLIT_BANDS && shape->units > capacity ? shape->units : capacity;
     bool picture = conv && !shape->packed;
-    int64_t x = picture ? shape->picture + span : units * shape->x_unit;
+    /* what a pass that is longer than the picture reads behind it */
+    int64_t behind = shape->masked ? PANEL + shape->axis_x.size + shape->axis_x.taps * shape->axis_x.dilation : span;
+    int64_t x = picture ? shape->picture + behind : units * shape->x_unit;
     int64_t y = conv ? shape->rows * shape->y_row : capacity * shape->y_unit;
     if (!shape->x_direct) sparse->x_scratch_bytes = scratch_bytes(x);
     if (!shape->y_direct) sparse->y_scratch_bytes = scratch_bytes(y);
-    bool shared = schedule->split == DEFT_SPLIT_BANDS || (schedule->split == DEFT_SPLIT_UNITS && picture);
+    if (shape->masked && schedule->depths > 1) sparse->y_scratch_bytes = scratch_bytes(shape->rows * shape->sum_row);
+    bool whole = picture && !shape->masked; /* the picture is packed as a whole */
+    bool shared = schedule->split == DEFT_SPLIT_BANDS || (schedule->split == DEFT_SPLIT_UNITS && whole);
     sparse->x_copies = shared ? 1 : shape->threads;
     sparse->y_copies = schedule->split == DEFT_SPLIT_BANDS ? 1 : shape->threads;
 }
@@ -278,7 +282,10 @@ static deft_status make_masks(deft_context *ctx, deft_sparse *sparse) {
     const deft_sparse_shape *shape = &sparse->shape;
     const deft_linear *l = &shape->linear;
     int64_t taps = shape->virtual ? l->kernel_height * l->kernel_width : 0, lanes = shape->axis_x.size;
-    int64_t rows = shape->virtual ? l->out_height : sparse->capacity, passes = (rows * lanes + PANEL - 1) / PANEL;
+    int64_t rows = shape->packed    ? 1
+                   : shape->virtual ? l->out_height
+                                    : sparse->capacity,
+            passes = (rows * lanes + PANEL - 1) / PANEL;
     sparse->mask_bytes = (int64_t)sizeof(deft_sparse_mask) + round_up(taps * (int64_t)sizeof(uint16_t), 16);
     size_t bytes = (size_t)sparse->mask_bytes;
     DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)passes, bytes, &sparse->masks));
@@ -329,7 +336,7 @@ deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shap
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *sparse, &sparse));
     sparse->shape = schedule->packing >= DEFT_PACK_ROWS
                         ? deft_sparse_picture_shape(shape, schedule->packing, schedule->block)
-                    : schedule->packing ? deft_sparse_packed_shape(shape, schedule->span)
+                    : schedule->packing ? deft_sparse_packed_shape(shape, schedule->span, schedule->block)
                                         : *shape;
     sparse->schedule = *schedule;
     sparse->engine = engine;

@@ -47,7 +47,9 @@ typedef struct deft_sparse_shape {
     int64_t x_image, y_image; /* elements of an image of the tensors */
     int64_t picture;          /* elements of the padded picture of an image */
     deft_sparse_axis axis_y, axis_x;
-    /* ROWS: a unit is a row of the picture, and axis_y.size counts the rows of a block. VIRTUAL: a unit is a vector. */
+    /* y is written through masks, and sums between depths lie in scratch memory. ROWS: a unit is a row of the picture,
+     * and axis_y.size counts the rows of a block. VIRTUAL: a unit is a vector. Packed matrices, by passes of one
+     * vector. */
     bool masked, virtual;
     bool gaps;           /* between rows of a masked y */
     int64_t plane_lanes; /* from a plane of a packed block to the next; from a channel of x to the next */
@@ -143,8 +145,8 @@ struct deft_sparse {
 
 /* False, with the reason, where a request cannot be computed by these engines. */
 bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape, const char **why);
-/* The shape as passes of `span` units see it when x is cut into panels. */
-deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64_t span);
+/* The shape as passes of `span` units see it, `block` units at a time, when x is cut into panels. */
+deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64_t span, int64_t block);
 /* The shape when pictures are packed `block` rows at a time; or VIRTUAL, computed `block` vectors at a time. */
 deft_sparse_shape deft_sparse_picture_shape(const deft_sparse_shape *shape, deft_sparse_packing packing, int64_t block);
 /* In elements; j counts the weights of a row of `group`. */

@@ -145,7 +145,7 @@ static void cut_panels(const part *p, const float *x, range units, range channel
     deft_cut_panels(shape->isa, x + begin, columns, rows, full, to, shape->x_unit);
     if (!has_partial(shape, units)) return;
     to += full * shape->x_unit;
-    if (shape->y_direct) {
+    if (shape->y_direct && !shape->masked) {
         deft_cut_panels(shape->isa, x + columns - PANEL, columns, rows, 1, to, shape->x_unit);
         return;
     }
@@ -194,18 +194,15 @@ static void unpack_columns(const part *p, float *image, range units, range rows)
 /* The last pass is moved back to end with the block: what overlaps is computed twice, from the start. So is a panel of
  * which y has fewer than 16 columns. Where one depth makes the whole of y, this comes band by band, while its code is
  * in the cache; otherwise the first stretch must be complete before. */
-static void run_bands(const part *p, const float *source, float *x, float *y, range units) {
+static void run_bands(const part *p, float *x, float *y, range units) {
     const deft_sparse *sparse = p->sparse;
     const deft_sparse_shape *shape = &sparse->shape;
     int64_t span = sparse->schedule.span, count = units.end - units.begin, depths = sparse->schedule.depths;
     bool partial = has_partial(shape, units) && shape->y_direct;
     int64_t passes = (count - partial) / span, last = passes > 0 || partial ? count - span : 0;
-    deft_sparse_stretch all[2] = {
-        {.source = source, .x = x, .y = y, .passes = passes},
-        {.source = source, .x = x + last * shape->x_unit, .y = y + last * shape->y_unit, .passes = 1}};
-    int64_t back = partial ? PANEL - shape->columns % PANEL : 0;
-    all[1].y -= back;
-    if (source) all[1].source += last * PANEL - back;
+    deft_sparse_stretch all[2] = {{.x = x, .y = y, .passes = passes},
+                                  {.x = x + last * shape->x_unit, .y = y + last * shape->y_unit, .passes = 1}};
+    if (partial) all[1].y -= PANEL - shape->columns % PANEL;
     bool more = partial || passes * span < count;
     int first = passes > 0 ? 0 : 1, end = more ? 2 : 1;
     int together = depths == 1 ? end - first : 1;
@@ -250,9 +247,11 @@ static void run_picture_rows(const part *p, const float *x_image, float *y_image
     run_masked_bands(p, &whole, units);
 }
 
-static void run_virtual_vectors(const part *p, const float *x_image, float *y_image, range units) {
+/* Units that are vectors. */
+static void run_masked_vectors(const part *p, const float *source, const float *x, float *y_image, range units) {
     const deft_sparse *sparse = p->sparse;
-    deft_sparse_stretch stretch = {.x = (float *)x_image + units.begin * PANEL, /* is only read */
+    deft_sparse_stretch stretch = {.source = source,
+                                   .x = (float *)x, /* written to only where it is scratch memory */
                                    .y = y_image + deft_sparse_pixels_before(&sparse->shape, units.begin * PANEL),
                                    .sums = p->y_scratch,
                                    .masks = sparse->masks + units.begin * sparse->mask_bytes,
@@ -260,6 +259,10 @@ static void run_virtual_vectors(const part *p, const float *x_image, float *y_im
     for (int64_t depth = 0; depth < sparse->schedule.depths; depth++)
         for (int64_t band = p->bands.begin; band < p->bands.end; band++)
             sparse->engine(sparse, band, depth, &stretch);
+}
+
+static void run_virtual_vectors(const part *p, const float *x_image, float *y_image, range units) {
+    run_masked_vectors(p, NULL, x_image + units.begin * PANEL, y_image, units);
 }
 
 static void copy_out(const part *p, float *y_image, range units) {
@@ -286,8 +289,13 @@ static void run_block(const part *p, const float *x_image, float *y_image, range
     bool as_read = sparse->schedule.packing == DEFT_PACK_AS_READ;
     if (by_block && !as_read) pack_units(p, x_image, units, (range){0, inputs_of(shape)});
     float *x = by_block ? p->x_scratch : (float *)x_image + units.begin * shape->x_unit;
+    const float *source = as_read ? x_image + units.begin * PANEL : NULL;
+    if (shape->masked) {
+        run_masked_vectors(p, source, x, y_image, units);
+        return;
+    }
     float *y = shape->y_direct ? y_image + units.begin * shape->y_unit : p->y_scratch;
-    run_bands(p, as_read ? x_image + units.begin * PANEL : NULL, x, y, units);
+    run_bands(p, x, y, units);
     copy_out(p, y_image, units);
 }
 
@@ -296,7 +304,9 @@ typedef void (*block_fn)(const part *p, const float *x_image, float *y_image, ra
 static void run_blocks(const part *p, const float *x_image, float *y_image) {
     const deft_sparse_schedule *schedule = &p->sparse->schedule;
     const deft_sparse_shape *shape = &p->sparse->shape;
-    block_fn run = shape->virtual ? run_virtual_vectors : shape->masked ? run_picture_rows : run_block;
+    block_fn run = shape->virtual                    ? run_virtual_vectors
+                   : shape->masked && !shape->packed ? run_picture_rows
+                                                     : run_block;
     for (int64_t begin = p->units.begin, end; begin < p->units.end; begin = end) {
         end = begin + schedule->block;
         if (p->units.end - end < schedule->span) end = p->units.end;
@@ -321,7 +331,7 @@ static void run_part(const part *p) {
     bool by_image = split == DEFT_SPLIT_IMAGES;
     range images = by_image ? share_of(shape->images, p->thread, p->team) : (range){0, shape->images};
     bool picture = shape->linear.conv && !shape->packed;
-    bool packs = !shape->x_direct && !shape->masked && (picture || split == DEFT_SPLIT_BANDS);
+    bool packs = !shape->x_direct && ((picture && !shape->masked) || split == DEFT_SPLIT_BANDS);
     bool together = packs && !by_image && p->team > 1;
     for (int64_t i = images.begin; i < images.end; i++) {
         const float *x_image = p->x + i * shape->x_image;

@@ -77,7 +77,7 @@ static double inputs_per_unit(const deft_sparse_shape *shape) {
     if (!shape->linear.conv) return (double)shape->linear.k;
     if (shape->packed) return (double)shape->linear.channels_in;
     if (shape->virtual) return (double)shape->linear.channels_in * 2;
-    if (shape->masked) return (double)(shape->picture / shape->plane_lanes);
+    if (shape->masked && !shape->packed) return (double)(shape->picture / shape->plane_lanes);
     return (double)shape->picture / (double)(shape->axis_y.size * shape->axis_x.size);
 }
 
@@ -189,7 +189,8 @@ static void visit_blocks(const deft_sparse_shape *unpacked, const deft_sparse_sh
         if (schedule.depths > 1 && shape->linear.k / schedule.depths < LEAST_DEPTH) break;
         for (schedule.block = schedule.span;; schedule.block *= 2) {
             deft_sparse_shape rows = *shape;
-            if (shape->masked) rows = deft_sparse_picture_shape(unpacked, schedule.packing, schedule.block);
+            if (schedule.packing >= DEFT_PACK_ROWS)
+                rows = deft_sparse_picture_shape(unpacked, schedule.packing, schedule.block);
             visit_bands(&rows, cpu, schedule, visit, user);
             if (schedule.block >= shape->units) break;
         }
@@ -225,7 +226,7 @@ static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_spar
     int64_t unit_lanes = schedule->packing ? DEFT_PANEL_LANES : shape->unit_lanes;
     if (lanes % unit_lanes || (schedule->packing && !shape->pointwise)) return false;
     schedule->span = lanes / unit_lanes;
-    *seen = schedule->packing ? deft_sparse_packed_shape(shape, schedule->span) : *shape;
+    *seen = schedule->packing ? deft_sparse_packed_shape(shape, schedule->span, schedule->block) : *shape;
     bool shortest = !schedule->packing && (schedule->vectors == 1 || (schedule->vectors - 1) * cpu->lanes < unit_lanes);
     if (schedule->span > seen->units && !shortest) return false;
     schedule->split = deft_sparse_split_of(seen, schedule->span);

@@ -12,15 +12,17 @@
  * a jump does the branch predictor look ahead. So there is a jump to the next instruction now and then: with 1 MB of
  * code a product runs 15% faster.
  *
- * Generated functions have the type `code` below. Registers: rdi x, rsi y, rdx stream, rcx passes left; r8 the source
- * of x where it is packed as it is read; rax the stream's cursor; r9-r11 and r8 the cursors of x, one a vector (panels
- * only: elsewhere the offsets are no multiples of 64). */
+ * Generated functions have the type `code` below. Registers: rdi x, rsi sums (y, where it is not masked), rdx stream,
+ * rcx passes left; r8 the masks of y, r10 a masked y, r11 the source of x where it is packed as it is read; rax the
+ * stream's cursor; r9-r11 and r8 the cursors of x, one a vector (where the offsets are multiples of 64; with masks
+ * there is one vector). */
 #include "codegen/kernel/sparse.h"
 #include "codegen/x86/emit.h"
 
 #include <string.h>
 
-typedef void (*code)(float *x, float *sums, const float *stream, int64_t passes, const void *extra, float *y);
+typedef void (*code)(float *x, float *sums, const float *stream, int64_t passes, const char *masks, float *y,
+                     const float *source);
 
 enum { MOST_ROWS = 32, MOST_VECTORS = 4, CHUNK_COLUMNS = 16 };
 enum { CODE_ALIGNMENT = 64, JUMP_DISTANCE = 240, PREFETCH_BYTES = 128 };
@@ -175,8 +177,8 @@ static void emit_jump_on(generator *g) {
 static void emit_packing(generator *g, int64_t x_offset) {
     int64_t row = x_offset / DEFT_PANEL_LANES;
     int32_t from = (int32_t)(row * g->sparse->shape.columns * (int64_t)sizeof(float));
-    deft_emit_vector(&g->emitter, DEFT_VMOVUPS, g->width, g->scratch, 0, deft_in_memory(DEFT_R8, from));
-    deft_emit_prefetch(&g->emitter, DEFT_R8, from + PREFETCH_BYTES);
+    deft_emit_masked_load(&g->emitter, KEPT, g->scratch, DEFT_R11, from);
+    deft_emit_prefetch(&g->emitter, DEFT_R11, from + PREFETCH_BYTES);
     deft_emit_vector(&g->emitter, DEFT_VMOVUPS_STORE, g->width, g->scratch, 0, x_operand(g, x_offset, 0));
 }
 
@@ -298,13 +300,14 @@ static void emit_steps(generator *g, bool packs, bool stores) {
     deft_emitter *e = &g->emitter;
     int64_t vector_bytes = DEFT_PANEL_LANES * (int64_t)sizeof(float);
     int64_t span_bytes = g->sparse->schedule.span * (int64_t)sizeof(float);
-    int64_t x_bytes = shape->masked ? vector_bytes : span_bytes * shape->x_unit;
+    int64_t x_bytes = shape->masked && !shape->packed ? vector_bytes : span_bytes * shape->x_unit;
     int64_t y_bytes = shape->masked ? vector_bytes : span_bytes * shape->y_unit;
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RDI, (int32_t)x_bytes);
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RSI, (int32_t)y_bytes);
-    if (packs) deft_emit_general_constant(e, DEFT_ADD, DEFT_R8, (int32_t)vector_bytes);
+    if (!shape->masked) return;
+    if (packs) deft_emit_general_constant(e, DEFT_ADD, DEFT_R11, (int32_t)vector_bytes);
     if (stores) deft_emit_add_memory(e, DEFT_R10, DEFT_R8, offsetof(deft_sparse_mask, y_bytes));
-    if (stores || shape->virtual) deft_emit_general_constant(e, DEFT_ADD, DEFT_R8, (int32_t)g->sparse->mask_bytes);
+    deft_emit_general_constant(e, DEFT_ADD, DEFT_R8, (int32_t)g->sparse->mask_bytes);
 }
 
 /* The loop over passes. */
@@ -317,8 +320,9 @@ static void emit_segment(generator *g, int64_t depth) {
     bool packs = schedule->packing == DEFT_PACK_AS_READ && g->band->first_row == 0;
     bool stores = g->sparse->shape.masked && depth == schedule->depths - 1;
     if (stores) deft_emit_move(e, DEFT_R10, DEFT_R9);
+    if (packs) deft_emit_load(e, DEFT_R11, DEFT_RSP, 8); /* the seventh argument */
     size_t top = e->count;
-    if (stores) {
+    if (g->sparse->shape.masked) {
         deft_emit_load_mask(e, KEPT, DEFT_R8, offsetof(deft_sparse_mask, kept));
         deft_emit_load_mask(e, STORED, DEFT_R8, offsetof(deft_sparse_mask, stored));
     }
@@ -373,9 +377,8 @@ void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t dep
     const deft_sparse_shape *shape = &sparse->shape;
     int64_t row = sparse->bands[band].first_row;
     float *y = stretch->y + row * shape->y_row, *sums = shape->masked ? stretch->sums + row * shape->sum_row : y;
-    const void *extra = shape->masked ? (const void *)stretch->masks : stretch->source;
     char *entry = (char *)sparse->code.memory + segment->entry;
     code run;
     memcpy(&run, &entry, sizeof run);
-    run(stretch->x, sums, sparse->stream + segment->weight, stretch->passes, extra, y);
+    run(stretch->x, sums, sparse->stream + segment->weight, stretch->passes, stretch->masks, y, stretch->source);
 }
