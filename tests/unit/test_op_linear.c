@@ -126,8 +126,17 @@ static void test_enormous_and_empty(void **state) {
           F32(0));
     CHECK(CASE(.op = DEFT_OP_GEMM, .in = {{DIMS(big, 0), F32(0)}, {DIMS(0, 0), F32(0)}}), DIMS(big, 0), F32(0));
     CHECK(CASE(.op = DEFT_OP_CONV_BIAS_GRAD, .in = {{DIMS(big, 2, 0), F32(0)}}), DIMS(2), F32(0, 0));
-    CHECK(CASE(.op = DEFT_OP_BATCH_NORM_SCALE_GRAD,
-               .in = {{DIMS(big, 1, 0), F32(0)}, {DIMS(big, 1, 0), F32(0)}, {DIMS(1), F32(1)}, {DIMS(1), F32(1)}}),
+    for (int output = 1; output <= 2; output++)
+        CHECK_OUTPUT(output,
+                     CASE(.op = DEFT_OP_BATCH_NORM_GRAD, .out_count = 3,
+                          .in = {{DIMS(big, 1, 0), F32(0)},
+                                 {DIMS(big, 1, 0), F32(0)},
+                                 {DIMS(1), F32(1)},
+                                 {DIMS(1), F32(1)},
+                                 {DIMS(1), F32(1)}}),
+                     DIMS(1), F32(0));
+    CHECK(CASE(.op = DEFT_OP_NORM_SCALE_GRAD,
+               .in = {{DIMS(big, 1, 0), F32(0)}, {DIMS(big, 1, 0), F32(0)}, {DIMS(1), F32(1)}}),
           DIMS(1), F32(0));
     CHECK(CASE(.op = DEFT_OP_SUM_TO, .in = {{DIMS(big, 0), F32(0)}, {SCALAR, F32(1)}}), SCALAR, F32(0));
     CHECK(CASE(.op = DEFT_OP_TRANSPOSE, .in = {{DIMS(big, 0), F32(0)}}), DIMS(0, big), F32(0));

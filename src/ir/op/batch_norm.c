@@ -47,16 +47,12 @@ deft_status deft_shape_batch_norm_training(const deft_op_call *call) {
     return deft_rule_set_out_like(call, 2, call->in[1]);
 }
 
-deft_status deft_shape_batch_norm_input_grad(const deft_op_call *call) {
+deft_status deft_shape_batch_norm_grad(const deft_op_call *call) {
     DEFT_TRY(check_channels(call, 1, 2, 4));
     DEFT_TRY(deft_rule_require_same(call, 0, 1));
-    return deft_rule_set_out_like(call, 0, call->in[1]);
-}
-
-deft_status deft_shape_batch_norm_scale_grad(const deft_op_call *call) {
-    DEFT_TRY(check_channels(call, 1, 2, 3));
-    DEFT_TRY(deft_rule_require_same(call, 0, 1));
-    return deft_rule_set_out_like(call, 0, call->in[2]);
+    DEFT_TRY(deft_rule_set_out_like(call, 0, call->in[1]));
+    DEFT_TRY(deft_rule_set_out_like(call, 1, call->in[2]));
+    return deft_rule_set_out_like(call, 2, call->in[2]);
 }
 
 deft_status deft_forward_batch_norm(const deft_op_call *call) {
@@ -67,25 +63,15 @@ deft_status deft_forward_batch_norm_training(const deft_op_call *call) {
     return deft_rule_by_real(call, batch_norm_training_f32, batch_norm_training_f64);
 }
 
-deft_status deft_forward_batch_norm_input_grad(const deft_op_call *call) {
-    return deft_rule_by_real(call, batch_norm_input_grad_f32, batch_norm_input_grad_f64);
+deft_status deft_forward_batch_norm_grad(const deft_op_call *call) {
+    return deft_rule_by_real(call, batch_norm_grad_f32, batch_norm_grad_f64);
 }
 
-deft_status deft_forward_batch_norm_scale_grad(const deft_op_call *call) {
-    return deft_rule_by_real(call, batch_norm_scale_grad_f32, batch_norm_scale_grad_f64);
-}
-
+/* One node for all three: they share the sums over each channel. */
 deft_status deft_gradient_batch_norm_training(deft_gradient *gradient) {
-    const int *in = gradient->in, *out = gradient->out, dy = gradient->out_grad[0];
-    int *in_grad = gradient->in_grad;
+    const int *in = gradient->in, *out = gradient->out;
     if (gradient->out_grad[1] >= 0 || gradient->out_grad[2] >= 0)
         return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "no gradient flows through the batch's mean and variance");
-    if (gradient->wanted[0])
-        DEFT_TRY(deft_emit_with_attrs(gradient, DEFT_OP_BATCH_NORM_INPUT_GRAD, &in_grad[0], 5, dy, in[0], in[1], out[1],
-                                      out[2]));
-    if (gradient->wanted[1])
-        DEFT_TRY(
-            deft_emit_with_attrs(gradient, DEFT_OP_BATCH_NORM_SCALE_GRAD, &in_grad[1], 4, dy, in[0], out[1], out[2]));
-    if (gradient->wanted[2]) DEFT_TRY(deft_emit(gradient, DEFT_OP_CONV_BIAS_GRAD, &in_grad[2], 1, dy));
-    return DEFT_OK;
+    return gradient->emit(gradient, DEFT_OP_BATCH_NORM_GRAD, gradient->attrs->items, gradient->attrs->count,
+                          (int[]){gradient->out_grad[0], in[0], in[1], out[1], out[2]}, 5, gradient->in_grad, 3);
 }

@@ -21,8 +21,9 @@ static deft_status find_rows(const deft_op_call *call, rows *out) {
     int axis = 2;
     if (layer) DEFT_TRY(deft_rule_axis(call, deft_attr_int(call->attrs, "axis", -1), x->rank, &axis));
     if (!layer) DEFT_TRY(deft_rule_require_rank(call, 1, 3, false));
-    *out = (rows){.count = deft_rule_product(x->dims, 0, axis),
-                  .length = deft_rule_product(x->dims, axis, x->rank),
+    int64_t length = deft_rule_product(x->dims, axis, x->rank);
+    *out = (rows){.count = length > 0 ? deft_rule_product(x->dims, 0, axis) : 0, /* no loop runs over nothing */
+                  .length = length,
                   .channels = layer ? 0 : x->dims[1]};
     return DEFT_OK;
 }
