@@ -344,7 +344,7 @@ static void old_opset(messages *m) {
     m->model->opset_import[0]->version = 5;
 }
 static void new_opset(messages *m) {
-    m->model->opset_import[0]->version = 26;
+    m->model->opset_import[0]->version = 29;
 }
 static void no_outputs(messages *m) {
     m->graph->n_output = 0;
@@ -528,7 +528,7 @@ static const struct refusal {
     {no_graph, DEFT_INVALID, "no graph"},
     {no_opset, DEFT_INVALID, "operator set"},
     {old_opset, DEFT_UNSUPPORTED, "operator set 5, where Deft"},
-    {new_opset, DEFT_UNSUPPORTED, "operator set 26"},
+    {new_opset, DEFT_UNSUPPORTED, "operator set 29"},
     {no_outputs, DEFT_INVALID, "no outputs"},
     {unknown_output, DEFT_INVALID, "'elsewhere'"},
     {repeated_output, DEFT_INVALID, "'logits' is listed twice"},

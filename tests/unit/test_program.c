@@ -1,6 +1,7 @@
 /* Programs: control flow and shapes that depend on values do what the operators say, in stages, whatever the values. */
 #include "tests/unit/graphs.h"
 
+#include "base/number/half.h"
 #include "exec/run/program.h"
 
 /* ---- building ------------------------------------------------------------------------------------------------ */
@@ -332,6 +333,50 @@ static void test_scan(void **state) {
     test_context_free(ctx);
 }
 
+/* ---- 16-bit floats -------------------------------------------------------------------------------------------- */
+
+/* A product, which Deft has in f32, and a sum, which it has in f16: both make f16; the positions of TopK stay integers.
+ */
+static void test_half(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_graph *graph = new_graph(ctx);
+    int x = add_input_of(graph, "x", DEFT_F16, DIMS(2, 2)), node;
+    const int64_t one = 1;
+    int k, outs[] = {value_named(graph, "best"), value_named(graph, "where")};
+    assert_int_equal(
+        deft_graph_add_constant(graph, "k",
+                                &(deft_tensor){.dtype = DEFT_I64, .rank = 1, .dims = {1}, .data = (void *)&one}, &k),
+        DEFT_OK);
+    NODE(graph, MATMUL, "product", "x", "x");
+    NODE(graph, ADD, "sum", "product", "x");
+    assert_int_equal(deft_graph_add_node(graph, DEFT_OP_TOP_K, "top", NULL, 0, (int[]){x, k}, 2, outs, 2, &node),
+                     DEFT_OK);
+    assert_int_equal(deft_graph_add_output(graph, value_named(graph, "where")), DEFT_OK);
+    finish_graph(graph, "sum");
+    bool complete;
+    int nodes = graph->node_count;
+    assert_int_equal(deft_graph_infer_unchanged(graph, &complete), DEFT_OK);
+    assert_false(complete);
+    assert_int_equal(graph->node_count, nodes);
+    deft_program *program = new_program(graph);
+    static const float values[] = {1, 2, -3, 0.5f},
+                       expected[] = {1 - 6 + 1, 2 + 1 + 2, -3 - 1.5f - 3, -6 + 0.25f + 0.5f};
+    for (int i = 0; i < 4; i++)
+        ((uint16_t *)deft_program_input(program, 0)->data)[i] = deft_f16_encode(values[i]);
+    run(program, ctx);
+    const deft_tensor *where = deft_program_output(program, 0), *sum = deft_program_output(program, 1);
+    assert_int_equal(where->dtype, DEFT_I64);
+    assert_int_equal(((const int64_t *)where->data)[0], 1);
+    assert_int_equal(((const int64_t *)where->data)[1], 1);
+    assert_int_equal(sum->dtype, DEFT_F16);
+    for (int i = 0; i < 4; i++)
+        assert_float_equal(deft_f16_decode(((const uint16_t *)sum->data)[i]), expected[i], 0);
+    deft_program_free(program);
+    deft_graph_free(graph);
+    test_context_free(ctx);
+}
+
 /* ---- bad input, no memory ------------------------------------------------------------------------------------ */
 
 static void test_malformed(void **state) {
@@ -385,10 +430,15 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_if),        cmocka_unit_test(test_if_known),
-        cmocka_unit_test(test_loop),      cmocka_unit_test(test_value_dependent_shapes),
-        cmocka_unit_test(test_scan),      cmocka_unit_test(test_loop_known),
-        cmocka_unit_test(test_malformed), cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_if),
+        cmocka_unit_test(test_if_known),
+        cmocka_unit_test(test_loop),
+        cmocka_unit_test(test_value_dependent_shapes),
+        cmocka_unit_test(test_scan),
+        cmocka_unit_test(test_loop_known),
+        cmocka_unit_test(test_half),
+        cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double RELATIVE = 1e-3, ABSOLUTE = 1e-7;
+static const double RELATIVE = 1e-3, RELATIVE_BF16 = 0x1p-6, ABSOLUTE = 1e-7;
 enum { MAX_TENSORS = 256, MODEL_MAX_BYTES = INT_MAX };
 
 /* A data set of a case, read. */
@@ -72,9 +72,9 @@ static double real_at(const deft_tensor *tensor, int64_t i) {
     }
 }
 
-static bool close_enough(double got, double expected) {
+static bool close_enough(double got, double expected, double relative) {
     if (isnan(got) || isnan(expected)) return isnan(got) && isnan(expected);
-    return got == expected || fabs(got - expected) <= ABSOLUTE + RELATIVE * fabs(expected);
+    return got == expected || fabs(got - expected) <= ABSOLUTE + relative * fabs(expected);
 }
 
 /* NumPy has no bf16: ONNX stores its bits as u16. */
@@ -94,8 +94,9 @@ static deft_status compare(deft_context *ctx, const char *name, const deft_tenso
                          deft_shape_text(expected, expected_text, sizeof expected_text));
     int64_t count = deft_tensor_count(got);
     if (is_float(got->dtype)) {
+        double relative = got->dtype == DEFT_BF16 ? RELATIVE_BF16 : RELATIVE;
         for (int64_t i = 0; i < count; i++)
-            if (!close_enough(real_at(got, i), real_at(expected, i)))
+            if (!close_enough(real_at(got, i), real_at(expected, i), relative))
                 return deft_fail(ctx, DEFT_NO, "output '%.64s': element %lld is %.9g; expected %.9g", name,
                                  (long long)i, real_at(got, i), real_at(expected, i));
         return DEFT_OK;

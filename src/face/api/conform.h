@@ -19,9 +19,9 @@ typedef struct deft_conform_result {
 } deft_conform_result;
 
 /* Runs every data set of a test folder. Outputs must have the type and shape of the expected ones; integers and bools
- * be equal; floats be within 1e-7 + 1e-3 |expected| (NaN equals NaN): the tolerances of ONNX's own runner. Skipped is
- * what Deft refuses with DEFT_UNSUPPORTED; every other refusal of the model or its data is a failure.
- * Errors: DEFT_INVALID (no model.onnx or no data set there), DEFT_IO, DEFT_MEMORY, DEFT_CANCELLED. */
+ * be equal; floats be within 1e-7 + 1e-3 |expected| (bf16: 2^-6 |expected|; NaN equals NaN): the tolerances of ONNX's
+ * own runner. Skipped is what Deft refuses with DEFT_UNSUPPORTED; every other refusal of the model or its data is a
+ * failure. Errors: DEFT_INVALID (no model.onnx or no data set there), DEFT_IO, DEFT_MEMORY, DEFT_CANCELLED. */
 DEFT_MUST_CHECK deft_status deft_conform_run(deft_context *ctx, const char *folder, deft_conform_result *result);
 
 /* True where `folder` holds a model.onnx. */

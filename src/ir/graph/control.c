@@ -1,44 +1,22 @@
 /* Control flow is no step of a plan: inference puts the nodes of the graph that an If, Loop or Scan holds in its place,
  * as soon as it is known which graph, or whether there is another iteration. What is known ahead of a run is so decided
  * once; what is not splits the run into stages (exec/run/program.h). */
-#include "ir/graph/graph.h"
+#include "ir/graph/replace.h"
 
 #include <string.h>
 
-enum { MAX_NODES = 1 << 17, MAX_REPLACED = 1 << 27 /* nodes moved in all, under a second's work */ };
+enum { MAX_NODES = 1 << 17 };
 static const char ITERATION[] = "deft.iteration"; /* of a Loop: how many iterations are in front of it already */
 
 bool deft_node_is_control(const deft_node *node) {
     return node->op == DEFT_OP_IF || node->op == DEFT_OP_LOOP || node->op == DEFT_OP_SCAN;
 }
 
-bool deft_graph_has_control(const deft_graph *graph) {
-    for (int i = 0; i < graph->node_count; i++)
-        if (deft_node_is_control(&graph->nodes[i])) return true;
-    return false;
-}
-
-/* A control-flow node being replaced: what takes its place is added at the end of the graph's nodes, then moved. */
-typedef struct replacement {
-    deft_graph *graph;
-    deft_arena scratch;
-    deft_node node; /* a copy: adding moves the graph's */
-    char label[DEFT_NODE_LABEL_BYTES];
-    int first_added;
-} replacement;
-
-static deft_status fail(replacement *r, deft_status status, const char *what) {
+static deft_status fail(deft_replacement *r, deft_status status, const char *what) {
     return deft_fail(r->graph->ctx, status, "%s: %s", r->label, what);
 }
 
-static deft_status add_node(replacement *r, deft_op op, const deft_attr *attrs, int attr_count, const int *in,
-                            int in_count, int *out) {
-    int node;
-    if (*out == DEFT_NO_VALUE) DEFT_TRY(deft_graph_add_value(r->graph, NULL, out));
-    return deft_graph_add_node(r->graph, op, r->node.name, attrs, attr_count, in, in_count, out, 1, &node);
-}
-
-static deft_status add_scalar(replacement *r, deft_dtype dtype, int64_t number, int *value) {
+static deft_status add_scalar(deft_replacement *r, deft_dtype dtype, int64_t number, int *value) {
     uint8_t flag = number != 0;
     deft_tensor scalar = {.dtype = dtype, .data = dtype == DEFT_BOOL ? (void *)&flag : (void *)&number};
     return deft_graph_add_constant(r->graph, NULL, &scalar, value);
@@ -46,7 +24,8 @@ static deft_status add_scalar(replacement *r, deft_dtype dtype, int64_t number, 
 
 /* ---- the nodes of a body ------------------------------------------------------------------------------------- */
 
-static deft_status map_ids(replacement *r, const deft_graph *body, const int *ids, int count, int *map, int *mapped) {
+static deft_status map_ids(deft_replacement *r, const deft_graph *body, const int *ids, int count, int *map,
+                           int *mapped) {
     for (int i = 0; i < count; i++) {
         mapped[i] = ids[i];
         if (ids[i] == DEFT_NO_VALUE) continue;
@@ -60,7 +39,7 @@ static deft_status map_ids(replacement *r, const deft_graph *body, const int *id
     return DEFT_OK;
 }
 
-static deft_status add_body_node(replacement *r, const deft_graph *body, const deft_node *node, int *map) {
+static deft_status add_body_node(deft_replacement *r, const deft_graph *body, const deft_node *node, int *map) {
     int *in, *out, added;
     DEFT_TRY(deft_arena_array(&r->scratch, (size_t)node->in_count, sizeof *in, &in));
     DEFT_TRY(deft_arena_array(&r->scratch, (size_t)node->out_count, sizeof *out, &out));
@@ -74,7 +53,8 @@ static deft_status add_body_node(replacement *r, const deft_graph *body, const d
 
 /* Adds the body's nodes, its inputs being `args`. results[i] is the value that its output i is to be, or DEFT_NO_VALUE,
  * and then set to what it is. */
-static deft_status add_body(replacement *r, const deft_graph *body, const int *args, int *results, int result_count) {
+static deft_status add_body(deft_replacement *r, const deft_graph *body, const int *args, int *results,
+                            int result_count) {
     int *map;
     DEFT_TRY(deft_arena_array(&r->scratch, (size_t)body->value_count, sizeof *map, &map));
     for (int i = 0; i < body->value_count; i++)
@@ -92,12 +72,12 @@ static deft_status add_body(replacement *r, const deft_graph *body, const int *a
         if (results[i] == DEFT_NO_VALUE)
             results[i] = made;
         else if (results[i] != made)
-            DEFT_TRY(add_node(r, DEFT_OP_IDENTITY, NULL, 0, &made, 1, &results[i]));
+            DEFT_TRY(deft_replacement_add(r, DEFT_OP_IDENTITY, NULL, 0, &made, 1, &results[i]));
     }
     return DEFT_OK;
 }
 
-static const deft_attr *find_body(const replacement *r, const char *name) {
+static const deft_attr *find_body(const deft_replacement *r, const char *name) {
     const deft_attr *attr = deft_attr_find(&r->node.attrs, name);
     return attr && attr->type == DEFT_ATTR_GRAPH ? attr : NULL;
 }
@@ -105,11 +85,11 @@ static const deft_attr *find_body(const replacement *r, const char *name) {
 /* ---- If ------------------------------------------------------------------------------------------------------ */
 
 /* Outputs that the node does without get a value all the same. */
-static deft_status list_targets(replacement *r, int **targets) {
+static deft_status list_targets(deft_replacement *r, int **targets) {
     return deft_arena_copy(&r->scratch, r->node.out, (size_t)r->node.out_count * sizeof **targets, targets);
 }
 
-static deft_status replace_if(replacement *r, int *waits) {
+static deft_status replace_if(deft_replacement *r, int *waits) {
     const deft_tensor *condition = &r->graph->values[r->node.in[0]].desc;
     if (condition->dtype != DEFT_BOOL || deft_tensor_count(condition) != 1)
         return fail(r, DEFT_INVALID, "its condition must be one bool");
@@ -141,7 +121,7 @@ typedef struct loop {
     const int *state, *stacked, *values_around;
 } loop;
 
-static deft_status read_loop(replacement *r, loop *l) {
+static deft_status read_loop(deft_replacement *r, loop *l) {
     l->body = find_body(r, "body");
     if (!l->body) return fail(r, DEFT_INVALID, "it must have the graph body");
     l->iteration = deft_attr_int(&r->node.attrs, ITERATION, 0);
@@ -158,7 +138,7 @@ static deft_status read_loop(replacement *r, loop *l) {
 }
 
 /* Whether there is another iteration. */
-static deft_status decide(replacement *r, const loop *l, bool *more, int *waits) {
+static deft_status decide(deft_replacement *r, const loop *l, bool *more, int *waits) {
     *more = true;
     for (int i = 0; i < 2; i++) {
         if (r->node.in[i] == DEFT_NO_VALUE) continue;
@@ -174,7 +154,7 @@ static deft_status decide(replacement *r, const loop *l, bool *more, int *waits)
     return DEFT_OK;
 }
 
-static deft_status end_loop(replacement *r, const loop *l) {
+static deft_status end_loop(deft_replacement *r, const loop *l) {
     for (int i = 0; i < r->node.out_count; i++) {
         int from = i < l->states ? l->state[i] : DEFT_NO_VALUE, to = r->node.out[i];
         if (to == DEFT_NO_VALUE) continue;
@@ -182,20 +162,20 @@ static deft_status end_loop(replacement *r, const loop *l) {
             return fail(r, DEFT_UNSUPPORTED,
                         "it stacks values, but has no iteration, so that their shape is not known");
         if (i >= l->states) from = l->stacked[i - l->states];
-        DEFT_TRY(add_node(r, DEFT_OP_IDENTITY, NULL, 0, &from, 1, &to));
+        DEFT_TRY(deft_replacement_add(r, DEFT_OP_IDENTITY, NULL, 0, &from, 1, &to));
     }
     return DEFT_OK;
 }
 
 /* Puts a value behind what has been stacked along `axis` (or DEFT_NO_VALUE), or before it. */
-static deft_status stack(replacement *r, int value, int64_t axis, bool in_front, int *stacked) {
+static deft_status stack(deft_replacement *r, int value, int64_t axis, bool in_front, int *stacked) {
     deft_attr axes = {.name = "axes", .type = DEFT_ATTR_INTS, .count = 1, .ints = &axis};
     deft_attr along = {.name = "axis", .type = DEFT_ATTR_INT, .i = axis};
     int slice = DEFT_NO_VALUE, both = DEFT_NO_VALUE;
-    DEFT_TRY(add_node(r, DEFT_OP_UNSQUEEZE, &axes, 1, &value, 1, &slice));
+    DEFT_TRY(deft_replacement_add(r, DEFT_OP_UNSQUEEZE, &axes, 1, &value, 1, &slice));
     if (*stacked != DEFT_NO_VALUE) {
         int parts[] = {in_front ? slice : *stacked, in_front ? *stacked : slice};
-        DEFT_TRY(add_node(r, DEFT_OP_CONCAT, &along, 1, parts, 2, &both));
+        DEFT_TRY(deft_replacement_add(r, DEFT_OP_CONCAT, &along, 1, parts, 2, &both));
         slice = both;
     }
     *stacked = slice;
@@ -203,7 +183,7 @@ static deft_status stack(replacement *r, int value, int64_t axis, bool in_front,
 }
 
 /* The Loop that is left, after an iteration that made `made`. */
-static deft_status add_rest(replacement *r, const loop *l, const int *made) {
+static deft_status add_rest(deft_replacement *r, const loop *l, const int *made) {
     int count = 2 + l->states + l->stacks + l->around, *in, node;
     DEFT_TRY(deft_arena_array(&r->scratch, (size_t)count, sizeof *in, &in));
     in[0] = r->node.in[0];
@@ -220,7 +200,7 @@ static deft_status add_rest(replacement *r, const loop *l, const int *made) {
                                r->node.out_count, &node);
 }
 
-static deft_status replace_loop(replacement *r, int *waits) {
+static deft_status replace_loop(deft_replacement *r, int *waits) {
     loop l = {0};
     bool more;
     DEFT_TRY(read_loop(r, &l));
@@ -251,12 +231,12 @@ typedef struct scan {
 } scan;
 
 /* The i-th of a list attribute, 0 where there is none. */
-static int64_t listed(const replacement *r, const char *name, int i) {
+static int64_t listed(const deft_replacement *r, const char *name, int i) {
     const deft_attr *attr = deft_attr_find(&r->node.attrs, name);
     return attr && attr->type == DEFT_ATTR_INTS && i < attr->count ? attr->ints[i] : 0;
 }
 
-static deft_status read_scan(replacement *r, scan *s) {
+static deft_status read_scan(deft_replacement *r, scan *s) {
     s->body = find_body(r, "body");
     if (r->graph->opset < 9) return fail(r, DEFT_UNSUPPORTED, "Deft has it from operator set 9 on");
     int64_t sequences = deft_attr_int(&r->node.attrs, "num_scan_inputs", 0);
@@ -281,16 +261,16 @@ static deft_status read_scan(replacement *r, scan *s) {
     return DEFT_OK;
 }
 
-static deft_status add_slice(replacement *r, const scan *s, int sequence, int64_t step, int *slice) {
+static deft_status add_slice(deft_replacement *r, const scan *s, int sequence, int64_t step, int *slice) {
     deft_attr along = {.name = "axis", .type = DEFT_ATTR_INT, .i = listed(r, "scan_input_axes", sequence)};
     bool reverse = listed(r, "scan_input_directions", sequence) == 1;
     int in[] = {r->node.in[s->states + sequence], 0};
     *slice = DEFT_NO_VALUE;
     DEFT_TRY(add_scalar(r, DEFT_I64, reverse ? s->length - 1 - step : step, &in[1]));
-    return add_node(r, DEFT_OP_GATHER, &along, 1, in, 2, slice);
+    return deft_replacement_add(r, DEFT_OP_GATHER, &along, 1, in, 2, slice);
 }
 
-static deft_status add_step(replacement *r, const scan *s, int64_t step, int *states, int *stacked) {
+static deft_status add_step(deft_replacement *r, const scan *s, int64_t step, int *states, int *stacked) {
     int made_count = s->body->graph->output_count, *args, *made;
     DEFT_TRY(deft_arena_array(&r->scratch, (size_t)s->body->graph->input_count, sizeof *args, &args));
     DEFT_TRY(deft_arena_array(&r->scratch, (size_t)made_count, sizeof *made, &made));
@@ -308,7 +288,7 @@ static deft_status add_step(replacement *r, const scan *s, int64_t step, int *st
     return DEFT_OK;
 }
 
-static deft_status replace_scan(replacement *r) {
+static deft_status replace_scan(deft_replacement *r) {
     scan s = {0};
     int *values; /* states, then what is stacked: as the outputs */
     DEFT_TRY(read_scan(r, &s));
@@ -319,31 +299,16 @@ static deft_status replace_scan(replacement *r) {
         DEFT_TRY(add_step(r, &s, step, values, values + s.states));
     for (int i = 0; i < r->node.out_count; i++) {
         int out = r->node.out[i];
-        if (out != DEFT_NO_VALUE) DEFT_TRY(add_node(r, DEFT_OP_IDENTITY, NULL, 0, &values[i], 1, &out));
+        if (out != DEFT_NO_VALUE) DEFT_TRY(deft_replacement_add(r, DEFT_OP_IDENTITY, NULL, 0, &values[i], 1, &out));
     }
     return DEFT_OK;
 }
 
 /* ---- all ----------------------------------------------------------------------------------------------------- */
 
-/* Moves the nodes that were added to the place of the one that they replace. */
-static deft_status move_into_place(replacement *r, int index) {
-    deft_graph *graph = r->graph;
-    int added = graph->node_count - r->first_added, after = r->first_added - index - 1;
-    graph->replaced += added + after;
-    if (graph->replaced > MAX_REPLACED) return fail(r, DEFT_UNSUPPORTED, "it has more iterations than Deft can unroll");
-    deft_node *nodes;
-    DEFT_TRY(deft_arena_copy(&r->scratch, graph->nodes + r->first_added, (size_t)added * sizeof *nodes, &nodes));
-    memmove(graph->nodes + index + added, graph->nodes + index + 1, (size_t)after * sizeof *nodes);
-    memcpy(graph->nodes + index, nodes, (size_t)added * sizeof *nodes);
-    graph->node_count = index + added + after;
-    return DEFT_OK;
-}
-
 deft_status deft_graph_replace_control(deft_graph *graph, int node, int *waits) {
-    replacement r = {.graph = graph, .node = graph->nodes[node], .first_added = graph->node_count};
-    deft_node_label(graph, &r.node, r.label, sizeof r.label);
-    deft_arena_init(&r.scratch, graph->ctx);
+    deft_replacement r;
+    deft_replacement_begin(graph, node, &r);
     *waits = DEFT_NO_VALUE;
     deft_status status;
     if (r.node.op == DEFT_OP_IF)
@@ -352,7 +317,5 @@ deft_status deft_graph_replace_control(deft_graph *graph, int node, int *waits) 
         status = replace_loop(&r, waits);
     else
         status = replace_scan(&r);
-    if (status == DEFT_OK && *waits == DEFT_NO_VALUE) status = move_into_place(&r, node);
-    deft_arena_done(&r.scratch);
-    return status;
+    return deft_replacement_end(&r, status, *waits == DEFT_NO_VALUE);
 }

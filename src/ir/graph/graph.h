@@ -96,10 +96,10 @@ void deft_graph_set_producers(deft_graph *graph);
 void deft_graph_keep(deft_graph *graph, const bool *keep);
 
 /* Binds every symbolic dimension of the inputs and infers all other shapes; evaluates nodes whose inputs are all
- * constant integers (shape arithmetic) ahead of time. Afterwards every value is known and without -1, and there is no
- * control flow left: a graph that had some is only for these shapes. `bindings` give shapes by input name; a symbolic
- * dimension of another input becomes what the same name was bound to, else `batch`. May be called again with others.
- * Errors: DEFT_INVALID (shapes do not fit), DEFT_UNSUPPORTED. */
+ * constant integers (shape arithmetic) ahead of time. Afterwards every value is known and without -1, there is no
+ * control flow left (a graph that had some is only for these shapes), and what Deft has not for 16-bit floats is in
+ * f32. `bindings` give shapes by input name; a symbolic dimension of another input becomes what the same name was bound
+ * to, else `batch`. May be called again with others. Errors: DEFT_INVALID (shapes do not fit), DEFT_UNSUPPORTED. */
 typedef struct deft_binding {
     const char *input;
     int rank;
@@ -111,6 +111,9 @@ DEFT_MUST_CHECK deft_status deft_graph_infer(deft_graph *graph, int64_t batch, c
  * else DEFT_NO_VALUE. What is before it in the order of the nodes is known then. */
 DEFT_MUST_CHECK deft_status deft_graph_infer_until(deft_graph *graph, int64_t batch, const deft_binding *bindings,
                                                    int binding_count, int *waits);
+/* Infers with symbolic dimensions at 1 and replaces no node: *complete is false where that, or a value, would be needed
+ * to go on. */
+DEFT_MUST_CHECK deft_status deft_graph_infer_unchanged(deft_graph *graph, bool *complete);
 /* Takes out of an inferred graph what computes `value`: `*head` makes first that value, then all that the rest needs of
  * what it has; these are the inputs of `graph` afterwards, in the same order. In `graph` the value, whose id is then
  * `*rest_value`, is for the caller to set (deft_graph_set_constant). Where it fails, `graph` is unchanged. */
@@ -121,12 +124,16 @@ DEFT_MUST_CHECK deft_status deft_graph_adopt_body(deft_graph *graph, deft_graph 
 /* If, Loop and Scan hold graphs as attributes. Such a graph's first inputs are given by the operator; the rest are the
  * values around the node that it uses, which the node lists after its own inputs, graph by graph. */
 bool deft_node_is_control(const deft_node *node);
-bool deft_graph_has_control(const deft_graph *graph);
 /* Replaces a control-flow node by the nodes of its graph: an If by the branch taken, a Loop by its next iteration and
  * the rest of the Loop, a Scan by all its iterations. Needs the inputs' shapes. Where the value of a condition is not
  * known, does nothing and sets *waits to it, else to DEFT_NO_VALUE. Producers are to be set anew afterwards. Errors:
  * DEFT_INVALID, DEFT_UNSUPPORTED (more iterations than make sense to unroll). */
 DEFT_MUST_CHECK deft_status deft_graph_replace_control(deft_graph *graph, int node, int *waits);
+
+bool deft_node_has_half_inputs(const deft_graph *graph, const deft_node *node);
+/* Replaces a node that has 16-bit floats as inputs by casts to f32, the node in f32, and casts back of what it makes in
+ * f32. Producers are to be set anew afterwards. Errors: those of the node's shape rule in f32. */
+DEFT_MUST_CHECK deft_status deft_graph_widen_node(deft_graph *graph, int node);
 /* Forgets what inference found: only what is declared is known then. */
 void deft_graph_forget_shapes(deft_graph *graph);
 /* Infers the outputs of one node whose inputs are known. */

@@ -221,6 +221,13 @@ static deft_status fail_waiting(deft_graph *graph, int node, int value) {
                      deft_node_label(graph, &graph->nodes[node], label, sizeof label), graph->values[value].name);
 }
 
+static deft_status infer_and_evaluate(deft_graph *graph, int node, int *waits) {
+    DEFT_TRY(infer_node(graph, node, waits));
+    if (!is_shape_arithmetic(graph, &graph->nodes[node])) return DEFT_OK;
+    deft_status status = deft_graph_evaluate_node(graph, node);
+    return status == DEFT_UNSUPPORTED ? DEFT_OK : status;
+}
+
 /* Stops at the first node whose shapes wait for a value, with the status that says so. */
 static deft_status infer_nodes(deft_graph *graph, int *waits) {
     for (int i = 0; i < graph->node_count;) {
@@ -229,19 +236,19 @@ static deft_status infer_nodes(deft_graph *graph, int *waits) {
             if (*waits != DEFT_NO_VALUE) return fail_waiting(graph, i, *waits);
             continue; /* with what has taken its place */
         }
-        DEFT_TRY(infer_node(graph, i, waits));
-        if (is_shape_arithmetic(graph, &graph->nodes[i])) {
-            deft_status status = deft_graph_evaluate_node(graph, i);
-            if (status != DEFT_OK && status != DEFT_UNSUPPORTED) return status;
+        deft_status status = infer_and_evaluate(graph, i, waits);
+        bool half = *waits == DEFT_NO_VALUE && deft_node_has_half_inputs(graph, &graph->nodes[i]);
+        if (status == DEFT_UNSUPPORTED && half) {
+            DEFT_TRY(deft_graph_widen_node(graph, i));
+            continue;
         }
+        DEFT_TRY(status);
         i++;
     }
     return DEFT_OK;
 }
 
-static deft_status bind_and_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count,
-                                  int *waits) {
-    *waits = DEFT_NO_VALUE;
+static deft_status bind(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count) {
     if (batch < 0)
         return deft_fail(graph->ctx, DEFT_INVALID, "a batch of %lld; at least 0 is expected", (long long)batch);
     deft_graph_forget_shapes(graph);
@@ -249,6 +256,13 @@ static deft_status bind_and_infer(deft_graph *graph, int64_t batch, const deft_b
         DEFT_TRY(bind_input(graph, &bindings[i]));
     for (int i = 0; i < graph->input_count; i++)
         DEFT_TRY(bind_rest(graph, &graph->values[graph->inputs[i]], batch));
+    return DEFT_OK;
+}
+
+static deft_status bind_and_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings, int binding_count,
+                                  int *waits) {
+    *waits = DEFT_NO_VALUE;
+    DEFT_TRY(bind(graph, batch, bindings, binding_count));
     deft_status status = infer_nodes(graph, waits);
     deft_graph_set_producers(graph);
     return blame_defaults(graph, status, bindings, binding_count);
@@ -263,4 +277,19 @@ deft_status deft_graph_infer_until(deft_graph *graph, int64_t batch, const deft_
                                    int *waits) {
     deft_status status = bind_and_infer(graph, batch, bindings, binding_count, waits);
     return status == DEFT_UNSUPPORTED && *waits != DEFT_NO_VALUE ? DEFT_OK : status;
+}
+
+deft_status deft_graph_infer_unchanged(deft_graph *graph, bool *complete) {
+    int waits;
+    *complete = false;
+    DEFT_TRY(bind(graph, 1, NULL, 0));
+    for (int i = 0; i < graph->node_count; i++) {
+        if (deft_node_is_control(&graph->nodes[i])) return DEFT_OK;
+        deft_status status = infer_and_evaluate(graph, i, &waits);
+        bool half = deft_node_has_half_inputs(graph, &graph->nodes[i]);
+        if (status == DEFT_UNSUPPORTED && (waits != DEFT_NO_VALUE || half)) return DEFT_OK;
+        DEFT_TRY(status);
+    }
+    *complete = true;
+    return DEFT_OK;
 }

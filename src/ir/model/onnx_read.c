@@ -8,7 +8,7 @@
 
 enum {
     FIRST_OPSET = 6,           /* older ones are read where the operators are the same in them */
-    LAST_OPSET = 25,           /* the later ones are not looked at yet: an operator's meaning may change in them */
+    LAST_OPSET = 28,
     NUMPY_BROADCAST_OPSET = 7, /* before it, element-wise operators had an axis to broadcast along */
     MAX_ENDS = 4096,           /* inputs or outputs of a model; metadata entries */
     MAX_ATTRIBUTES = 1000
@@ -512,11 +512,10 @@ static deft_status check_output(reader *r, const Onnx__ValueInfoProto *info, def
 
 static deft_status check_shapes(reader *r) {
     bool symbolic = has_symbolic_dims(r->graph);
-    if (deft_graph_has_control(r->graph)) return DEFT_OK; /* inferring would replace it */
-    int waits;
-    deft_status status = deft_graph_infer_until(r->graph, 1, NULL, 0, &waits);
+    bool complete;
+    deft_status status = deft_graph_infer_unchanged(r->graph, &complete);
     bool undecided = symbolic && (status == DEFT_INVALID || status == DEFT_UNSUPPORTED);
-    if (undecided || (status == DEFT_OK && waits != DEFT_NO_VALUE)) {
+    if (undecided || (status == DEFT_OK && !complete)) {
         deft_graph_forget_shapes(r->graph);
         return DEFT_OK;
     }
