@@ -239,6 +239,8 @@ def test_bench_of_layers():
         assert [(r["id"], r["m"], r["k"], r["n"]) for r in rows] == [(1, 20, 30, 17), (2, 40, 16, 49)]
         assert all(key in row for row in rows for key in keys)
         assert all(row["error"] < 1e-5 and row["dense_us"] > 0 and row["naive_us"] > 0 for row in rows)
+        assert all(row["naive_us"] == min(row[f"{loop}_us"] for loop in ("triple_loop", "interchanged", "tiled", "csr",
+                                                                         "coo")) for row in rows)
         assert abs(rows[0]["sparsity"] - 0.5) < 0.2 and summary["summary"] is True
         assert summary["min_speedup"] == min(r["speedup"] for r in rows) <= summary["geomean_speedup"]
     lines = objects(deft("bench", "spmm", "--problems", "p.csv", "--sparsity", 1, "--duration", 0.001, "--json"))

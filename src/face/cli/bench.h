@@ -24,6 +24,7 @@ typedef struct deft_contestant {
     void **states;
     int copies, next;
     bool baseline; /* plain loops, that no one would call the best dense library */
+    bool on_layer; /* reads the layer's own w and x and writes its y, so that its results can be checked */
     bool in_place; /* on the same row-major X and Y as ours */
     deft_timing us;
 } deft_contestant;

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PANEL = DEFT_PANEL_LANES, OURS = 0, MOST_COPIES = 4096, LEAST_CACHE = 32 << 20 };
+enum { PANEL = DEFT_PANEL_LANES, OURS = 0, MOST_COPIES = 4096, LEAST_CACHE = 32 << 20, NAIVE_LOOPS = 5 };
 
 /* One problem on the way: operands, the request that ours answers, and the kernel that does. */
 typedef struct layer_run {
@@ -281,16 +281,61 @@ static double error_of(const layer_run *run) {
     return worst;
 }
 
+/* ---- whether the others compute the same -------------------------------------------------------------------- */
+
+static double row_magnitude(const deft_bench_layer *l, int64_t row) {
+    double sum = 0;
+    for (int64_t k = 0; k < l->k; k++)
+        sum += fabs((double)l->w[row * l->k + k]);
+    return sum;
+}
+
+/* Both ours and theirs are within gamma(k + 2) sum |w x| of the exact result, and |x| <= 1. */
+static deft_status check_row(const layer_run *run, const deft_contestant *one, const float *theirs, int64_t row) {
+    const deft_bench_layer *l = &run->layer;
+    double n = (double)l->k + 2, gamma = n * 0x1p-24 / (1 - n * 0x1p-24), bound = 2 * gamma * row_magnitude(l, row);
+    for (int64_t j = 0; j < l->n; j++)
+        if (!(fabs(theirs[row * l->n + j] - y_at(run, row, j)) <= bound))
+            return deft_fail(run->ctx, DEFT_BUG, "%s: y[%lld][%lld] is %g, and ours %g", one->name, (long long)row,
+                             (long long)j, (double)theirs[row * l->n + j], y_at(run, row, j));
+    return DEFT_OK;
+}
+
+/* Runs everyone who writes the layer's y, and ours; a bench of wrong results would be worth nothing. */
+static deft_status check_rivals(layer_run *run, const deft_rivals *rivals) {
+    const deft_bench_layer *l = &run->layer;
+    size_t bytes = (size_t)(deft_bench_rows(l) * deft_bench_positions(l)) * sizeof *run->y;
+    float *theirs;
+    DEFT_TRY(deft_allocate(run->ctx, bytes, &theirs));
+    deft_status status = DEFT_OK;
+    for (int i = 0; i < rivals->count && status == DEFT_OK; i++) {
+        const deft_contestant *one = &rivals->all[i];
+        if (!one->on_layer) continue;
+        memset(run->y, 0xFF, bytes); /* NaN */
+        DEFT_TRY_OR_FAIL(one->run(run->ctx, one->states[0]));
+        memcpy(theirs, run->y, bytes);
+        DEFT_TRY_OR_FAIL(run_ours(run->ctx, run->ours));
+        for (int64_t row = 0; row < l->m && status == DEFT_OK; row++)
+            status = check_row(run, one, theirs, row);
+    }
+fail:
+    deft_release(run->ctx, theirs);
+    return status;
+}
+
 /* ---- the report ---------------------------------------------------------------------------------------------- */
 
 typedef struct bench_row {
     int64_t sizes[4]; /* id m k n, or id size channels_in channels_out */
     const char *weights, *dense, *kernel, *schedule, *own, *naive;
     double sparsity, dense_us, sparse_us, speedup, gflops, peak_fraction, error, generate_us, own_us, naive_us;
+    double naive_speedup, naive_each_us[NAIVE_LOOPS];
     double dense_min_us, sparse_min_us; /* medians of a busy machine say little */
     int64_t code_bytes, weight_bytes;
 } bench_row;
 
+#define NAIVE_LOOP(INDEX, KEY)                                                                                         \
+    { KEY, NULL, DEFT_FIELD_REAL, offsetof(bench_row, naive_each_us[INDEX]), 0, NULL, 0, NULL }
 #define SIZE(INDEX, KEY)                                                                                               \
     { KEY, KEY, DEFT_FIELD_INT64, offsetof(bench_row, sizes[INDEX]), 0, NULL, 5, NULL }
 static const deft_column size_columns[2][4] = {
@@ -318,8 +363,15 @@ static const deft_column columns[] = {
     {"own_layouts_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, own_us), 0, NULL, 0, NULL},
     {"naive", NULL, DEFT_FIELD_TEXT, offsetof(bench_row, naive), 0, NULL, 0, NULL},
     {"naive_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, naive_us), 0, NULL, 0, NULL},
+    {"naive_speedup", NULL, DEFT_FIELD_REAL, offsetof(bench_row, naive_speedup), 0, NULL, 0, NULL},
+    NAIVE_LOOP(0, "triple_loop_us"),
+    NAIVE_LOOP(1, "interchanged_us"),
+    NAIVE_LOOP(2, "tiled_us"),
+    NAIVE_LOOP(3, "csr_us"),
+    NAIVE_LOOP(4, "coo_us"),
 };
 enum { SIZES = 4, COLUMNS = sizeof columns / sizeof *columns };
+_Static_assert((int)SIZES + (int)COLUMNS <= DEFT_REPORT_COLUMNS, "a report has room for so many columns");
 
 typedef struct bench_summary {
     bool summary;
@@ -371,6 +423,15 @@ static const char *fastest(const bench *b, const deft_contestant *all, int count
     return name;
 }
 
+/* The plain loops in the order in which they were added; NaN where they were not. */
+static void tell_naive(const deft_contestant *all, int count, double us[NAIVE_LOOPS]) {
+    int found = 0;
+    for (int i = OURS + 1; i < count && found < NAIVE_LOOPS; i++)
+        if (all[i].baseline) us[found++] = all[i].us.p50;
+    while (found < NAIVE_LOOPS)
+        us[found++] = NAN;
+}
+
 static bench_row row_of(bench *b, const layer_run *run, const deft_contestant *all, int count) {
     const deft_problem *p = &b->problem;
     const deft_bench_layer *l = &run->layer;
@@ -397,6 +458,8 @@ static bench_row row_of(bench *b, const layer_run *run, const deft_contestant *a
     row.naive = fastest(b, all, count, RIVAL_NAIVE, &naive);
     row.dense_us = dense.p50, row.dense_min_us = dense.min, row.own_us = own.p50, row.naive_us = naive.p50;
     row.speedup = row.dense_us / row.sparse_us;
+    row.naive_speedup = row.naive_us / row.sparse_us;
+    tell_naive(all, count, row.naive_each_us);
     row.gflops = 2e-3 * (double)nonzeros * (double)deft_bench_positions(l) / row.sparse_us;
     row.peak_fraction = row.gflops / b->peak_gflops;
     return row;
@@ -448,6 +511,7 @@ static deft_status bench_layer(bench *b, const deft_tensor *weights) {
     make_request(&run);
     DEFT_TRY_OR_FAIL(prepare_kernels(&run, b->tuner, b->options->cold));
     DEFT_TRY_OR_FAIL(make_rivals(&run, b->options->vs, b->options->cold, &rivals));
+    DEFT_TRY_OR_FAIL(check_rivals(&run, &rivals));
     DEFT_TRY_OR_FAIL(time_layer(b, &run, &rivals));
 fail:
     deft_rivals_done(&rivals);
@@ -511,7 +575,8 @@ deft_status deft_bench_layers(deft_cli *cli, const deft_bench_options *options, 
     deft_status status;
     DEFT_TRY(check_options(cli, options, conv));
     init_report(&b);
-    DEFT_TRY_OR_FAIL(deft_problems_read(ctx, options->problems, conv, options->sparsity, &problems));
+    double sparsity = options->weights ? 0 : options->sparsity; /* given weights have their own */
+    DEFT_TRY_OR_FAIL(deft_problems_read(ctx, options->problems, conv, sparsity, &problems));
     if (options->weights) DEFT_TRY_OR_FAIL(deft_npz_load(ctx, options->weights, &b.weights));
     bool full = strcmp(options->tune, "full") == 0;
     DEFT_TRY_OR_FAIL(deft_tuner_new(ctx, full ? DEFT_TUNE_FULL : DEFT_TUNE_QUICK, &b.tuner));

@@ -127,11 +127,11 @@ static deft_status compress(deft_context *ctx, naive *s) {
 
 deft_status deft_rivals_add_naive(deft_rivals *rivals, const deft_bench_layer *layer) {
     static const deft_contestant loops[] = {
-        {.name = "triple loop", .run = run_triple, .baseline = true, .in_place = true},
-        {.name = "interchanged", .run = run_interchanged, .baseline = true, .in_place = true},
-        {.name = "tiled", .run = run_tiled, .baseline = true, .in_place = true},
-        {.name = "csr", .run = run_csr, .baseline = true, .in_place = true},
-        {.name = "coo", .run = run_coo, .baseline = true, .in_place = true},
+        {.name = "triple loop", .run = run_triple, .baseline = true, .on_layer = true, .in_place = true},
+        {.name = "interchanged", .run = run_interchanged, .baseline = true, .on_layer = true, .in_place = true},
+        {.name = "tiled", .run = run_tiled, .baseline = true, .on_layer = true, .in_place = true},
+        {.name = "csr", .run = run_csr, .baseline = true, .on_layer = true, .in_place = true},
+        {.name = "coo", .run = run_coo, .baseline = true, .on_layer = true, .in_place = true},
     };
     for (size_t i = 0; i < sizeof loops / sizeof *loops; i++) {
         naive *state;

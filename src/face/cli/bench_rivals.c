@@ -5,6 +5,7 @@
 #include "face/cli/bench.h"
 
 #include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 
 deft_status deft_rivals_add(deft_rivals *rivals, const deft_contestant *one, void *state,
@@ -115,7 +116,7 @@ static deft_status add_primitive(deft_rivals *rivals, const deft_onednn_problem 
 }
 
 static deft_status add_onednn_product(deft_rivals *rivals, const deft_bench_layer *layer) {
-    deft_contestant sgemm = {.name = "onednn sgemm", .run = run_sgemm, .in_place = true};
+    deft_contestant sgemm = {.name = "onednn sgemm", .run = run_sgemm, .on_layer = true, .in_place = true};
     deft_onednn_problem problem = {.kind = DEFT_ONEDNN_MATMUL,
                                    .threads = layer->threads,
                                    .rows = layer->m,
@@ -200,8 +201,10 @@ static deft_status run_openblas_vector(deft_context *ctx, void *state) {
     return DEFT_OK;
 }
 
-/* The library stays loaded: its threads do not outlive it well. */
+/* The library stays loaded: its threads do not outlive it well. It takes the best instruction set of the CPU unless
+ * told otherwise before it is loaded. */
 static deft_status load_openblas(deft_context *ctx, const deft_bench_layer *layer, openblas *loaded) {
+    if (ctx->isa == DEFT_ISA_AVX2) setenv("OPENBLAS_CORETYPE", "Haswell", 0);
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     void (*set_threads)(int) = NULL;
     if (!library) return deft_fail(ctx, DEFT_UNSUPPORTED, "--vs openblas: %s", dlerror());
@@ -219,8 +222,8 @@ static deft_status load_openblas(deft_context *ctx, const deft_bench_layer *laye
 
 static deft_status add_openblas(deft_rivals *rivals, const deft_bench_layer *layer) {
     static const deft_contestant calls[] = {
-        {.name = "openblas sgemm", .run = run_openblas, .in_place = true},
-        {.name = "openblas sgemv", .run = run_openblas_vector, .in_place = true},
+        {.name = "openblas sgemm", .run = run_openblas, .on_layer = true, .in_place = true},
+        {.name = "openblas sgemv", .run = run_openblas_vector, .on_layer = true, .in_place = true},
     };
     openblas loaded;
     DEFT_TRY(load_openblas(rivals->ctx, layer, &loaded));

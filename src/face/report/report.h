@@ -30,7 +30,7 @@ typedef struct deft_column {
     const char *group; /* a heading over neighbouring columns; NULL: none */
 } deft_column;
 
-#define DEFT_REPORT_COLUMNS 24 /* at most */
+#define DEFT_REPORT_COLUMNS 40 /* at most */
 
 typedef struct deft_report {
     deft_context *ctx;
