@@ -391,10 +391,149 @@ static deft_status run_passes(deft_context *ctx, void *user) {
     return status;
 }
 
+/* ---- patterns of exporters ----------------------------------------------------------------------------------- */
+
+static int scalar(sketch *s, float value) {
+    deft_tensor tensor = {.dtype = DEFT_F32, .data = &value};
+    int id;
+    assert_int_equal(deft_graph_add_constant(s->graph, NULL, &tensor, &id), DEFT_OK);
+    return id;
+}
+
+static int apply_two(sketch *s, deft_op op, const char *name, int a, int b) {
+    return apply(s, op, name, (int[]){a, b}, 2, NULL, 0);
+}
+
+/* The operators of the graph's nodes, as the text dump names them, with spaces between. */
+static void list_operators(const sketch *s, char *out, size_t bytes) {
+    char *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    assert_non_null(file);
+    deft_graph_dump(s->graph, file);
+    fclose(file);
+    out[0] = 0;
+    for (const char *at = text; (at = strstr(at, " = ")); at++)
+        snprintf(out + strlen(out), bytes - strlen(out), "%.*s ", (int)strcspn(at + 3, "("), at + 3);
+    free(text);
+}
+
+static void check_operators(const sketch *s, const char *expected) {
+    char text[512];
+    list_operators(s, text, sizeof text);
+    assert_string_equal(text, expected);
+}
+
+/* x (1 + erf(x / sqrt 2)) / 2: the products in each order, the scale as a product or a quotient. */
+static sketch new_gelu(int order, float one) {
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){3, 40});
+    int scaled = order % 2 ? apply_two(&s, DEFT_OP_DIV, "scaled", x, scalar(&s, 1.41421354f))
+                           : apply_two(&s, DEFT_OP_MUL, "scaled", scalar(&s, 0.707106769f), x);
+    int sum = apply_two(&s, DEFT_OP_ADD, "sum", apply_one(&s, DEFT_OP_ERF, "erf", scaled), scalar(&s, one));
+    int half = scalar(&s, 0.5f);
+    if (order / 2 == 0) finish(&s, apply_two(&s, DEFT_OP_MUL, "y", apply_two(&s, DEFT_OP_MUL, "p", x, sum), half));
+    if (order / 2 == 1) finish(&s, apply_two(&s, DEFT_OP_MUL, "y", apply_two(&s, DEFT_OP_MUL, "p", x, half), sum));
+    if (order / 2 == 2) finish(&s, apply_two(&s, DEFT_OP_MUL, "y", x, apply_two(&s, DEFT_OP_MUL, "p", half, sum)));
+    return s;
+}
+
+static deft_status find_gelu(deft_graph *graph) {
+    DEFT_TRY(deft_pass_gelu(graph));
+    return deft_pass_dead(graph);
+}
+
+static void test_gelu(void **state) {
+    (void)state;
+    for (int order = 0; order < 6; order++) {
+        sketch s = new_gelu(order, 1);
+        char before[512];
+        list_operators(&s, before, sizeof before);
+        assert_non_null(strstr(before, "Erf Add Mul "));
+        check_pass(&s, find_gelu, 1, 1e-6);
+        check_operators(&s, "Gelu ");
+        free_sketch(&s);
+    }
+}
+
+static void test_gelu_leaves(void **state) {
+    (void)state;
+    sketch s = new_gelu(1, 2); /* 2 + erf(...) */
+    check_pass(&s, find_gelu, 5, 0);
+    free_sketch(&s);
+    s = new_gelu(1, 1); /* something else needs the sum */
+    assert_int_equal(deft_graph_add_output(s.graph, deft_graph_find(s.graph, "sum")), DEFT_OK);
+    check_pass(&s, find_gelu, 5, 0);
+    free_sketch(&s);
+}
+
+/* As exporters write it; the axes of the second mean, and how d is squared, are given. */
+static sketch new_layer_norm(int64_t second_axis, bool power, bool shifted) {
+    static const int64_t last = -1;
+    const deft_attr axes = {.name = "axes", .type = DEFT_ATTR_INTS, .ints = &last, .count = 1};
+    const deft_attr others = {.name = "axes", .type = DEFT_ATTR_INTS, .ints = &second_axis, .count = 1};
+    sketch s = new_sketch();
+    int x = input(&s, "x", 3, (int64_t[]){2, 5, 24});
+    int centred = apply_two(&s, DEFT_OP_SUB, "d", x, apply(&s, DEFT_OP_REDUCE_MEAN, "m", &x, 1, &axes, 1));
+    int squares = power ? apply_two(&s, DEFT_OP_POW, "s", centred, scalar(&s, 2))
+                        : apply_two(&s, DEFT_OP_MUL, "s", centred, centred);
+    int variance = apply(&s, DEFT_OP_REDUCE_MEAN, "v", &squares, 1, &others, 1);
+    int deviation = apply_one(&s, DEFT_OP_SQRT, "r", apply_two(&s, DEFT_OP_ADD, "e", variance, scalar(&s, 0.01f)));
+    int y = apply_two(&s, DEFT_OP_MUL, "z", apply_two(&s, DEFT_OP_DIV, "q", centred, deviation),
+                      weights(&s, "scale", 1, (int64_t[]){24}));
+    if (shifted) y = apply_two(&s, DEFT_OP_ADD, "y", weights(&s, "shift", 1, (int64_t[]){24}), y);
+    finish(&s, y);
+    return s;
+}
+
+static deft_status find_layer_norm(deft_graph *graph) {
+    DEFT_TRY(deft_pass_layer_norm(graph));
+    return deft_pass_dead(graph);
+}
+
+static void test_layer_norm(void **state) {
+    (void)state;
+    for (int power = 0; power < 2; power++)
+        for (int shifted = 0; shifted < 2; shifted++) {
+            sketch s = new_layer_norm(2, power, shifted);
+            if (power && shifted) check_operators(&s, "ReduceMean Sub Pow ReduceMean Add Sqrt Div Mul Add ");
+            check_pass(&s, find_layer_norm, 1, 1e-5);
+            check_operators(&s, "LayerNormalization ");
+            free_sketch(&s);
+        }
+}
+
+static void test_layer_norm_leaves(void **state) {
+    (void)state;
+    sketch s = new_layer_norm(1, true, true); /* another axis: its result has another shape */
+    check_pass(&s, find_layer_norm, 9, 0);
+    free_sketch(&s);
+}
+
 static void test_out_of_memory(void **state) {
     (void)state;
     sketch s = new_net();
     check_every_allocation_failure(run_passes, &s);
+    free_sketch(&s);
+}
+
+static deft_status run_patterns(deft_context *ctx, void *user) {
+    const sketch *from = user;
+    deft_graph *graph;
+    DEFT_TRY(deft_graph_clone(ctx, from->graph, &graph));
+    deft_status status = deft_pass_gelu(graph);
+    if (status == DEFT_OK) status = deft_pass_layer_norm(graph);
+    deft_graph_free(graph);
+    return status;
+}
+
+static void test_patterns_out_of_memory(void **state) {
+    (void)state;
+    sketch s = new_gelu(0, 1);
+    check_every_allocation_failure(run_patterns, &s);
+    free_sketch(&s);
+    s = new_layer_norm(2, true, true);
+    check_every_allocation_failure(run_patterns, &s);
     free_sketch(&s);
 }
 
@@ -426,6 +565,11 @@ int main(void) {
         cmocka_unit_test(test_batch_norm_leaves),
         cmocka_unit_test(test_dead),
         cmocka_unit_test(test_all),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_gelu_leaves),
+        cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_layer_norm_leaves),
+        cmocka_unit_test(test_patterns_out_of_memory),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_comparison_sees_a_difference),
     };

@@ -79,7 +79,9 @@ static deft_status fits(const assignment *a, int index, bool *result) {
     if (!*result) return DEFT_OK;
     DEFT_TRY(options->choose(options->choose_user, a->p->ctx, &request, choice));
     *result = deft_kernels[choice->kernel].accepts(&request, &why);
-    if (deft_kernels[step->choice.kernel].sparse) *result &= choice->us <= step->choice.us + reorder_us(&request);
+    const deft_node *node = &a->p->graph->nodes[step->node];
+    if (deft_kernels[step->choice.kernel].sparse && deft_planner_has_zeros(a->p, node))
+        *result &= choice->us <= step->choice.us + reorder_us(&request);
     return DEFT_OK;
 }
 

@@ -40,8 +40,7 @@ static void fuse_bias(deft_planner *p, int index) {
     absorb(p, index, follower);
 }
 
-/* Sparse kernels add no residual, and a layer with many zeros is theirs. */
-static bool may_be_sparse(const deft_planner *p, const deft_node *conv) {
+bool deft_planner_has_zeros(const deft_planner *p, const deft_node *conv) {
     static const double share_of_zeros = 0.3;
     const deft_tensor *weight = desc_of(p, conv->in[1]);
     const float *values = weight->data;
@@ -60,7 +59,7 @@ static void fuse_residual(deft_planner *p, int index) {
     if (add->op != DEFT_OP_ADD || desc_of(p, made)->dtype != DEFT_F32) return;
     int other = add->in[0] == made ? add->in[1] : add->in[0];
     if (other == made || deft_planner_is_constant(p, other) || p->maker[other] >= index) return;
-    if (!deft_shape_equal(desc_of(p, other), desc_of(p, made)) || may_be_sparse(p, node)) return;
+    if (!deft_shape_equal(desc_of(p, other), desc_of(p, made)) || deft_planner_has_zeros(p, node)) return;
     p->fusions[index].residual = other;
     absorb(p, index, follower);
 }

@@ -44,6 +44,9 @@ static inline bool deft_planner_is_fixed(const deft_planner *p, int value) {
 
 /* fuse.c: bias, residual and activation into the Gemm, MatMul or Conv that they follow. */
 void deft_planner_fuse(deft_planner *p);
+/* fuse.c: whether a convolution's constant f32 weight has so many zeros that it is for sparse kernels, which add no
+ * residual and work on rows. */
+bool deft_planner_has_zeros(const deft_planner *p, const deft_node *conv);
 /* fuse.c: values that are others in another shape share their memory. */
 void deft_planner_alias_views(deft_planner *p);
 /* layout.c: PANELS for the values between sparse products. */

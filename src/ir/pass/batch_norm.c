@@ -1,3 +1,4 @@
+#include "ir/pass/match.h"
 #include "ir/pass/pass.h"
 
 #include <math.h>
@@ -129,14 +130,6 @@ static deft_status fold(folding *f) {
     return DEFT_OK;
 }
 
-static void count_uses(const deft_graph *graph, int *uses) {
-    for (int i = 0; i < graph->output_count; i++)
-        uses[graph->outputs[i]]++;
-    for (int i = 0; i < graph->node_count; i++)
-        for (int j = 0; j < graph->nodes[i].in_count; j++)
-            if (graph->nodes[i].in[j] != DEFT_NO_VALUE) uses[graph->nodes[i].in[j]]++;
-}
-
 static deft_status visit(deft_graph *graph, int node, const int *uses, int use_count, deft_arena *scratch, bool *keep) {
     const deft_node *norm = &graph->nodes[node];
     keep[node] = true;
@@ -166,7 +159,7 @@ deft_status deft_pass_batch_norm(deft_graph *graph) {
     bool *keep;
     DEFT_TRY_OR_FAIL(deft_arena_array(&scratch, (size_t)graph->value_count, sizeof *uses, &uses));
     DEFT_TRY_OR_FAIL(deft_arena_array(&scratch, (size_t)graph->node_count, sizeof *keep, &keep));
-    count_uses(graph, uses);
+    deft_match_count_uses(graph, uses);
     for (int i = 0; i < graph->node_count; i++)
         DEFT_TRY_OR_FAIL(visit(graph, i, uses, use_count, &scratch, keep));
     deft_graph_keep(graph, keep);
