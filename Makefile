@@ -7,7 +7,7 @@ VERSION := $(shell sed -n 's/^\#define DEFT_VERSION "\(.*\)"/\1/p' include/deft/
 SONAME := libdeft.so.$(firstword $(subst ., ,$(VERSION)))
 ONNX_PROTO ?= /usr/include/onnx/onnx.proto
 
-PACKAGES := libprotobuf-c libzip zlib jansson
+PACKAGES := libprotobuf-c libzip zlib jansson libpng libturbojpeg
 CFLAGS_release := -O2 -g -DNDEBUG
 CFLAGS_debug := -O0 -g3
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer

@@ -222,10 +222,10 @@ typedef struct deft_optimize_options {
 
 /* Prunes at rising sparsities with fine-tuning under the mask, keeps the sparsest point whose validation drop is
  * within the bound, generates kernels and measures everything against the dense original.
- * `data`: a folder or file of samples ("mnist:DIR", "cifar10:DIR", "cifar100:DIR", "npz:FILE", or its name alone; an npz
- * has arrays x, y; without y the measure is agreement with the original), "digits[:N]"; "normalize:" and
- * "augment=crop,flip:" may stand before it.
- * Errors: DEFT_NO when no point is within the bound (`fast` is then the original). */
+ * `data`: a folder or file of samples ("mnist:DIR", "cifar10:DIR", "cifar100:DIR", "npz:FILE", "pictures:DIR", or its
+ * name alone; an npz has arrays x, y; without y the measure is agreement with the original), "digits[:N]"; "normalize:"
+ * and "augment=crop,flip:" may stand before it. Errors: DEFT_NO when no point is within the bound (`fast` is then the
+ * original). */
 DEFT_API DEFT_MUST_CHECK deft_status deft_optimize(const deft_model *model, const char *data,
                                                    const deft_optimize_options *options, deft_model **fast,
                                                    deft_point *chosen);

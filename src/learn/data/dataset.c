@@ -102,15 +102,15 @@ static deft_status fail_spec(deft_context *ctx, const char *spec, const char *wh
                      why, usages);
 }
 
-/* A name, alone or with a colon and what it is at. */
+/* A name, with a colon and what it is at; alone, it may as well be that of a folder, unless it needs none. */
 static deft_status open_named(deft_dataset *set, const char *spec, bool *named) {
     for (int i = 0; i < FORMATS; i++) {
         size_t length = strlen(formats[i].name);
-        *named = strncmp(spec, formats[i].name, length) == 0 && (spec[length] == 0 || spec[length] == ':');
+        *named = strncmp(spec, formats[i].name, length) == 0 &&
+                 (spec[length] == ':' || (spec[length] == 0 && !formats[i].files));
         if (!*named) continue;
         const char *where = spec[length] ? spec + length + 1 : NULL;
-        if (formats[i].files && (!where || !*where))
-            return fail_spec(set->ctx, spec, "does not say which folder or file");
+        if (formats[i].files && !*where) return fail_spec(set->ctx, spec, "does not say which folder or file");
         return formats[i].open(set, where);
     }
     return DEFT_OK;
@@ -128,8 +128,8 @@ static deft_status open_spec(deft_dataset *set, const char *spec) {
 
 /* What stands before the format: "NAME:" or "NAME=VALUE:". */
 typedef struct prefixes {
-    bool normalize, augment;
-    char *numbers, *words; /* their values, or NULL */
+    bool normalize, augment, size;
+    char *numbers, *words, *sides; /* their values, or NULL */
 } prefixes;
 
 /* Takes "NAME:" or "NAME=VALUE:" off the front of `*spec`. */
@@ -144,6 +144,28 @@ static deft_status take_prefix(deft_dataset *set, const char **spec, const char 
     return DEFT_OK;
 }
 
+static deft_status parse_size(deft_dataset *set, const char *text) {
+    int end = 0;
+    long long height = 0, width = 0, channels = 0;
+    int found = sscanf(text, "%5lldx%5lld%nx%1lld%n", &height, &width, &end, &channels, &end);
+    bool valid = found >= 2 && text[end] == 0 && height > 0 && width > 0;
+    if (!valid || (found == 3 && channels != 1 && channels != 3))
+        return deft_fail(
+            set->ctx, DEFT_INVALID,
+            "size=%.64s: expected HEIGHTxWIDTH or HEIGHTxWIDTHxCHANNELS, up to 99999 pixels a side and 1 or "
+            "3 channels, as in size=224x224:DIR",
+            text);
+    memcpy(set->size, (const int64_t[]){height, width, channels}, sizeof set->size);
+    return DEFT_OK;
+}
+
+static deft_status check_size(deft_dataset *set) {
+    const int64_t *size = set->size, *dims = set->sample_dims;
+    if (set->sample_rank == 3 && dims[1] == size[0] && dims[2] == size[1] && (!size[2] || dims[0] == size[2]))
+        return DEFT_OK;
+    return deft_fail(set->ctx, DEFT_INVALID, "%s: only pictures in folders can be had in another size", set->spec);
+}
+
 static deft_status open_prefixed(deft_dataset *set, const char *spec) {
     prefixes p = {0};
     const char *before;
@@ -151,9 +173,12 @@ static deft_status open_prefixed(deft_dataset *set, const char *spec) {
         before = spec;
         DEFT_TRY(take_prefix(set, &spec, "normalize", &p.normalize, &p.numbers));
         DEFT_TRY(take_prefix(set, &spec, "augment", &p.augment, &p.words));
+        DEFT_TRY(take_prefix(set, &spec, "size", &p.size, &p.sides));
     } while (spec != before);
     if (p.augment) DEFT_TRY(deft_augment_parse(set->ctx, p.words ? p.words : "", &set->augment));
+    if (p.size) DEFT_TRY(parse_size(set, p.sides ? p.sides : ""));
     DEFT_TRY(open_spec(set, spec));
+    if (p.size) DEFT_TRY(check_size(set));
     if (p.augment) DEFT_TRY(deft_augment_check(set));
     return p.normalize ? deft_data_normalize(set, p.numbers) : DEFT_OK;
 }

@@ -37,6 +37,7 @@ struct deft_dataset {
     int sample_rank;
     int64_t sample_dims[DEFT_MAX_RANK]; /* of one sample, e.g. 1x28x28 */
     int64_t sample_count;               /* elements of one sample */
+    int64_t size[3];                    /* height, width and channels of pictures that were asked for; 0: as they are */
     int classes;                        /* 0 without labels */
     deft_samples split[DEFT_SPLITS];
     deft_source source;
@@ -52,6 +53,9 @@ struct deft_dataset {
  *   cifar100:DIR   train.bin and test.bin, records of a coarse label, which is not used, a fine one, and the pixels
  *   npz:FILE       arrays x [count, ...] (f32, f64 or u8, taken as it is; finite) and, optionally, y [count] (whole
  *                  numbers below 1,000,000; classes is the largest + 1); 3 samples or more
+ *   pictures:DIR   PNG and JPEG files, in a folder for each class, whose order is that of their names: DIR/train/CLASS
+ *                  and DIR/test/CLASS (or val, or both, where val is the validation split), or DIR/CLASS; read when
+ *                  they are needed; pixels / 255. Their size and whether they are grey is the first one's
  *   digits[:N]     N (default 20,000; 10 to 1,000,000) pictures that Deft draws, deft_digits_draw, of fixed seed; a
  *                  picture is in the same split for every N
  * or a folder or file alone, whose format is then recognised. Where files have no validation split, it is the last
@@ -61,6 +65,7 @@ struct deft_dataset {
  *   normalize:     subtracts from each channel (the first of three dimensions) the mean over the training samples and
  *                  divides by its deviation (over 10,000 samples spread evenly, where there are more)
  *   normalize=MEAN,...,MEAN/DEVIATION,...,DEVIATION:    the same with these, one for each channel
+ *   size=HEIGHTxWIDTH, size=HEIGHTxWIDTHxCHANNELS:    pictures are scaled to cover that, and cut; 1 or 3 channels
  *   augment=WORD,...,WORD:    changes training pictures at random: crop, crop=PIXELS (default 4), flip
  * Errors: DEFT_IO, DEFT_INVALID (malformed, empty, a label out of range or not whole, counts that differ, a value that
  * is not finite), DEFT_UNSUPPORTED (x of another type), DEFT_CANCELLED. The message names the file and the place. */
