@@ -1,7 +1,7 @@
 #include "hostile.h"
 
 #include "base/core/cpu.h"
-#include "exec/run/executor.h"
+#include "exec/run/program.h"
 #include "ir/model/file.h"
 #include "ir/model/onnx.h"
 #include "mutate.h"
@@ -12,7 +12,7 @@
 
 /* Loading may take this times the file's bytes, and a little more; the rest this in all; what is planned is run where
  * it is small. */
-enum { LOAD_FACTOR = 64, LOAD_FREE_BYTES = 4 << 20, MAX_BYTES = 512 << 20, RUN_BYTES = 64 << 20, RUN_WORK = 1 << 27 };
+enum { LOAD_FACTOR = 64, LOAD_FREE_BYTES = 4 << 20, MAX_BYTES = 512 << 20, RUN_WORK = 1 << 27 };
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
@@ -72,45 +72,43 @@ static void fill(use *u, deft_tensor *tensor) {
     }
 }
 
-static bool run(use *u, const deft_plan *plan) {
-    deft_executor *executor;
-    deft_status status = deft_executor_new(plan, &executor);
-    if (status != DEFT_OK) return is_honest(u, status);
-    for (int i = 0; i < plan->graph->input_count; i++)
-        fill(u, deft_executor_tensor(executor, plan->graph->inputs[i]));
-    status = deft_executor_run(executor);
+static bool run(use *u, deft_program *program) {
+    for (int i = 0; i < deft_program_input_count(program); i++)
+        fill(u, deft_program_input(program, i));
+    deft_status status = deft_program_run(program);
     /* Reads all that came out. */
-    for (int i = 0; status == DEFT_OK && i < plan->graph->output_count; i++) {
-        const deft_tensor *out = deft_executor_tensor(executor, plan->graph->outputs[i]);
+    for (int i = 0; status == DEFT_OK && i < deft_program_output_count(program); i++) {
+        const deft_tensor *out = deft_program_output(program, i);
         if (!deft_tensor_equal(out, out)) return fail(u, "an output is not equal to itself");
     }
-    deft_executor_free(executor);
     return is_honest(u, status);
 }
 
-static bool is_small(const deft_plan *plan) {
+/* By the first stage: what later ones do depends on values. */
+static bool is_small(const deft_program *program) {
+    const deft_plan *plan = deft_executor_plan(deft_program_executor(program));
     int64_t work = 0;
     for (int i = 0; i < plan->graph->node_count && work <= RUN_WORK; i++) {
         int64_t more = deft_node_work(plan->graph, &plan->graph->nodes[i]);
         work = more <= RUN_WORK ? work + more : more;
     }
-    return plan->memory_bytes + plan->scratch_bytes <= RUN_BYTES && work <= RUN_WORK;
+    return work <= RUN_WORK;
 }
 
 static bool plan_and_run(use *u, deft_graph *graph) {
-    deft_plan *plan;
     static const int64_t batches[] = {1, 2, 3, 32, 64}; /* what pictures and sound have too few of is refused */
+    deft_program *program;
     deft_plan_options options = {.batch = batches[deft_rng_below(&u->rng, 5)]};
     *u->stage = HOSTILE_PLAN;
-    deft_status status = deft_plan_new(u->ctx, graph, &options, &plan);
+    deft_status status = deft_program_new(u->ctx, graph, &options, &program);
     if (status != DEFT_OK) return is_honest(u, status);
     bool good = true;
-    if (is_small(plan)) {
+    if (is_small(program)) {
         *u->stage = HOSTILE_RUN;
-        good = run(u, plan);
+        good = run(u, program);
         if (good) *u->stage = HOSTILE_DONE;
     }
-    deft_plan_free(plan);
+    deft_program_free(program);
     return good;
 }
 
