@@ -303,6 +303,7 @@ static void free_sparse(deft_context *ctx, deft_sparse *sparse) {
     deft_release(ctx, sparse->masks);
     deft_release(ctx, sparse->last_masks);
     deft_release(ctx, sparse->segments);
+    deft_release(ctx, sparse->order);
     deft_release(ctx, sparse->stream);
     deft_release(ctx, sparse->offsets);
     deft_release(ctx, sparse->row_begin);

@@ -85,7 +85,8 @@ typedef struct deft_sparse_schedule {
     deft_sparse_split split;
 } deft_sparse_schedule;
 
-/* Rows that one call computes, and one pass: tiles, one after the other. */
+/* Rows (of generated code: places in its order of rows) that one call computes, and one pass: tiles, one after the
+ * other. */
 typedef struct deft_sparse_band {
     int64_t first_row, row_count, nonzeros;
 } deft_sparse_band;
@@ -134,6 +135,7 @@ struct deft_sparse {
     char *masks;                   /* of the passes of a whole block (VIRTUAL: picture) */
     char *last_masks;              /* of the last pass of a block of so many rows */
     deft_sparse_segment *segments; /* generated code: [band_count][depths] */
+    int32_t *order;                /* generated code: the rows as the tiles take them, [rows] */
     float *stream;                 /* biases, weights and limits in the order of use */
     int64_t stream_count;
     int32_t *offsets;   /* portable engine: x_offset of each weight */
@@ -177,6 +179,9 @@ int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, int most, uin
 /* A schedule in 64 bits, not 0, and back; false where the bits say nothing that is possible for the shape. */
 uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule);
 bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule);
+/* Row `i` of all tiles is row order[i] of y. Error: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_sparse_order(deft_context *ctx, const deft_sparse_shape *shape,
+                                              const deft_sparse_schedule *schedule, int32_t *order);
 /* Generates the code and the stream of `sparse`. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 DEFT_MUST_CHECK deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse);
 void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const deft_sparse_stretch *stretch);

@@ -118,7 +118,7 @@ static void emit_zero(generator *g, int dst) {
 static void emit_biases(generator *g) {
     const deft_sparse_shape *shape = &g->sparse->shape;
     for (int64_t row = 0; row < g->row_count; row++) {
-        float bias = deft_sparse_bias(shape, g->first_row + row);
+        float bias = deft_sparse_bias(shape, g->sparse->order[g->first_row + row]);
         deft_operand operand = {0};
         if (bias != 0) operand = stream_operand(g, bias, DEFT_IN_MEMORY);
         for (int v = 0; v < g->vectors; v++)
@@ -140,8 +140,8 @@ static void emit_limit(generator *g, deft_vector_op op, float limit) {
         deft_emit_vector(&g->emitter, op, g->width, i, g->scratch, deft_in_register(i));
 }
 
-static int64_t row_of_band(const generator *g, int64_t row) {
-    return g->first_row - g->band->first_row + row;
+static int32_t row_bytes(const generator *g, int64_t row, int64_t stride) {
+    return (int32_t)(g->sparse->order[g->first_row + row] * stride * (int64_t)sizeof(float));
 }
 
 /* The sums to where the next depth finds them, or to y; or what the depth before left there from it. */
@@ -150,7 +150,7 @@ static void emit_moves(generator *g, deft_vector_op op) {
     for (int64_t row = 0; row < g->row_count; row++)
         for (int v = 0; v < g->vectors; v++) {
             int64_t stride = shape->masked ? shape->sum_row : shape->y_row;
-            int32_t offset = (int32_t)(row_of_band(g, row) * stride * (int64_t)sizeof(float));
+            int32_t offset = row_bytes(g, row, stride);
             deft_emit_vector(&g->emitter, op, g->width, sum_register(g, row, v), 0,
                              deft_in_memory(DEFT_RSI, offset + vector_offset(g, v, shape->y_unit)));
         }
@@ -162,8 +162,7 @@ static void emit_masked_stores(generator *g) {
     for (int64_t row = 0; row < g->row_count; row++) {
         int sum = sum_register(g, row, 0);
         if (shape->gaps) deft_emit_compress(&g->emitter, KEPT, sum, sum);
-        deft_emit_masked_store(&g->emitter, STORED, sum, DEFT_R10,
-                               (int32_t)(row_of_band(g, row) * shape->y_row * (int64_t)sizeof(float)));
+        deft_emit_masked_store(&g->emitter, STORED, sum, DEFT_R10, row_bytes(g, row, shape->y_row));
     }
 }
 
@@ -216,12 +215,12 @@ typedef struct weight_chunk {
     uint32_t present[CHUNK_COLUMNS];
 } weight_chunk;
 
-static void read_chunk(const deft_sparse_shape *shape, int64_t first_row, int64_t rows, int64_t first, int64_t step,
+static void read_chunk(const deft_sparse_shape *shape, const int32_t *order, int64_t rows, int64_t first, int64_t step,
                        int64_t columns, weight_chunk *chunk) {
     int64_t stride = shape->linear.column_stride;
     memset(chunk->present, 0, sizeof chunk->present);
     for (int64_t i = 0; i < rows; i++) {
-        const float *from = deft_sparse_row(shape, first_row + i) + first * stride;
+        const float *from = deft_sparse_row(shape, order[i]) + first * stride;
         for (int64_t j = 0; j < columns; j++) {
             float weight = from[j * step * stride];
             chunk->weights[j][i] = shape->linear.scale * weight;
@@ -237,7 +236,7 @@ static void emit_columns(generator *g, int64_t begin, int64_t end, int64_t first
     weight_chunk chunk;
     for (int64_t done = 0; done < count; done += CHUNK_COLUMNS, first += CHUNK_COLUMNS * step) {
         int64_t columns = count - done < CHUNK_COLUMNS ? count - done : CHUNK_COLUMNS;
-        read_chunk(shape, begin, end - begin, first, step, columns, &chunk);
+        read_chunk(shape, g->sparse->order + begin, end - begin, first, step, columns, &chunk);
         for (int64_t j = 0; j < columns; j++) {
             uint32_t present = chunk.present[j];
             if (!present && !g->packs) continue;
@@ -356,6 +355,8 @@ deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse) {
     size_t segments = (size_t)(sparse->band_count * depths);
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, segments, sizeof *sparse->segments, &sparse->segments));
     DEFT_TRY_OR_FAIL(deft_allocate(ctx, (size_t)most * sizeof *sparse->stream, &sparse->stream));
+    DEFT_TRY_OR_FAIL(deft_allocate(ctx, (size_t)shape->rows * sizeof *sparse->order, &sparse->order));
+    DEFT_TRY_OR_FAIL(deft_sparse_order(ctx, shape, &sparse->schedule, sparse->order));
     for (int64_t depth = 0; depth < depths; depth++)
         for (int64_t band = 0; band < sparse->band_count; band++) {
             g.band = &sparse->bands[band];
@@ -375,10 +376,10 @@ void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t dep
                             const deft_sparse_stretch *stretch) {
     const deft_sparse_segment *segment = &sparse->segments[band * sparse->schedule.depths + depth];
     const deft_sparse_shape *shape = &sparse->shape;
-    int64_t row = sparse->bands[band].first_row;
-    float *y = stretch->y + row * shape->y_row, *sums = shape->masked ? stretch->sums + row * shape->sum_row : y;
+    float *sums = shape->masked ? stretch->sums : stretch->y;
     char *entry = (char *)sparse->code.memory + segment->entry;
     code run;
     memcpy(&run, &entry, sizeof run);
-    run(stretch->x, sums, sparse->stream + segment->weight, stretch->passes, stretch->masks, y, stretch->source);
+    run(stretch->x, sums, sparse->stream + segment->weight, stretch->passes, stretch->masks, stretch->y,
+        stretch->source);
 }
