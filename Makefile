@@ -41,7 +41,7 @@ LIB_OBJECTS := $(call object,$(LIB_SOURCES)) $(BUILD)/obj/onnx.pb-c.o
 CLI_OBJECTS := $(call object,$(CLI_SOURCES))
 TEST_PROGRAMS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TESTS))
 
-.PHONY: all help deps check check-includes check-models demo bench accept reproduce install clean format tests fuzzers
+.PHONY: all help deps check check-includes check-models demo bench accept reproduce reproduce-cifar install clean format tests fuzzers
 .SECONDARY:
 all: $(BUILD)/libdeft.a $(BUILD)/$(SONAME) $(if $(filter release,$(MODE)),build/deft,$(BUILD)/deft)
 
@@ -53,6 +53,7 @@ help:
 	@echo "make check-models  models that their makers trained, from PyPI, against ONNX Runtime"
 	@echo "make accept     what takes long: the bars on MNIST, long fuzzing, 100,000 hostile models"
 	@echo "make reproduce  the figures of the papers beside ours (needs MNIST)"
+	@echo "make reproduce-cifar  CifarNet and ResNet-20, trained and pruned; hours (CIFAR10=DIR, in its binary version)"
 	@echo "make install    to PREFIX (default /usr/local) under DESTDIR"
 	@echo "make format     clang-format over the sources"
 	@echo "make clean"
@@ -139,6 +140,12 @@ MNIST ?= $(or $(DEFT_DATA),../shared/data)/mnist
 reproduce: deps
 	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
 	@bench/reproduce/lenet_pruning.py $(MNIST)
+
+# Hours: CifarNet and ResNet-20, three seeds and one. CIFAR-10 in its binary version; called again, it goes on.
+CIFAR10 ?= $(or $(DEFT_DATA),../shared/data)/cifar10-bin
+reproduce-cifar: deps
+	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
+	@bench/reproduce/cifar_pruning.py $(CIFAR10)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/deft \
