@@ -164,35 +164,44 @@ void deft_dense_matmul_done(deft_context *ctx, deft_kernel *kernel) {
 
 /* ---- packed: the matmul primitive, with constant weights in the layout that it likes best -------------------- */
 
-/* error: |Y - Y64| <= gamma(k + 2) (sum|a||b| + |beta c|); activations add none. */
+/* A weight on the left, Y = W X, is what the primitive calls its source, and stays as it is; unless X is one column,
+ * which is as well a row: then the weight's transpose is the right operand. It is often faster than sgemm all the same.
+ * error: |Y - Y64| <= gamma(k + 2) (sum|a||b| + |beta c|); activations add none. */
 
 typedef struct packed_matmul {
     product product;
     deft_activation activation;
+    bool swapped; /* the first operand is the primitive's weight */
     deft_onednn *primitive;
 } packed_matmul;
 
-static deft_onednn_problem packed_problem(const product *p, const float *weight) {
+static bool is_swapped(const product *p, const deft_op_call *call) {
+    return deft_linear_weight(call) == 0 && p->gemm.n == 1;
+}
+
+static deft_onednn_problem packed_problem(const product *p, const deft_op_call *call) {
+    const deft_sgemm *g = &p->gemm;
+    bool swapped = is_swapped(p, call), transposed = swapped || g->transpose_b;
     return (deft_onednn_problem){.kind = DEFT_ONEDNN_MATMUL,
-                                 .threads = p->gemm.threads,
-                                 .rows = p->gemm.m,
-                                 .columns = p->gemm.n,
-                                 .inner = p->gemm.k,
-                                 .weight_row_stride = p->gemm.transpose_b ? 1 : p->gemm.n,
-                                 .weight_column_stride = p->gemm.transpose_b ? p->gemm.k : 1,
-                                 .weight = weight,
+                                 .threads = g->threads,
+                                 .rows = swapped ? 1 : g->m,
+                                 .columns = swapped ? g->m : g->n,
+                                 .inner = g->k,
+                                 .weight_row_stride = transposed ? 1 : g->n,
+                                 .weight_column_stride = transposed ? g->k : 1,
+                                 .weight = call->in[swapped ? 0 : 1]->data,
                                  .plain = true};
 }
 
 bool deft_dense_packed_accepts(const deft_request *request, const char **why) {
     product p;
     if (!product_of(request, &p, why)) return false;
-    *why = "it packs constant weights";
-    if (!request->call.in[1]->data) return false;
+    *why = "it multiplies by a constant weight";
+    if (deft_linear_weight(&request->call) < 0) return false;
     *why = "it multiplies one matrix, not transposed and not scaled, by one weight";
     if (p.repeats != 1 || p.gemm.transpose_a || p.gemm.alpha != 1) return false;
     *why = "oneDNN has no fast implementation of this shape";
-    deft_onednn_problem problem = packed_problem(&p, request->call.in[1]->data);
+    deft_onednn_problem problem = packed_problem(&p, &request->call);
     return deft_onednn_supports(&problem);
 }
 
@@ -201,21 +210,24 @@ double deft_dense_packed_estimate_ns(const deft_request *request) {
 }
 
 deft_status deft_dense_packed_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
+    const deft_op_call *call = &request->call;
+    const deft_tensor *weight = call->in[deft_linear_weight(call)];
     packed_matmul *state;
     const char *why;
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
     product_of(request, &state->product, &why);
     state->activation = request->activation;
-    deft_onednn_problem problem = packed_problem(&state->product, request->call.in[1]->data);
+    state->swapped = is_swapped(&state->product, call);
+    deft_onednn_problem problem = packed_problem(&state->product, call);
     deft_status status = deft_onednn_new(ctx, &problem, &state->primitive);
     if (status != DEFT_OK) {
         deft_release(ctx, state);
         return status;
     }
-    deft_dense_count_weights(request->call.in[1], kernel);
+    deft_dense_count_weights(weight, kernel);
     kernel->state = state;
     kernel->scratch_bytes = deft_onednn_scratch_bytes(state->primitive);
-    kernel->weight_bytes = deft_onednn_weight_bytes(state->primitive);
+    kernel->weight_bytes = problem.weight ? deft_onednn_weight_bytes(state->primitive) : deft_tensor_bytes(weight);
     kernel->detail = deft_onednn_implementation(state->primitive);
     return DEFT_OK;
 }
@@ -224,7 +236,9 @@ deft_status deft_dense_packed_run(deft_context *ctx, const deft_kernel *kernel, 
                                   deft_tensor *const *out, void *scratch) {
     const packed_matmul *state = kernel->state;
     const product *p = &state->product;
-    const void *operands[DEFT_ONEDNN_OPERANDS] = {[DEFT_ONEDNN_X] = in[0]->data, [DEFT_ONEDNN_Y] = out[0]->data};
+    const void *operands[DEFT_ONEDNN_OPERANDS] = {[DEFT_ONEDNN_X] = in[state->swapped]->data,
+                                                  [DEFT_ONEDNN_W] = in[!state->swapped]->data,
+                                                  [DEFT_ONEDNN_Y] = out[0]->data};
     DEFT_TRY(deft_onednn_run(ctx, state->primitive, operands, scratch));
     deft_bias bias = p->bias;
     if (p->has_bias) bias.data = in[2]->data;
