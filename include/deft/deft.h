@@ -197,6 +197,31 @@ typedef struct deft_optimizer_options {
                                 weights */
 } deft_optimizer_options;
 
+/* ---- pruning ------------------------------------------------------------------------------------------------- */
+
+typedef enum deft_prune_scope {
+    DEFT_PRUNE_GLOBAL = 0, /* the smallest of all weights together */
+    DEFT_PRUNE_LAYER       /* the same share of each weight tensor */
+} deft_prune_scope;
+
+typedef struct deft_prune_options {
+    double zeros; /* share of the weights of Gemm, MatMul and Conv, 0 to 1; 0 changes nothing */
+    deft_prune_scope scope;
+    int keep, of;                /* N:M: of `of` neighbours along what an output sums over (of a Conv, its channels),
+                                    64 at most, `keep` stay; the share follows, and `zeros` is 0. Both 0: no such
+                                    pattern */
+    int block_rows, block_inner; /* blocks of weights go together, by their root mean square: so many outputs, and so
+                                    many of what they sum over. Both 0: single weights */
+} deft_prune_options;
+
+/* Makes a copy of a model with zeros. Without `calibration` (NULL), the smallest weights by magnitude become zero. With
+ * it, the data of deft_optimize, of which labels are not used, or "npz:FILE" with an array for each input of the model
+ * by its name, the weights are chosen, and those that are left corrected, so that each layer's outputs on it change
+ * least; not for blocks. To fine-tune the result, see `deft prune --data`. Errors: DEFT_INVALID (options, data),
+ * DEFT_UNSUPPORTED (weights that are not f32). */
+DEFT_API DEFT_MUST_CHECK deft_status deft_prune(const deft_model *model, const deft_prune_options *options,
+                                                const char *calibration, deft_model **pruned);
+
 /* ---- the main job -------------------------------------------------------------------------------------------- */
 
 /* One configuration as it was measured, always beside the dense original in the same run. */

@@ -92,6 +92,24 @@ static void test_save(void **state) {
     assert_int_equal(unlink("copy.deft"), 0);
 }
 
+/* ---- prune ---- */
+
+static deft_status prune(deft_context *ctx, void *calibration) {
+    deft_model *model, *pruned = NULL;
+    DEFT_TRY(deft_model_load(ctx, "dense.onnx", &model));
+    deft_status status = deft_prune(model, &(deft_prune_options){.zeros = 0.5}, calibration, &pruned);
+    assert_true((status == DEFT_OK) == (pruned != NULL));
+    deft_model_free(pruned);
+    deft_model_free(model);
+    return status;
+}
+
+static void test_prune(void **state) {
+    (void)state;
+    check_every_allocation_failure(prune, NULL);
+    check_every_allocation_failure(prune, "npz:x.npz");
+}
+
 /* ---- optimize ---- */
 
 /* That no point is within the bound is an answer too. */
@@ -128,6 +146,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load_and_run),
         cmocka_unit_test(test_save),
+        cmocka_unit_test(test_prune),
         cmocka_unit_test(test_optimize),
     };
     return cmocka_run_group_tests(tests, make_files, NULL);

@@ -243,8 +243,39 @@ static void test_optimize_can_be_stopped(void **state) {
     test_context_free(ctx);
 }
 
+/* ---- pruning ------------------------------------------------------------------------------------------------- */
+
+/* Zeros of the outputs' weights: with all weights zero but the biases, which are zero too, the output is. */
+static void test_prune(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_model *model = load(ctx, "mlp:784,16,10"), *pruned, *none = NULL;
+    deft_prune_options options = {.zeros = 1};
+    assert_int_equal(deft_prune(model, &options, NULL, &pruned), DEFT_OK);
+    deft_session *session = open_session(pruned, 2);
+    deft_tensor y = run_ramp(session);
+    for (int i = 0; i < 20; i++)
+        assert_true(((const float *)y.data)[i] == 0.0f);
+    deft_session_free(session);
+    deft_model_free(pruned);
+    session = open_session(model, 2); /* the original is as it was */
+    y = run_ramp(session);
+    assert_true(((const float *)y.data)[0] != 0.0f);
+    deft_session_free(session);
+    options = (deft_prune_options){.keep = 2, .of = 4};
+    assert_int_equal(deft_prune(model, &options, "digits:100", &pruned), DEFT_OK);
+    deft_model_free(pruned);
+    assert_int_equal(deft_prune(model, &options, "nonsense", &none), DEFT_INVALID);
+    options = (deft_prune_options){.zeros = 2};
+    assert_int_equal(deft_prune(model, &options, NULL, &none), DEFT_INVALID);
+    assert_null(none);
+    deft_model_free(model);
+    test_context_free(ctx);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prune),
         cmocka_unit_test(test_a_model_runs_after_it_is_freed),
         cmocka_unit_test(test_a_run_allocates_nothing_and_keeps_its_tensors),
         cmocka_unit_test(test_files_come_back_to_the_bit),

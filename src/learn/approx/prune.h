@@ -4,19 +4,6 @@
 
 #include "learn/approx/weights.h"
 
-typedef enum deft_prune_scope {
-    DEFT_PRUNE_GLOBAL, /* the smallest of all weights together */
-    DEFT_PRUNE_LAYER   /* the same share of each weight tensor */
-} deft_prune_scope;
-
-typedef struct deft_prune_options {
-    double zeros; /* share, 0 to 1: the knob; 0 is the identity */
-    deft_prune_scope scope;
-    int keep, of;                /* N:M: of `of` neighbours along what an output sums over (of a Conv, its channels)
-                                    `keep` stay; the share follows, and `zeros` is 0. Both 0: no such pattern */
-    int block_rows, block_inner; /* blocks of weights go together, by their root mean square. Both 0: single weights */
-} deft_prune_options;
-
 #define DEFT_PRUNE_MAX_GROUP 64 /* of N:M */
 
 /* Sets the smallest weights of Gemm, MatMul and Conv to zero, round(zeros * their number) of them, or that many of the
