@@ -140,6 +140,8 @@ MNIST ?= $(or $(DEFT_DATA),../shared/data)/mnist
 reproduce: deps
 	@$(MAKE) -s --no-print-directory -j$$(nproc) build/deft
 	@bench/reproduce/lenet_pruning.py $(MNIST)
+	@bench/reproduce/lenet_lottery.py $(MNIST)
+	@bench/reproduce/calibrated_pruning.py $(MNIST)
 
 # Hours: CifarNet and ResNet-20, three seeds and one. CIFAR-10 in its binary version; called again, it goes on.
 CIFAR10 ?= $(or $(DEFT_DATA),../shared/data)/cifar10-bin
