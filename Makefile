@@ -49,7 +49,7 @@ help:
 	@echo "make            build build/deft and libdeft (MODE=release|debug|asan|fuzz)"
 	@echo "make demo       train, optimise and measure on the built-in digits; DATA=mnist for MNIST"
 	@echo "make check      build and run every test; the last line is 'N passed, N failed'"
-	@echo "make bench      measure, and write docs/BENCHMARKS.md (BENCH_FLAGS=--full for LeNet-5 too)"
+	@echo "make bench      measure, and write docs/BENCHMARKS.md, in about 20 minutes (BENCH_FLAGS=--full for LeNet-5 too)"
 	@echo "make check-models  models that their makers trained, from PyPI, against ONNX Runtime"
 	@echo "make accept     what takes long: the bars on MNIST, long fuzzing, 100,000 hostile models"
 	@echo "make reproduce  the figures of the papers beside ours (needs MNIST)"

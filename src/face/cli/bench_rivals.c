@@ -201,10 +201,15 @@ static deft_status run_openblas_vector(deft_context *ctx, void *state) {
     return DEFT_OK;
 }
 
+/* Its threads spin after a call for 2^26 cycles otherwise, 20 ms on the cores of whoever is timed next; this is longer
+ * than the time between two of its own calls. */
+static const char spin_log2_cycles[] = "17";
+
 /* The library stays loaded: its threads do not outlive it well. It takes the best instruction set of the CPU unless
  * told otherwise before it is loaded. */
 static deft_status load_openblas(deft_context *ctx, const deft_bench_layer *layer, openblas *loaded) {
     if (ctx->isa == DEFT_ISA_AVX2) setenv("OPENBLAS_CORETYPE", "Haswell", 0);
+    setenv("OPENBLAS_THREAD_TIMEOUT", spin_log2_cycles, 0);
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     void (*set_threads)(int) = NULL;
     if (!library) return deft_fail(ctx, DEFT_UNSUPPORTED, "--vs openblas: %s", dlerror());
