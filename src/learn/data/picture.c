@@ -48,7 +48,7 @@ static deft_status fail_jpeg(deft_context *ctx, tjhandle decoder) {
 
 static deft_status decode_with(deft_context *ctx, tjhandle decoder, const void *data, size_t bytes, int channels,
                                deft_picture *picture) {
-    int width, height, sampling, colours;
+    int width = 0, height = 0, sampling = 0, colours = 0; /* a file of tables alone says nothing of them */
     if (tjDecompressHeader3(decoder, data, bytes, &width, &height, &sampling, &colours) != 0)
         return fail_jpeg(ctx, decoder);
     if (colours == TJCS_CMYK || colours == TJCS_YCCK)
