@@ -36,6 +36,21 @@ static void test_integers(void **state) {
     CHECK(CASE(.op = DEFT_OP_BIT_SHIFT, .attrs = {STRING("direction", "LEFT")},
                .in = {{DIMS(3), U8(1, 255, 3)}, {DIMS(3), U8(7, 1, 200)}}),
           DIMS(3), U8(128, 254, 0));
+    CHECK(CASE(.op = DEFT_OP_BIT_SHIFT, .attrs = {STRING("direction", "RIGHT")},
+               .in = {{DIMS(4), I64(-8, -8, 8, INT64_MIN)}, {DIMS(4), I64(1, 99, 64, -1)}}),
+          DIMS(4), I64(-4, -1, 0, -1));
+    CHECK(CASE(.op = DEFT_OP_BITWISE_XOR, .in = {{DIMS(3), U8(1, 255, 3)}, {SCALAR, U8(6)}}), DIMS(3), U8(7, 249, 5));
+    CHECK(CASE(.op = DEFT_OP_BITWISE_AND, .in = {{DIMS(2), I64(-1, 12)}, {SCALAR, I64(6)}}), DIMS(2), I64(6, 4));
+    CHECK(CASE(.op = DEFT_OP_BITWISE_OR, .in = {{DIMS(2), I64(-1, 12)}, {SCALAR, I64(6)}}), DIMS(2), I64(-1, 14));
+    CHECK(CASE(.op = DEFT_OP_BITWISE_NOT, .in = {{DIMS(3), U8(0, 255, 5)}}), DIMS(3), U8(255, 0, 250));
+}
+
+/* The sign of the result is the divisor's, or with fmod the dividend's. */
+static void test_modulo_of_reals(void **state) {
+    (void)state;
+    deft_tensor a = {DIMS(6), F32(-7, 7, 5.5f, -1, NAN, 1)}, b = {DIMS(6), F32(3, -3, -2, INFINITY, 1, 0)};
+    CHECK(CASE(.op = DEFT_OP_MOD, .in = {a, b}), DIMS(6), F32(2, -2, -0.5f, INFINITY, NAN, NAN));
+    CHECK(CASE(.op = DEFT_OP_MOD, .attrs = {INT("fmod", 1)}, .in = {a, b}), DIMS(6), F32(-1, 1, 1.5f, -1, NAN, NAN));
 }
 
 static void test_broadcasting(void **state) {
@@ -52,8 +67,8 @@ static void test_broadcasting(void **state) {
 
 static void test_refusals(void **state) {
     (void)state;
-    REFUSED(DEFT_INVALID, "fmod",
-            CASE(.op = DEFT_OP_MOD, .in = {{DIMS(2), UNKNOWN(DEFT_F32)}, {DIMS(2), UNKNOWN(DEFT_F32)}}));
+    REFUSED(DEFT_UNSUPPORTED, "f32",
+            CASE(.op = DEFT_OP_BITWISE_OR, .in = {{DIMS(2), UNKNOWN(DEFT_F32)}, {DIMS(2), UNKNOWN(DEFT_F32)}}));
     REFUSED(DEFT_INVALID, "direction",
             CASE(.op = DEFT_OP_BIT_SHIFT, .in = {{DIMS(2), UNKNOWN(DEFT_U8)}, {DIMS(2), UNKNOWN(DEFT_U8)}}));
     REFUSED(DEFT_UNSUPPORTED, "data type 8",
@@ -67,6 +82,7 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_nan), cmocka_unit_test(test_integers),
-                                       cmocka_unit_test(test_broadcasting), cmocka_unit_test(test_refusals)};
+                                       cmocka_unit_test(test_modulo_of_reals), cmocka_unit_test(test_broadcasting),
+                                       cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,17 @@ static void test_batch_norm(void **state) {
     check_refused(&training, DEFT_INVALID, "empty");
 }
 
+static void test_rms_norm(void **state) {
+    (void)state;
+    deft_tensor x = {DIMS(2, 2), F32(3, -4, 0, 0)}, scale = {DIMS(2), F32(1, 10)};
+    deft_attr exact = FLOAT("epsilon", 0), one = FLOAT("epsilon", 1);
+    CHECK(CASE(.op = DEFT_OP_RMS_NORM, .attrs = {exact}, .in = {x, scale}), DIMS(2, 2),
+          F32(0.84852814f, -11.3137085f, NAN, NAN));
+    CHECK(CASE(.op = DEFT_OP_RMS_NORM, .attrs = {one, INT("axis", 0)}, .in = {x, {DIMS(2, 2), F32(1, 1, 1, 1)}}),
+          DIMS(2, 2), F32(1.1141720f, -1.4855627f, 0, 0));
+    REFUSED(DEFT_INVALID, "that is normalised", CASE(.op = DEFT_OP_RMS_NORM, .in = {x, {DIMS(3), F32(1, 1, 1)}}));
+}
+
 static void test_losses(void **state) {
     (void)state;
     deft_tensor logits = {DIMS(2, 2), F32(0, 0, 1000, 0)}, targets = {DIMS(2, 2), F32(1, 0, 0, 1)};
@@ -78,6 +89,7 @@ static void test_losses(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rms_norm),
         cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_batch_norm),
         cmocka_unit_test(test_losses),

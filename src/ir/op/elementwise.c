@@ -35,11 +35,28 @@ deft_status deft_shape_pow(const deft_op_call *call) {
     return deft_rule_set_out_like(call, 0, &out);
 }
 
-/* Integers in Python's way, or C's with fmod; floats in C's way alone. */
-deft_status deft_shape_mod(const deft_op_call *call) {
-    if (deft_dtype_is_float(call->in[0]->dtype) && deft_attr_int(call->attrs, "fmod", 0) == 0)
-        return deft_rule_fail(call, DEFT_INVALID, "of floats needs the attribute fmod = 1");
+/* In Python's way, or C's with fmod. */
+static bool is_floored(const deft_op_call *call) {
+    return call->op == DEFT_OP_MOD && deft_attr_int(call->attrs, "fmod", 0) == 0;
+}
+
+deft_status deft_shape_bitwise(const deft_op_call *call) {
+    DEFT_TRY(deft_rule_require_types(call, 0, 1, DEFT_TYPES_INTEGER));
     return deft_shape_broadcast(call);
+}
+
+deft_status deft_shape_bitwise_not(const deft_op_call *call) {
+    DEFT_TRY(deft_rule_require_types(call, 0, 0, DEFT_TYPES_INTEGER));
+    return deft_rule_set_out_like(call, 0, call->in[0]);
+}
+
+deft_status deft_forward_bitwise_not(const deft_op_call *call) {
+    const uint8_t *x = call->in[0]->data;
+    uint8_t *y = call->out[0]->data;
+    size_t bytes = deft_tensor_bytes(call->in[0]);
+    for (size_t i = 0; i < bytes; i++)
+        y[i] = (uint8_t)~x[i];
+    return DEFT_OK;
 }
 
 static bool shifts_right(const deft_op_call *call) {
@@ -47,7 +64,7 @@ static bool shifts_right(const deft_op_call *call) {
 }
 
 deft_status deft_shape_bit_shift(const deft_op_call *call) {
-    DEFT_TRY(deft_rule_require_types(call, 0, 1, DEFT_TYPES_UNSIGNED));
+    DEFT_TRY(deft_rule_require_types(call, 0, 1, DEFT_TYPES_INTEGER));
     if (!shifts_right(call) && strcmp(deft_attr_string(call->attrs, "direction", ""), "LEFT") != 0)
         return deft_rule_fail(call, DEFT_INVALID, "the attribute direction must be LEFT or RIGHT");
     return deft_shape_broadcast(call);
@@ -126,9 +143,17 @@ static int64_t apply_integer(const integer_rule *rule, int64_t a, int64_t b) {
         return a == 1 || (a == -1 && b % 2 == 0) ? 1 : a == -1 ? -1 : 0;
     case DEFT_OP_PRELU:
         return a < 0 && !rule->is_unsigned ? (int64_t)(x * y) : a;
-    default:
-        if (y >= (uint64_t)rule->bits) return 0;
-        return (int64_t)(rule->right ? x >> y : x << y);
+    case DEFT_OP_BITWISE_AND:
+        return (int64_t)(x & y);
+    case DEFT_OP_BITWISE_OR:
+        return (int64_t)(x | y);
+    case DEFT_OP_BITWISE_XOR:
+        return (int64_t)(x ^ y);
+    default: /* BitShift, of signed numbers with the sign moving in; a shift by less than 0 is one by more than there
+                are */
+        if (y >= (uint64_t)rule->bits) return rule->right && a < 0 && !rule->is_unsigned ? -1 : 0;
+        if (!rule->right) return (int64_t)(x << y);
+        return rule->is_unsigned ? (int64_t)(x >> y) : a >> y;
     }
 }
 
@@ -136,7 +161,7 @@ static deft_status arithmetic_integer(const deft_op_call *call) {
     deft_dtype dtype = call->in[0]->dtype;
     integer_rule rule = {.op = call->op,
                          .is_unsigned = deft_rule_types(dtype) == DEFT_TYPES_UNSIGNED,
-                         .fmod = deft_attr_int(call->attrs, "fmod", 0) != 0,
+                         .fmod = !is_floored(call),
                          .right = shifts_right(call),
                          .bits = 8 * (int)deft_dtype_bytes(dtype)};
     bool divides = call->op == DEFT_OP_DIV || call->op == DEFT_OP_MOD;
@@ -158,6 +183,7 @@ static deft_status arithmetic_integer(const deft_op_call *call) {
 
 /* Halves, and powers of mixed types. */
 static deft_status arithmetic_mixed(const deft_op_call *call) {
+    bool floored = is_floored(call);
     deft_nest nest;
     init_nest(call, &nest);
     int last = nest.rank - 1;
@@ -166,7 +192,8 @@ static deft_status arithmetic_mixed(const deft_op_call *call) {
         for (int64_t i = 0; i < row.length; i++) {
             double a = deft_element_real(call->in[0], row.offset[0] + i * nest.strides[0][last]);
             double b = deft_element_real(call->in[1], row.offset[1] + i * nest.strides[1][last]);
-            deft_element_set_real(call->out[0], row.begin + i, apply_f64(call->op, a, b));
+            double y = floored ? modulo_f64(a, b) : apply_f64(call->op, a, b);
+            deft_element_set_real(call->out[0], row.begin + i, y);
         }
         done += row.length;
     }

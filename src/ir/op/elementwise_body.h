@@ -19,6 +19,19 @@ static inline REAL TYPED(apply)(deft_op op, REAL a, REAL b) {
     }
 }
 
+/* a modulo b with the sign of b. */
+static inline REAL TYPED(modulo)(REAL a, REAL b) {
+    REAL rest = fmod(a, b);
+    if (rest == 0) return copysign(rest, b);
+    return (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
+static void TYPED(modulo_row)(const REAL *a, int64_t a_stride, const REAL *b, int64_t b_stride, REAL *y,
+                              int64_t count) {
+    for (int64_t i = 0; i < count; i++)
+        y[i] = TYPED(modulo)(a[i * a_stride], b[i * b_stride]);
+}
+
 /* y[i] = a[i] op b[i]; the strides are 0 or 1. `op` is a constant where this is inlined. */
 static inline __attribute__((always_inline)) void TYPED(apply_row)(deft_op op, const REAL *restrict a, int64_t a_stride,
                                                                    const REAL *restrict b, int64_t b_stride,
@@ -64,6 +77,10 @@ static void TYPED(apply_range)(const deft_op_call *call, const deft_nest *nest, 
             TYPED(apply_row)(DEFT_OP_POW, a, a_stride, b, b_stride, y, row.length);
             break;
         case DEFT_OP_MOD:
+            if (is_floored(call)) {
+                TYPED(modulo_row)(a, a_stride, b, b_stride, y, row.length);
+                break;
+            }
             TYPED(apply_row)(DEFT_OP_MOD, a, a_stride, b, b_stride, y, row.length);
             break;
         default:

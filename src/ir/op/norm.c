@@ -52,6 +52,23 @@ deft_status deft_forward_layer_norm(const deft_op_call *call) {
     return deft_rule_by_real(call, layer_norm_f32, layer_norm_f64);
 }
 
+/* (x, scale), over the dimensions from axis on. */
+deft_status deft_shape_rms_norm(const deft_op_call *call) {
+    const deft_tensor *x = call->in[0];
+    deft_tensor scale = {.dtype = x->dtype};
+    int axis;
+    DEFT_TRY(deft_rule_require_real(call, 0, 1));
+    DEFT_TRY(read_axis(call, &axis));
+    for (int i = axis; i < x->rank; i++)
+        scale.dims[scale.rank++] = x->dims[i];
+    DEFT_TRY(deft_rule_require_shape(call, 1, &scale, "of the shape that is normalised,"));
+    return deft_rule_set_out_like(call, 0, x);
+}
+
+deft_status deft_forward_rms_norm(const deft_op_call *call) {
+    return deft_rule_by_real(call, rms_norm_f32, rms_norm_f64);
+}
+
 deft_status deft_shape_lp_norm(const deft_op_call *call) {
     int64_t p = deft_attr_int(call->attrs, "p", 2);
     int axis;

@@ -60,6 +60,29 @@ static deft_status TYPED(layer_norm)(const deft_op_call *call) {
     return DEFT_OK;
 }
 
+static deft_status TYPED(rms_norm)(const deft_op_call *call) {
+    const deft_tensor *tensor = call->in[0];
+    const REAL *scale = call->in[1]->data;
+    int axis;
+    DEFT_TRY(read_axis(call, &axis));
+    int64_t rows = deft_rule_product(tensor->dims, 0, axis),
+            length = deft_rule_product(tensor->dims, axis, tensor->rank);
+    double epsilon = epsilon_of(call);
+    int threads = deft_rule_threads(call, rows * length);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
+        const REAL *x = (const REAL *)tensor->data + row * length;
+        REAL *y = (REAL *)call->out[0]->data + row * length;
+        double squares = 0;
+        for (int64_t i = 0; i < length; i++)
+            squares += (double)x[i] * (double)x[i];
+        REAL factor = (REAL)(1 / sqrt(squares / (double)length + epsilon));
+        for (int64_t i = 0; i < length; i++)
+            y[i] = x[i] * factor * scale[i];
+    }
+    return DEFT_OK;
+}
+
 static deft_status TYPED(lp_norm)(const deft_op_call *call) {
     int axis;
     DEFT_TRY(read_axis(call, &axis));

@@ -348,6 +348,9 @@ deft_status deft_forward_depth_space(const deft_op_call *call) {
         int64_t of_block = by_column ? plane : depth * plane, of_depth = by_column ? block * block * plane : plane;
         memcpy(dims, (int64_t[]){x->dims[0], depth, x->dims[2], block, width, block}, sizeof dims);
         memcpy(strides, (int64_t[]){image, of_depth, width, block * of_block, 1, of_block}, sizeof strides);
+    } else if (by_column) {
+        memcpy(dims, (int64_t[]){x->dims[0], x->dims[1], block, block, y->dims[2], y->dims[3]}, sizeof dims);
+        memcpy(strides, (int64_t[]){image, plane, width, 1, block * width, block}, sizeof strides);
     } else {
         memcpy(dims, (int64_t[]){x->dims[0], block, block, x->dims[1], y->dims[2], y->dims[3]}, sizeof dims);
         memcpy(strides, (int64_t[]){image, width, 1, plane, block * width, block}, sizeof strides);

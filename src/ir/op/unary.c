@@ -19,6 +19,7 @@ static parameters parameters_of(deft_op op) {
     case DEFT_OP_ELU:
     case DEFT_OP_THRESHOLDED_RELU:
     case DEFT_OP_CELU:
+    case DEFT_OP_SWISH:
         return (parameters){{"alpha"}, {1}};
     case DEFT_OP_SELU:
         return (parameters){{"alpha", "gamma"}, {1.67326319217681884765625f, 1.05070102214813232421875f}};

@@ -40,6 +40,8 @@ static inline REAL TYPED(apply_activation)(deft_op op, REAL x, REAL a, REAL b) {
         return TYPED(gelu)(x, a != 0);
     case DEFT_OP_MISH:
         return x * tanh(TYPED(softplus)(x));
+    case DEFT_OP_SWISH:
+        return x / (1 + exp(-a * x));
     default: /* Shrink */
         return x < -a ? x + b : x > a ? x - b : isnan(x) ? x : 0;
     }

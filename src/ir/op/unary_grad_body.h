@@ -45,6 +45,10 @@ static inline REAL TYPED(activation_slope)(deft_op op, REAL x, REAL a, REAL b) {
         return TYPED(gelu_slope)(x, a != 0);
     case DEFT_OP_MISH:
         return TYPED(mish_slope)(x);
+    case DEFT_OP_SWISH: {
+        REAL sigmoid = TYPED(sigmoid_of)(a * x);
+        return sigmoid * (1 + a * x * (1 - sigmoid));
+    }
     default: /* Shrink */
         return x < -a || x > a;
     }
