@@ -71,6 +71,14 @@ static inline deft_tensor *constant_of(const deft_graph *graph, const char *name
     return &graph->values[id].desc;
 }
 
+static inline int64_t zeros_of(const deft_graph *graph, const char *name) {
+    const deft_tensor *tensor = constant_of(graph, name);
+    int64_t zeros = 0;
+    for (int64_t i = 0; i < deft_tensor_count(tensor); i++)
+        zeros += ((const float *)tensor->data)[i] == 0.0f;
+    return zeros;
+}
+
 /* Whether all constants of the two, by name, are the same bit for bit. */
 static inline bool same_constants(const deft_graph *a, const deft_graph *b) {
     int compared = 0;

@@ -82,14 +82,6 @@ static deft_graph *network_in(setting *s, const char *folder, const char *name) 
     return file.graph;
 }
 
-static int64_t zeros_of(const deft_graph *graph, const char *name) {
-    const deft_tensor *tensor = constant_of(graph, name);
-    int64_t zeros = 0;
-    for (int64_t i = 0; i < deft_tensor_count(tensor); i++)
-        zeros += ((const float *)tensor->data)[i] == 0.0f;
-    return zeros;
-}
-
 /* ---- rounds -------------------------------------------------------------------------------------------------- */
 
 /* Of w1 [72], 20% go in each round, of w2 [36], the output's, 10%. */

@@ -246,14 +246,6 @@ static double loss_on(deft_context *ctx, deft_graph *graph, deft_graph *original
     return loss;
 }
 
-static int64_t zeros_of(const deft_graph *graph, const char *name) {
-    const deft_tensor *tensor = constant_of(graph, name);
-    int64_t zeros = 0;
-    for (int64_t i = 0; i < deft_tensor_count(tensor); i++)
-        zeros += ((const float *)tensor->data)[i] == 0.0f;
-    return zeros;
-}
-
 static void test_half_the_loss_of_magnitude(void **state) {
     (void)state;
     deft_context *ctx = test_context();

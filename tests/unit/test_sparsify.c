@@ -34,14 +34,6 @@ static void tear_down(setting *s) {
     test_context_free(s->ctx);
 }
 
-static int64_t zeros_of(const deft_graph *graph, const char *name) {
-    const deft_tensor *tensor = constant_of(graph, name);
-    int64_t zeros = 0;
-    for (int64_t i = 0; i < deft_tensor_count(tensor); i++)
-        zeros += ((const float *)tensor->data)[i] == 0.0f;
-    return zeros;
-}
-
 /* Remembers the zeros after each epoch. */
 typedef struct zero_log {
     const deft_graph *graph;
