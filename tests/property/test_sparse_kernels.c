@@ -53,6 +53,7 @@ typedef struct problem {
     float alpha, beta;
     double zeros; /* share */
     bool halved;  /* weights are the upper halves of floats */
+    bool residual;
     deft_activation activation;
     deft_layout in_layout, out_layout;
     deft_isa isa;
@@ -66,12 +67,12 @@ typedef struct instance {
     deft_context *ctx;
     deft_attr attrs[8];
     deft_attrs attr_list;
-    deft_tensor x, w, b, y;
-    const deft_tensor *in[3];
+    deft_tensor x, w, b, y, r;
+    const deft_tensor *in[4];
     deft_tensor *out[1];
     deft_tensor changing; /* x, as the request shows it: without data */
     const deft_tensor *asked[3];
-    guarded x_memory, w_memory, b_memory, y_memory;
+    guarded x_memory, w_memory, b_memory, y_memory, r_memory;
     deft_window window;
     deft_request request;
     int64_t rows, columns;    /* of the output: y is [rows][columns] per image or [n][m] */
@@ -213,6 +214,11 @@ static void expect(instance *s, int64_t at, sum total, float bias) {
     double alpha = p->op == DEFT_OP_GEMM ? p->alpha : 1, beta = p->op == DEFT_OP_GEMM ? p->beta : 1;
     double value = total.value * alpha + (s->in[2] ? beta * bias : 0);
     double magnitude = total.magnitude * fabs(alpha) + (s->in[2] ? fabs(beta * bias) : 0);
+    if (p->residual) {
+        int64_t place = p->out_layout == DEFT_LAYOUT_PANELS ? panel_index(at / p->m, at % p->m, p->m) : at;
+        double added = ((const float *)s->r.data)[place];
+        value += added, magnitude += fabs(added), total.terms++;
+    }
     double n = (double)total.terms + 2, unit = 0x1p-24;
     s->expected[at] = clamp64(value, p->activation);
     s->bound[at] = n * unit / (1 - n * unit) * magnitude + n * 0x1p-149;
@@ -293,6 +299,7 @@ static void instance_init(instance *s, const problem *p, deft_context *ctx, deft
     s->out[0] = &s->y;
     s->changing = s->x;
     memcpy(s->asked, s->in, sizeof s->asked);
+    s->in[3] = p->residual ? &s->r : NULL;
     s->asked[p->left] = &s->changing;
     s->request = (deft_request){
         .call = {.ctx = ctx,
@@ -305,6 +312,7 @@ static void instance_init(instance *s, const problem *p, deft_context *ctx, deft
                  .in = s->asked,
                  .out = s->out,
                  .threads = p->threads},
+        .residual = p->residual ? &s->y : NULL,
         .activation = p->activation,
         .in_layout = p->in_layout,
         .out_layout = p->out_layout,
@@ -323,6 +331,11 @@ static void instance_init(instance *s, const problem *p, deft_context *ctx, deft
     }
     guard_matrix(&s->x, p->in_layout, &s->x_memory, rng);
     guard_matrix(&s->y, p->out_layout, &s->y_memory, rng);
+    s->r = s->y;
+    guard_matrix(&s->r, p->out_layout, &s->r_memory, rng);
+    size_t r_bytes = p->out_layout == DEFT_LAYOUT_PANELS ? deft_panel_bytes(p->n, p->m) : deft_tensor_bytes(&s->r);
+    for (size_t i = 0; i < r_bytes / sizeof(float); i++)
+        ((float *)s->r.data)[i] = (float)deft_rng_normal(rng);
     size_t x_count = p->in_layout == DEFT_LAYOUT_PANELS ? deft_panel_bytes(p->n, p->k) / sizeof(float)
                                                         : (size_t)deft_tensor_count(&s->x);
     for (size_t i = 0; i < x_count; i++)
@@ -343,6 +356,7 @@ static void instance_done(instance *s) {
     guarded_free(&s->w_memory);
     guarded_free(&s->b_memory);
     guarded_free(&s->y_memory);
+    guarded_free(&s->r_memory);
     free(s->expected);
     free(s->bound);
 }
@@ -380,10 +394,11 @@ static void run_kernel(instance *s, deft_kernel *kernel) {
 
 static void describe(const problem *p, const char *kernel, const char *detail) {
     if (p->left) print_message("the weight on the left, %d images: ", (int)p->images);
-    print_message("%s (%s) %s n %d m %d k %d transB %d alpha %g bias %d zeros %g layouts %d %d threads %d act %g %g\n",
+    print_message("%s (%s) %s n %d m %d k %d transB %d alpha %g bias %d zeros %g residual %d layouts %d %d threads %d "
+                  "act %g %g\n",
                   kernel, detail, deft_isa_name(p->isa), (int)p->n, (int)p->m, (int)p->k, p->trans_b, (double)p->alpha,
-                  p->bias, p->zeros, (int)p->in_layout, (int)p->out_layout, p->threads, (double)p->activation.low,
-                  (double)p->activation.high);
+                  p->bias, p->zeros, p->residual, (int)p->in_layout, (int)p->out_layout, p->threads,
+                  (double)p->activation.low, (double)p->activation.high);
     if (p->op == DEFT_OP_CONV)
         print_message("conv spatial %d channels %d groups %d filters %d in %dx%d kernel %dx%d stride %dx%d dilation "
                       "%dx%d pads %d %d %d %d\n",
@@ -491,6 +506,7 @@ static problem random_common(deft_rng *rng) {
         .alpha = 1,
         .beta = 1,
         .bias = between(rng, 0, 2) != 0,
+        .residual = between(rng, 0, 3) == 0,
         .zeros = random_zeros(rng),
         .halved = between(rng, 0, 2) == 0,
         .activation = random_activation(rng),
@@ -576,7 +592,7 @@ static void check_random(problem (*make)(deft_rng *rng), int count, uint64_t see
     for (int i = 0; i < count; i++) {
         problem p = make(&rng);
         int accepted = check_problem(&p, ctx, &rng);
-        assert_true(accepted >= (p.isa == DEFT_ISA_C ? 1 : 2));
+        assert_true(accepted >= (p.residual ? 0 : p.isa == DEFT_ISA_C ? 1 : 2));
         runs += accepted;
     }
     print_message("%d runs\n", runs);

@@ -134,7 +134,6 @@ bool deft_linear_of(const deft_request *request, deft_linear *linear, const char
     const deft_op_call *call = &request->call;
     if (call->op != DEFT_OP_GEMM && call->op != DEFT_OP_MATMUL && call->op != DEFT_OP_CONV)
         return reject(why, "not a Gemm, MatMul or Conv");
-    if (request->residual) return reject(why, "it adds no residual");
     if (request->in_layout == DEFT_LAYOUT_BLOCKS || request->out_layout == DEFT_LAYOUT_BLOCKS)
         return reject(why, "it reads and writes no blocks");
     for (int i = 0; i < call->in_count; i++)

@@ -87,6 +87,7 @@ static double rough_ns(const deft_sparse_shape *shape) {
 
 bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape, const char **why) {
     *shape = (deft_sparse_shape){
+        .residual = request->residual != NULL,
         .activation = request->activation,
         .isa = request->isa,
         .threads = request->call.threads > 1 ? request->call.threads : 1,

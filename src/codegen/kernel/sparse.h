@@ -2,7 +2,7 @@
  *
  * Matrix products and convolutions are one thing here. For every output row r and position p,
  *
- *     y[r * y_row + p] = act(bias[r] + sum over the nonzeros (r, j) of weight[r][j] * x[x_offset(r, j) + p])
+ *     y[r * y_row + p] = act(bias[r] + sum over the nonzeros (r, j) of weight[r][j] * x[x_offset(r, j) + p] + residual)
  *
  * Of a matrix product the positions are the batch: x in panels of 16, x_offset(r, j) = 16 j. Of a convolution they are
  * the output pixels, numbered row after row of a zero-padded picture, p = oy * width + ox: then an input channel seen
@@ -33,6 +33,7 @@ typedef struct deft_sparse_axis {
  * last panel begins as many columns earlier. */
 typedef struct deft_sparse_shape {
     deft_linear linear;
+    bool residual; /* added before the activation */
     deft_activation activation;
     deft_isa isa;
     int threads;
@@ -110,9 +111,10 @@ typedef struct deft_sparse_mask {
 
 /* Passes one after the other, a span (a vector where y is masked) further each. Where x is packed as it is read, band 0
  * reads it from `source`, the matrix [channels][columns] from the first column of the first pass on, and writes it to
- * x. Where y is masked, one mask a pass, and sums between depths lie in `sums`; elsewhere in y. */
+ * x. A residual is laid out as y. Where y is masked, one mask a pass, and sums between depths lie in `sums`; elsewhere
+ * in y. */
 typedef struct deft_sparse_stretch {
-    const float *source;
+    const float *source, *residual;
     float *x, *y, *sums; /* of the first row */
     const char *masks;   /* a table of deft_sparse_mask */
     int64_t passes;
@@ -126,6 +128,7 @@ struct deft_sparse {
     deft_sparse_shape shape;
     deft_sparse_schedule schedule;
     deft_sparse_engine engine;
+    int in_count;                            /* of the node; a residual comes after its inputs */
     int64_t capacity;                        /* units of a block in scratch memory */
     size_t x_scratch_bytes, y_scratch_bytes; /* of one copy */
     int x_copies, y_copies;
@@ -169,8 +172,8 @@ DEFT_MUST_CHECK deft_status deft_sparse_prepare(deft_context *ctx, const deft_sp
                                                 const deft_sparse_schedule *schedule, deft_sparse_engine engine,
                                                 deft_sparse_filler fill, deft_kernel *kernel);
 void deft_sparse_done(deft_context *ctx, deft_kernel *kernel);
-/* Packs, computes and copies out. */
-void deft_sparse_run(const deft_sparse *sparse, const float *x, float *y, void *scratch);
+/* Packs, computes and copies out. `residual`: of a shape with one. */
+void deft_sparse_run(const deft_sparse *sparse, const float *x, const float *residual, float *y, void *scratch);
 
 /* Generated code (AVX-512, AVX2). The schedule of least estimated time, and that time of one thread. */
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns);

@@ -107,7 +107,9 @@ bool deft_sparse_c_accepts(const deft_request *request, const char **why) {
     deft_request portable = *request;
     portable.isa = DEFT_ISA_C;
     deft_sparse_shape shape;
-    return deft_sparse_shape_of(&portable, &shape, why);
+    if (!deft_sparse_shape_of(&portable, &shape, why)) return false;
+    if (shape.residual && why) *why = "it adds no residual";
+    return !shape.residual;
 }
 
 /* Basis: measured on the AVX-512 machine of docs/BENCHMARKS.md, compiled for SSE2: four lanes per multiplication and
@@ -138,7 +140,7 @@ deft_status deft_sparse_c_run(deft_context *ctx, const deft_kernel *kernel, cons
                               deft_tensor *const *out, void *scratch) {
     (void)ctx;
     const deft_sparse *sparse = kernel->state;
-    deft_sparse_run(sparse, in[sparse->shape.linear.input]->data, out[0]->data, scratch);
+    deft_sparse_run(sparse, in[sparse->shape.linear.input]->data, NULL, out[0]->data, scratch);
     return DEFT_OK;
 }
 

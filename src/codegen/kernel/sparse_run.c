@@ -15,7 +15,7 @@ typedef struct range {
 /* What one thread does. */
 typedef struct part {
     const deft_sparse *sparse;
-    const float *x; /* tensors */
+    const float *x, *residual; /* tensors */
     float *y;
     float *x_scratch, *y_scratch;
     int thread, team;
@@ -191,6 +191,11 @@ static void unpack_columns(const part *p, float *image, range units, range rows)
         copy_floats(image + row * shape->columns + begin, p->y_scratch + row * shape->y_row, count);
 }
 
+static void run_stretch(const part *p, int64_t band, int64_t depth, deft_sparse_stretch stretch) {
+    if (p->residual) stretch.residual = p->residual + (stretch.y - p->y);
+    p->sparse->engine(p->sparse, band, depth, &stretch);
+}
+
 /* The last pass is moved back to end with the block: what overlaps is computed twice, from the start. So is a panel of
  * which y has fewer than 16 columns. Where one depth makes the whole of y, this comes band by band, while its code is
  * in the cache; otherwise the first stretch must be complete before. */
@@ -210,7 +215,7 @@ static void run_bands(const part *p, float *x, float *y, range units) {
         for (int64_t depth = 0; depth < depths; depth++)
             for (int64_t band = p->bands.begin; band < p->bands.end; band++)
                 for (int i = begin; i < begin + together; i++)
-                    sparse->engine(sparse, band, depth, &all[i]);
+                    run_stretch(p, band, depth, all[i]);
 }
 
 /* Rows of x that there are to pack. */
@@ -234,7 +239,7 @@ static void run_masked_bands(const part *p, const deft_sparse_stretch *whole, ra
     for (int64_t depth = 0; depth < sparse->schedule.depths; depth++)
         for (int64_t band = p->bands.begin; band < p->bands.end; band++)
             for (int i = all[0].passes == 0; i < 2 - alike; i++)
-                sparse->engine(sparse, band, depth, &all[i]);
+                run_stretch(p, band, depth, all[i]);
 }
 
 static void run_picture_rows(const part *p, const float *x_image, float *y_image, range units) {
@@ -258,7 +263,7 @@ static void run_masked_vectors(const part *p, const float *source, const float *
                                    .passes = units.end - units.begin};
     for (int64_t depth = 0; depth < sparse->schedule.depths; depth++)
         for (int64_t band = p->bands.begin; band < p->bands.end; band++)
-            sparse->engine(sparse, band, depth, &stretch);
+            run_stretch(p, band, depth, stretch);
 }
 
 static void run_virtual_vectors(const part *p, const float *x_image, float *y_image, range units) {
@@ -346,7 +351,8 @@ static void run_part(const part *p) {
     }
 }
 
-static void run_thread(const deft_sparse *sparse, const float *x, float *y, void *scratch, int thread, int team) {
+static void run_thread(const deft_sparse *sparse, const float *x, const float *residual, float *y, void *scratch,
+                       int thread, int team) {
     deft_sparse_split split = sparse->schedule.split;
     char *x_scratch = scratch, *y_scratch = x_scratch + (size_t)sparse->x_copies * sparse->x_scratch_bytes;
     if (sparse->x_copies > 1) x_scratch += (size_t)thread * sparse->x_scratch_bytes;
@@ -354,6 +360,7 @@ static void run_thread(const deft_sparse *sparse, const float *x, float *y, void
     part p = {
         .sparse = sparse,
         .x = x,
+        .residual = residual,
         .y = y,
         .x_scratch = (float *)x_scratch,
         .y_scratch = (float *)y_scratch,
@@ -366,11 +373,11 @@ static void run_thread(const deft_sparse *sparse, const float *x, float *y, void
     run_part(&p);
 }
 
-void deft_sparse_run(const deft_sparse *sparse, const float *x, float *y, void *scratch) {
+void deft_sparse_run(const deft_sparse *sparse, const float *x, const float *residual, float *y, void *scratch) {
     if (sparse->shape.threads == 1) {
-        run_thread(sparse, x, y, scratch, 0, 1);
+        run_thread(sparse, x, residual, y, scratch, 0, 1);
         return;
     }
 #pragma omp parallel num_threads(sparse->shape.threads)
-    run_thread(sparse, x, y, scratch, omp_get_thread_num(), omp_get_num_threads());
+    run_thread(sparse, x, residual, y, scratch, omp_get_thread_num(), omp_get_num_threads());
 }

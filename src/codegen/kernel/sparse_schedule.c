@@ -219,8 +219,8 @@ static bool complete_picture(const deft_sparse_shape *shape, const rates *cpu, d
     return schedule->split != DEFT_SPLIT_BANDS;
 }
 
-static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
-                     deft_sparse_shape *seen) {
+static bool fits_together(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
+                          deft_sparse_shape *seen) {
     if (schedule->packing >= DEFT_PACK_ROWS) return complete_picture(shape, cpu, schedule, seen);
     int64_t lanes = (int64_t)schedule->vectors * cpu->lanes;
     int64_t unit_lanes = schedule->packing ? DEFT_PANEL_LANES : shape->unit_lanes;
@@ -232,6 +232,12 @@ static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_spar
     schedule->split = deft_sparse_split_of(seen, schedule->span);
     schedule->tile_rows = tile_rows_of(seen, cpu, schedule);
     return schedule->packing != DEFT_PACK_AS_READ || may_pack_as_read(seen, cpu, schedule);
+}
+
+/* A residual is added where y is written, so that must be y itself. */
+static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
+                     deft_sparse_shape *seen) {
+    return fits_together(shape, cpu, schedule, seen) && (seen->y_direct || !shape->residual);
 }
 
 static void visit_all(const deft_sparse_shape *shape, visitor visit, void *user) {

@@ -25,6 +25,10 @@ static bool is_pointwise(const deft_linear *l) {
 }
 
 static bool linear_of(const deft_request *request, deft_linear *linear, const char **why) {
+    if (request->residual) {
+        if (why) *why = "it adds no residual";
+        return false;
+    }
     if (!deft_linear_of(request, linear, why)) return false;
     if (linear->conv && !is_pointwise(linear)) return reject(why, "a convolution of more than one tap");
     bool panels = request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS;

@@ -24,6 +24,10 @@ static bool linear_of(const deft_request *request, deft_linear *linear, const ch
     if (request->isa != DEFT_ISA_AVX2 && request->isa != DEFT_ISA_AVX512) return reject(why, "needs AVX2");
     if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS)
         return reject(why, "reads and writes rows");
+    if (request->residual) {
+        if (why) *why = "it adds no residual";
+        return false;
+    }
     if (!deft_linear_of(request, linear, why)) return false;
     if (linear->conv) return reject(why, "a convolution");
     if (linear->n > 1) return reject(why, "more than a vector");

@@ -31,6 +31,12 @@ bool deft_sparse_x86_accepts(const deft_request *request, const char **why) {
         if (why) *why = "not a schedule of it";
         return false;
     }
+    double ns;
+    deft_sparse_x86_schedule(&shape, &ns);
+    if (!isfinite(ns)) {
+        if (why) *why = "it adds a residual only where it writes y in place";
+        return false;
+    }
     if (!deft_code_allowed()) {
         if (why) *why = "the system refuses executable memory";
         return false;
@@ -56,14 +62,17 @@ deft_status deft_sparse_x86_prepare(deft_context *ctx, const deft_request *reque
     if (!shape_of(request, &shape, &why)) return deft_fail(ctx, DEFT_BUG, "sparse-x86: not accepted: %s", why);
     deft_sparse_schedule schedule;
     if (!schedule_of(request, &shape, &schedule)) return deft_fail(ctx, DEFT_BUG, "sparse-x86: no such schedule");
-    return deft_sparse_prepare(ctx, &shape, &schedule, deft_sparse_x86_engine, deft_sparse_x86_generate, kernel);
+    DEFT_TRY(deft_sparse_prepare(ctx, &shape, &schedule, deft_sparse_x86_engine, deft_sparse_x86_generate, kernel));
+    ((deft_sparse *)kernel->state)->in_count = request->call.in_count;
+    return DEFT_OK;
 }
 
 deft_status deft_sparse_x86_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
                                 deft_tensor *const *out, void *scratch) {
     (void)ctx;
     const deft_sparse *sparse = kernel->state;
-    deft_sparse_run(sparse, in[sparse->shape.linear.input]->data, out[0]->data, scratch);
+    const float *residual = sparse->shape.residual ? in[sparse->in_count]->data : NULL;
+    deft_sparse_run(sparse, in[sparse->shape.linear.input]->data, residual, out[0]->data, scratch);
     return DEFT_OK;
 }
 

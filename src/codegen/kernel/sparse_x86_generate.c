@@ -13,16 +13,16 @@
  * code a product runs 15% faster.
  *
  * Generated functions have the type `code` below. Registers: rdi x, rsi sums (y, where it is not masked), rdx stream,
- * rcx passes left; r8 the masks of y, r10 a masked y, r11 the source of x where it is packed as it is read; rax the
- * stream's cursor; r9-r11 and r8 the cursors of x, one a vector (where the offsets are multiples of 64; with masks
- * there is one vector). */
+ * rcx passes left; r8 the masks of y, r10 a masked y, r11 the source of x where it is packed as it is read; rbx a
+ * residual; rax the stream's cursor; r9-r11 and r8 the cursors of x, one a vector (where the offsets are multiples of
+ * 64; with masks there is one vector). */
 #include "codegen/kernel/sparse.h"
 #include "codegen/x86/emit.h"
 
 #include <string.h>
 
 typedef void (*code)(float *x, float *sums, const float *stream, int64_t passes, const char *masks, float *y,
-                     const float *source);
+                     const float *source, const float *residual);
 
 enum { MOST_ROWS = 32, MOST_VECTORS = 4, CHUNK_COLUMNS = 16 };
 enum { CODE_ALIGNMENT = 64, JUMP_DISTANCE = 240, PREFETCH_BYTES = 128 };
@@ -157,11 +157,30 @@ static void emit_moves(generator *g, deft_vector_op op) {
 }
 
 /* What a pass computes beyond the right edge is dropped by moving the other sums together. */
+static void emit_compression(generator *g) {
+    for (int row = 0; row < (int)g->row_count; row++)
+        deft_emit_compress(&g->emitter, KEPT, row, row);
+}
+
+static void emit_residual(generator *g) {
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    for (int64_t row = 0; row < g->row_count; row++)
+        for (int v = 0; v < g->vectors; v++) {
+            int32_t offset = row_bytes(g, row, shape->y_row) + vector_offset(g, v, shape->y_unit);
+            int sum = sum_register(g, row, v);
+            deft_operand residual = deft_in_memory(DEFT_RBX, offset);
+            if (shape->masked) {
+                deft_emit_masked_load(&g->emitter, STORED, g->scratch, DEFT_RBX, offset);
+                residual = deft_in_register(g->scratch);
+            }
+            deft_emit_vector(&g->emitter, DEFT_VADDPS, g->width, sum, sum, residual);
+        }
+}
+
 static void emit_masked_stores(generator *g) {
     const deft_sparse_shape *shape = &g->sparse->shape;
     for (int64_t row = 0; row < g->row_count; row++) {
         int sum = sum_register(g, row, 0);
-        if (shape->gaps) deft_emit_compress(&g->emitter, KEPT, sum, sum);
         deft_emit_masked_store(&g->emitter, STORED, sum, DEFT_R10, row_bytes(g, row, shape->y_row));
     }
 }
@@ -284,6 +303,8 @@ static void emit_tile(generator *g, int64_t depth) {
     emit_nonzeros(g, depth);
     bool last = depth == g->sparse->schedule.depths - 1;
     if (last) {
+        if (g->sparse->shape.gaps) emit_compression(g);
+        if (g->sparse->shape.residual) emit_residual(g);
         if (activation->low > -__builtin_inff()) emit_limit(g, DEFT_VMAXPS, activation->low);
         if (activation->high < __builtin_inff()) emit_limit(g, DEFT_VMINPS, activation->high);
     }
@@ -303,7 +324,10 @@ static void emit_steps(generator *g, bool packs, bool stores) {
     int64_t y_bytes = shape->masked ? vector_bytes : span_bytes * shape->y_unit;
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RDI, (int32_t)x_bytes);
     deft_emit_general_constant(e, DEFT_ADD, DEFT_RSI, (int32_t)y_bytes);
+    if (stores && shape->residual && !shape->masked)
+        deft_emit_general_constant(e, DEFT_ADD, DEFT_RBX, (int32_t)y_bytes);
     if (!shape->masked) return;
+    if (stores && shape->residual) deft_emit_add_memory(e, DEFT_RBX, DEFT_R8, offsetof(deft_sparse_mask, y_bytes));
     if (packs) deft_emit_general_constant(e, DEFT_ADD, DEFT_R11, (int32_t)vector_bytes);
     if (stores) deft_emit_add_memory(e, DEFT_R10, DEFT_R8, offsetof(deft_sparse_mask, y_bytes));
     deft_emit_general_constant(e, DEFT_ADD, DEFT_R8, (int32_t)g->sparse->mask_bytes);
@@ -317,11 +341,16 @@ static void emit_segment(generator *g, int64_t depth) {
     *g->segment = (deft_sparse_segment){e->count, g->streamed};
     begin_stream(g);
     bool packs = schedule->packing == DEFT_PACK_AS_READ && g->band->first_row == 0;
-    bool stores = g->sparse->shape.masked && depth == schedule->depths - 1;
-    if (stores) deft_emit_move(e, DEFT_R10, DEFT_R9);
+    const deft_sparse_shape *shape = &g->sparse->shape;
+    bool stores = depth == schedule->depths - 1, residual = stores && shape->residual;
+    if (stores && shape->masked) deft_emit_move(e, DEFT_R10, DEFT_R9);
     if (packs) deft_emit_load(e, DEFT_R11, DEFT_RSP, 8); /* the seventh argument */
+    if (residual) {
+        deft_emit_push(e, DEFT_RBX);
+        deft_emit_load(e, DEFT_RBX, DEFT_RSP, 24); /* the eighth */
+    }
     size_t top = e->count;
-    if (g->sparse->shape.masked) {
+    if (shape->masked) {
         deft_emit_load_mask(e, KEPT, DEFT_R8, offsetof(deft_sparse_mask, kept));
         deft_emit_load_mask(e, STORED, DEFT_R8, offsetof(deft_sparse_mask, stored));
     }
@@ -334,6 +363,7 @@ static void emit_segment(generator *g, int64_t depth) {
     emit_steps(g, packs, stores);
     deft_emit_general_constant(e, DEFT_SUB, DEFT_RCX, 1);
     deft_emit_jump(e, DEFT_JNZ, top);
+    if (residual) deft_emit_pop(e, DEFT_RBX);
     deft_emit_vzeroupper(e);
     deft_emit_ret(e);
 }
@@ -381,5 +411,5 @@ void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t dep
     code run;
     memcpy(&run, &entry, sizeof run);
     run(stretch->x, sums, sparse->stream + segment->weight, stretch->passes, stretch->masks, stretch->y,
-        stretch->source);
+        stretch->source, stretch->residual);
 }
