@@ -63,7 +63,8 @@ struct deft_kernel_def {
     const char *summary;
     /* Whether it can compute this; where not, *why (static text) says what is missing. */
     bool (*accepts)(const deft_request *request, const char **why);
-    /* Estimated time of a run from operations, bytes and code size; one thread; nanoseconds. */
+    /* Estimated time of a run from operations, bytes and code size, by the request's schedule or the best; one thread;
+     * nanoseconds. */
     double (*estimate_ns)(const deft_request *request);
     /* Fills in all of *kernel but def. Only called after accepts. Errors: DEFT_MEMORY, DEFT_DEVICE. */
     deft_status (*prepare)(deft_context *ctx, const deft_request *request, deft_kernel *kernel);

@@ -177,6 +177,8 @@ void deft_sparse_run(const deft_sparse *sparse, const float *x, const float *res
 
 /* Generated code (AVX-512, AVX2). The schedule of least estimated time, and that time of one thread. */
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns);
+/* The estimate of a schedule that is possible for the shape. */
+double deft_sparse_x86_schedule_ns(const deft_sparse_shape *shape, const deft_sparse_schedule *schedule);
 /* The codes of the schedules worth timing, by estimate, the best first; returns how many, at most `most`. */
 int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, int most, uint64_t *codes);
 /* A schedule in 64 bits, not 0, and back; false where the bits say nothing that is possible for the shape. */

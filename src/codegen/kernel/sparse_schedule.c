@@ -151,6 +151,10 @@ static double packing_ns(const deft_sparse_shape *shape, const deft_sparse_sched
     return ns;
 }
 
+static double total_ns(const deft_sparse_shape *seen, const rates *cpu, const deft_sparse_schedule *schedule) {
+    return (schedule_ns(seen, cpu, schedule) + packing_ns(seen, schedule)) * (double)seen->images;
+}
+
 /* The tile of the most rows that registers allow, all tiles about alike, and enough of them for the threads. */
 static int64_t tile_rows_of(const deft_sparse_shape *shape, const rates *cpu, const deft_sparse_schedule *schedule) {
     int operands = cpu->embedded_broadcast ? schedule->vectors : 1;
@@ -177,8 +181,7 @@ static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_s
     int64_t most = most_band_tiles(shape, &schedule);
     tile_work work = work_of(shape, cpu, &schedule);
     for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles += 1 + schedule.band_tiles / 4) {
-        double ns = schedule_ns(shape, cpu, &schedule) + packing_ns(shape, &schedule);
-        visit(user, &schedule, ns * (double)shape->images);
+        visit(user, &schedule, total_ns(shape, cpu, &schedule));
         if (work.code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
     }
 }
@@ -317,6 +320,13 @@ typedef struct least {
 static void keep_least(void *user, const deft_sparse_schedule *schedule, double ns) {
     least *best = user;
     if (ns < best->ns) *best = (least){*schedule, ns};
+}
+
+double deft_sparse_x86_schedule_ns(const deft_sparse_shape *shape, const deft_sparse_schedule *schedule) {
+    rates cpu = rates_of(shape->isa);
+    deft_sparse_schedule completed = *schedule;
+    deft_sparse_shape seen;
+    return complete(shape, &cpu, &completed, &seen) ? total_ns(&seen, &cpu, &completed) : INFINITY;
 }
 
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns) {

@@ -46,8 +46,13 @@ bool deft_sparse_x86_accepts(const deft_request *request, const char **why) {
 
 double deft_sparse_x86_estimate_ns(const deft_request *request) {
     deft_sparse_shape shape;
+    deft_sparse_schedule schedule;
     double ns = INFINITY;
-    if (shape_of(request, &shape, NULL)) deft_sparse_x86_schedule(&shape, &ns);
+    if (!shape_of(request, &shape, NULL)) return ns;
+    if (!request->schedule)
+        deft_sparse_x86_schedule(&shape, &ns);
+    else if (schedule_of(request, &shape, &schedule))
+        ns = deft_sparse_x86_schedule_ns(&shape, &schedule);
     return ns;
 }
 

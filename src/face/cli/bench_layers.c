@@ -34,7 +34,7 @@ typedef struct layer_run {
     void **our_states;
     int copies;
     void *scratch;
-    double generate_us;
+    double generate_us, estimate_us;
 } layer_run;
 
 /* A kernel with weights of its own. */
@@ -196,6 +196,7 @@ static deft_status prepare_kernels(layer_run *run, deft_tuner *tuner, bool cold)
     int64_t start = deft_time_ns();
     DEFT_TRY(add_ours(run, choice.kernel));
     run->generate_us = (double)(deft_time_ns() - start) / 1000;
+    run->estimate_us = deft_kernels[choice.kernel].estimate_ns(&run->request) / 1000;
     const deft_kernel *kernel = &run->ours->kernel;
     for (int copies = cold ? copies_of(kernel->weight_bytes + kernel->code_bytes) : 1; run->copies < copies;)
         DEFT_TRY(add_ours(run, choice.kernel));
@@ -328,7 +329,8 @@ fail:
 typedef struct bench_row {
     int64_t sizes[4]; /* id m k n, or id size channels_in channels_out */
     const char *weights, *dense, *kernel, *schedule, *own, *naive;
-    double sparsity, dense_us, sparse_us, speedup, gflops, peak_fraction, error, generate_us, own_us, naive_us;
+    double sparsity, dense_us, sparse_us, speedup, gflops, peak_fraction, error, generate_us, estimate_us, own_us,
+        naive_us;
     double naive_speedup, naive_each_us[NAIVE_LOOPS];
     double dense_min_us, sparse_min_us; /* medians of a busy machine say little */
     int64_t code_bytes, weight_bytes;
@@ -352,6 +354,7 @@ static const deft_column columns[] = {
     {"peak_fraction", "of peak", DEFT_FIELD_SHARE, offsetof(bench_row, peak_fraction), 1, NULL, 7, NULL},
     {"error", NULL, DEFT_FIELD_REAL, offsetof(bench_row, error), 0, NULL, 0, NULL},
     {"generate_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, generate_us), 0, NULL, 0, NULL},
+    {"estimate_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, estimate_us), 0, NULL, 0, NULL},
     {"code_bytes", NULL, DEFT_FIELD_INT64, offsetof(bench_row, code_bytes), 0, NULL, 0, NULL},
     {"weight_bytes", NULL, DEFT_FIELD_INT64, offsetof(bench_row, weight_bytes), 0, NULL, 0, NULL},
     {"kernel", "kernel", DEFT_FIELD_TEXT, offsetof(bench_row, kernel), 0, NULL, 10, NULL},
@@ -448,6 +451,7 @@ static bench_row row_of(bench *b, const layer_run *run, const deft_contestant *a
         .sparse_us = all[OURS].us.p50,
         .sparse_min_us = all[OURS].us.min,
         .generate_us = run->generate_us,
+        .estimate_us = run->estimate_us,
         .code_bytes = (int64_t)kernel->code_bytes,
         .weight_bytes = (int64_t)kernel->weight_bytes,
         .error = error_of(run),
