@@ -197,6 +197,60 @@ typedef struct deft_optimizer_options {
                                 weights */
 } deft_optimizer_options;
 
+/* Training step by step, with data and, if it is to be, a loss of the caller's: a copy of a model that learns. It learns
+ * every f32 constant but scalars that the loss has a gradient for, without those that element-wise operators apply to
+ * the inputs before the first layer. BatchNormalization uses the batch's statistics, and updates the running ones. */
+typedef struct deft_train_session deft_train_session;
+
+/* A loss of the caller's. outputs[count] are the model's, in its order, as the forward pass left them; the function
+ * writes the derivative of the loss for each of their elements into gradients[count], f32 of the same shapes and 0
+ * before the call (data is NULL for outputs of another type), and the loss itself into *loss. Returning false stops
+ * the step, which then changes nothing (DEFT_CANCELLED). */
+typedef bool (*deft_loss_function)(void *user, int count, const deft_tensor *outputs, deft_tensor *gradients,
+                                   double *loss);
+
+typedef struct deft_train_session_options {
+    int64_t batch; /* what symbolic dimensions of the inputs are bound to; default 1 */
+    deft_optimizer_options optimizer;
+    bool keep_zeros; /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
+    /* The loss is one of these three: */
+    deft_loss_function function;
+    void *user; /* of the function */
+    const deft_model *loss_model; /* its inputs are outputs of the model where they have their names, and else become
+                                     inputs of the session; its first output is the loss, one number */
+    deft_loss loss; /* of the model's first output, against the session's input "targets" of the same shape. A Softmax
+                       that makes the output is taken into a cross-entropy, by default where there is one */
+} deft_train_session_options;
+
+/* The model may be freed before the session, and so may the model of the loss. `options` may be NULL.
+ * Errors: DEFT_INVALID (options; a loss that is not one number; nothing to learn), DEFT_UNSUPPORTED (an operator
+ * without a gradient between a weight and the loss), and those of deft_session_new. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_new(const deft_model *model,
+                                                            const deft_train_session_options *options,
+                                                            deft_train_session **session);
+DEFT_API void deft_train_session_free(deft_train_session *session);
+
+/* The tensor of an input of the model, of the loss's model, or "targets", for the caller to fill before each step: owned
+ * by the session, at the same address for its life. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_input(deft_train_session *session, const char *name,
+                                                              deft_tensor *tensor);
+/* The tensor of an output of the model, as the last step left it: before its update. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_output(deft_train_session *session, const char *name,
+                                                               deft_tensor *tensor);
+/* One step: forward, loss, backward, update at this learning rate. *loss (may be NULL) is that before the update.
+ * Allocates nothing through the context's allocator. The result depends on the threads and the instruction set, but not
+ * on the run. Errors: DEFT_INVALID (a loss or a gradient that is not finite; a rate that is not positive); then, nothing
+ * has changed. DEFT_CANCELLED. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_step(deft_train_session *session, double learning_rate,
+                                                             double *loss);
+/* The model as it has learned so far (the moving average, where that is kept): a copy. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_model(const deft_train_session *session, deft_model **model);
+/* Writes all of the state to a file (beside it first, then renamed), and takes it back, in a session made in the same
+ * way: the steps after it then give the same weights, bit for bit. Errors: DEFT_IO; DEFT_INVALID (no such file,
+ * damaged, or of another model, loss or options); then, nothing has changed. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_save(const deft_train_session *session, const char *path);
+DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_resume(deft_train_session *session, const char *path);
+
 /* ---- pruning ------------------------------------------------------------------------------------------------- */
 
 typedef enum deft_prune_scope {

@@ -70,6 +70,8 @@ check "the installed command works" deft new lenet-300-100 -o new.onnx
 check "it trains" deft train new.onnx --data digits:1000 --epochs 2 -o net.onnx
 check "00_run runs" says "of 10 is the largest" ./00_run net.onnx
 check "01_optimize runs" says "<- chosen" ./01_optimize net.onnx digits:1000 fast.deft
+check "02_train runs" says "it fell" ./02_train new.onnx learnt.onnx
+check "the trained model runs" says "of 10 is the largest" ./00_run learnt.onnx
 check "the optimised model runs" says "of 10 is the largest" ./00_run fast.deft
 echo "1..$count"
 exit $failed

@@ -61,6 +61,14 @@ static int make_constant(problem *p, int rank, const int64_t *dims, bool wrt) {
 #define VARIABLE(P, ...) make_constant(P, DIMS(__VA_ARGS__), true)
 #define FIXED(P, ...)    make_constant(P, DIMS(__VA_ARGS__), false)
 
+/* Elements brought to where the function has a derivative and differences are of use: low + (high - low) t, where the
+ * constant's are t in [-1.27, 1.23]. */
+static void move_into(problem *p, int value, double low, double high) {
+    double *x = p->graph->values[value].desc.data;
+    for (int64_t i = 0; i < deft_tensor_count(&p->graph->values[value].desc); i++)
+        x[i] = low + (high - low) * (x[i] + 1.27) / 2.5;
+}
+
 static int add_nodes(problem *p, deft_op op, const deft_attr *attrs, int attr_count, const int *in, int in_count,
                      int out_count) {
     int out[3], node;
@@ -273,7 +281,9 @@ static int make_batch_norm(problem *p, deft_op op) {
 /* Targets are weights of the classes that need not sum to 1. */
 static int make_loss(problem *p, deft_op op) {
     int64_t rows = pick(p, 1, 4), classes = pick(p, 2, 4);
-    return add_node(p, op, NULL, 0, VARIABLE(p, rows, classes), FIXED(p, rows, classes), -1);
+    int y = VARIABLE(p, rows, classes), targets = FIXED(p, rows, classes);
+    if (op == DEFT_OP_MEAN_PERCENTAGE_ERROR) move_into(p, targets, 1.5, 3); /* not near 0, nor near y */
+    return add_node(p, op, NULL, 0, y, targets, -1);
 }
 
 /* Without the kink where the answer is the target. */
@@ -288,14 +298,6 @@ static int make_percentage_error(problem *p, deft_op op) {
 }
 
 /* ---- functions of one element ---- */
-
-/* Elements brought to where the function has a derivative and differences are of use: low + (high - low) t, where the
- * constant's are t in [-1.27, 1.23]. */
-static void move_into(problem *p, int value, double low, double high) {
-    double *x = p->graph->values[value].desc.data;
-    for (int64_t i = 0; i < deft_tensor_count(&p->graph->values[value].desc); i++)
-        x[i] = low + (high - low) * (x[i] + 1.27) / 2.5;
-}
 
 static int make_function(problem *p, deft_op op) {
     int x = VARIABLE(p, pick(p, 1, 4), pick(p, 1, 5));

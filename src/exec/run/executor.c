@@ -103,10 +103,14 @@ static deft_status run_step(deft_executor *executor, int index) {
     return deft_fail_in(executor->ctx, status, "%s", deft_node_label(plan->graph, node, label, sizeof label));
 }
 
-deft_status deft_executor_run(deft_executor *executor) {
-    for (int i = 0; i < executor->plan->step_count; i++)
+deft_status deft_executor_run_steps(deft_executor *executor, int first, int past) {
+    for (int i = first; i < past; i++)
         DEFT_TRY(run_step(executor, i));
     return DEFT_OK;
+}
+
+deft_status deft_executor_run(deft_executor *executor) {
+    return deft_executor_run_steps(executor, 0, executor->plan->step_count);
 }
 
 deft_status deft_executor_run_timed(deft_executor *executor, int64_t *step_ns) {

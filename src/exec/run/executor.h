@@ -17,7 +17,9 @@ deft_tensor *deft_executor_tensor(deft_executor *executor, int value);
 
 /* Allocates nothing through the context's allocator. */
 DEFT_MUST_CHECK deft_status deft_executor_run(deft_executor *executor);
-/* The same, adding each step's time to step_ns[step] (plan->step_count long). */
+/* Steps [first, past) alone. */
+DEFT_MUST_CHECK deft_status deft_executor_run_steps(deft_executor *executor, int first, int past);
+/* All, adding each step's time to step_ns[step] (plan->step_count long). */
 DEFT_MUST_CHECK deft_status deft_executor_run_timed(deft_executor *executor, int64_t *step_ns);
 
 #endif

@@ -168,16 +168,23 @@ static deft_status check_loss(const deft_graph *graph, int loss) {
                      deft_dtype_name(value->desc.dtype), deft_shape_text(&value->desc, text, sizeof text));
 }
 
-deft_status deft_grad_build(deft_graph *graph, int loss, const int *wrt, int wrt_count, int *grads) {
+/* The sweep, from gradients that are given (seeds), or 1 where `seeds` is NULL and there is one output, the loss. */
+static deft_status sweep_back(deft_graph *graph, const int *outputs, const int *seeds, int output_count, const int *wrt,
+                              int wrt_count, int *grads) {
     deft_status status;
     reverse_sweep sweep = {.graph = graph, .value_count = graph->value_count};
     int node_count = graph->node_count;
-    DEFT_TRY(check_loss(graph, loss));
     size_t count = (size_t)graph->value_count;
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(graph->ctx, count, sizeof *sweep.needed, &sweep.needed));
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(graph->ctx, count, sizeof *sweep.grads, &sweep.grads));
     mark_needed(&sweep, wrt, wrt_count);
-    if (sweep.needed[loss]) DEFT_TRY_OR_FAIL(seed(&sweep, loss));
+    for (int i = 0; i < output_count; i++) {
+        if (!sweep.needed[outputs[i]] || (seeds && seeds[i] == DEFT_NO_VALUE)) continue;
+        if (seeds)
+            DEFT_TRY_OR_FAIL(accumulate(&sweep, outputs[i], seeds[i]));
+        else
+            DEFT_TRY_OR_FAIL(seed(&sweep, outputs[i]));
+    }
     for (int i = node_count - 1; i >= 0; i--)
         DEFT_TRY_OR_FAIL(visit(&sweep, i));
     for (int i = 0; i < wrt_count; i++)
@@ -186,6 +193,16 @@ fail:
     deft_release(graph->ctx, sweep.needed);
     deft_release(graph->ctx, sweep.grads);
     return status;
+}
+
+deft_status deft_grad_build(deft_graph *graph, int loss, const int *wrt, int wrt_count, int *grads) {
+    DEFT_TRY(check_loss(graph, loss));
+    return sweep_back(graph, &loss, NULL, 1, wrt, wrt_count, grads);
+}
+
+deft_status deft_grad_build_from(deft_graph *graph, const int *outputs, const int *seeds, int output_count,
+                                 const int *wrt, int wrt_count, int *grads) {
+    return sweep_back(graph, outputs, seeds, output_count, wrt, wrt_count, grads);
 }
 
 /* ---- batch statistics ---------------------------------------------------------------------------------------- */

@@ -65,8 +65,24 @@ typedef struct dependence {
     bool *preprocessing;
 } dependence;
 
-static bool is_layer(deft_op op) {
-    return op == DEFT_OP_GEMM || op == DEFT_OP_MATMUL || op == DEFT_OP_CONV || op == DEFT_OP_BATCH_NORM;
+static bool is_layer(const deft_graph *graph, const deft_node *node) {
+    switch (node->op) {
+    case DEFT_OP_GEMM:
+    case DEFT_OP_MATMUL:
+    case DEFT_OP_CONV:
+    case DEFT_OP_CONV_TRANSPOSE:
+    case DEFT_OP_BATCH_NORM:
+    case DEFT_OP_INSTANCE_NORM:
+    case DEFT_OP_LAYER_NORM:
+    case DEFT_OP_RNN:
+    case DEFT_OP_GRU:
+    case DEFT_OP_LSTM:
+        return true;
+    case DEFT_OP_GATHER: /* of an embedding, by the input */
+        return graph->values[node->in[0]].desc.data != NULL;
+    default:
+        return false;
+    }
 }
 
 static bool any_of(const bool *property, const deft_node *node) {
@@ -80,10 +96,11 @@ static deft_status find_dependence(const deft_graph *graph, deft_arena *scratch,
     DEFT_TRY(deft_arena_array(scratch, count, sizeof(bool), &d->input));
     DEFT_TRY(deft_arena_array(scratch, count, sizeof(bool), &d->layer));
     DEFT_TRY(deft_arena_array(scratch, count, sizeof(bool), &d->preprocessing));
-    d->input[graph->inputs[0]] = true;
+    for (int i = 0; i < graph->input_count; i++)
+        d->input[graph->inputs[i]] = true;
     for (int i = 0; i < graph->node_count; i++) {
         const deft_node *node = &graph->nodes[i];
-        bool input = any_of(d->input, node), layer = input && (is_layer(node->op) || any_of(d->layer, node));
+        bool input = any_of(d->input, node), layer = input && (is_layer(graph, node) || any_of(d->layer, node));
         for (int j = 0; j < node->out_count; j++) {
             if (node->out[j] == DEFT_NO_VALUE) continue;
             d->input[node->out[j]] = input;
@@ -127,20 +144,19 @@ static deft_status list_learned(const deft_graph *original, deft_loss_graph *mad
 
 /* ---- loss and gradients -------------------------------------------------------------------------------------- */
 
-static deft_status add_loss(deft_loss_graph *made) {
+/* Adds a loss of value `output`, and an input for its targets. */
+static deft_status add_loss(deft_loss_graph *made, int output, const char *targets) {
     static const deft_op ops[] = {[DEFT_LOSS_CROSS_ENTROPY] = DEFT_OP_SOFTMAX_CROSS_ENTROPY,
                                   [DEFT_LOSS_SQUARED_ERROR] = DEFT_OP_MEAN_SQUARED_ERROR,
                                   [DEFT_LOSS_PERCENTAGE_ERROR] = DEFT_OP_MEAN_PERCENTAGE_ERROR};
     deft_graph *graph = made->graph;
-    int output = graph->outputs[0], node;
+    int node;
     deft_tensor y = graph->values[output].desc;
-    DEFT_TRY(deft_graph_add_input(graph, NULL, DEFT_F32, y.rank, y.dims, NULL, &made->targets));
+    DEFT_TRY(deft_graph_add_input(graph, targets, DEFT_F32, y.rank, y.dims, NULL, &made->targets));
     DEFT_TRY(deft_graph_add_value(graph, NULL, &made->loss));
     DEFT_TRY(deft_graph_add_node(graph, ops[made->kind], "loss", NULL, 0, (int[]){output, made->targets}, 2,
                                  &made->loss, 1, &node));
-    DEFT_TRY(deft_graph_infer_node(graph, node));
-    graph->outputs[0] = made->loss;
-    return DEFT_OK;
+    return deft_graph_infer_node(graph, node);
 }
 
 static bool is_running_statistic(const deft_loss_graph *made, int value) {
@@ -157,7 +173,11 @@ static deft_status add_gradients(deft_loss_graph *made, deft_arena *scratch) {
     DEFT_TRY(deft_arena_array(scratch, (size_t)made->learned_count, sizeof *grads, &grads));
     for (int i = 0; i < made->learned_count; i++)
         wrt[i] = made->learned[i].value;
-    DEFT_TRY(deft_grad_build(graph, made->loss, wrt, made->learned_count, grads));
+    if (made->seeds)
+        DEFT_TRY(deft_grad_build_from(graph, graph->outputs, made->seeds, made->model_outputs, wrt, made->learned_count,
+                                      grads));
+    else
+        DEFT_TRY(deft_grad_build(graph, made->loss, wrt, made->learned_count, grads));
     bool any = false;
     for (int i = 0; i < made->learned_count; i++) {
         deft_learned learned = made->learned[i];
@@ -181,22 +201,144 @@ static deft_status add_statistics(deft_loss_graph *made) {
     return DEFT_OK;
 }
 
-deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original, const deft_dataset *data, int64_t batch,
-                                 bool teacher, deft_loss loss, deft_loss_graph *made) {
-    *made = (deft_loss_graph){0};
+/* What is learned, the loss that `add` adds, and the gradients. */
+static deft_status complete(deft_context *ctx, const deft_graph *original, const deft_own_loss *own,
+                            deft_status (*add)(deft_loss_graph *made, const deft_own_loss *own),
+                            deft_loss_graph *made) {
     deft_arena scratch;
     deft_arena_init(&scratch, ctx);
     deft_status status;
-    DEFT_TRY_OR_FAIL(prepare_model(ctx, original, data, batch, teacher, loss, made));
-    made->input = made->graph->inputs[0];
     DEFT_TRY_OR_FAIL(list_learned(original, made, &scratch));
     DEFT_TRY_OR_FAIL(deft_grad_use_batch_statistics(made->graph, &made->stats, &made->stat_count));
-    DEFT_TRY_OR_FAIL(add_loss(made));
+    made->forward_nodes = made->graph->node_count;
+    DEFT_TRY_OR_FAIL(add(made, own));
     DEFT_TRY_OR_FAIL(add_gradients(made, &scratch));
     DEFT_TRY_OR_FAIL(add_statistics(made));
 fail:
     deft_arena_done(&scratch);
     return status;
+}
+
+/* The loss is the first output then. */
+static deft_status add_data_loss(deft_loss_graph *made, const deft_own_loss *own) {
+    (void)own;
+    DEFT_TRY(add_loss(made, made->graph->outputs[0], NULL));
+    made->graph->outputs[0] = made->loss;
+    return DEFT_OK;
+}
+
+deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original, const deft_dataset *data, int64_t batch,
+                                 bool teacher, deft_loss loss, deft_loss_graph *made) {
+    *made = (deft_loss_graph){0};
+    DEFT_TRY(prepare_model(ctx, original, data, batch, teacher, loss, made));
+    made->input = made->graph->inputs[0];
+    return complete(ctx, original, NULL, add_data_loss, made);
+}
+
+/* ---- losses of the caller's ---------------------------------------------------------------------------------- */
+
+/* An input for the gradient of each output that is f32. */
+static deft_status add_seeds(deft_loss_graph *made) {
+    deft_graph *graph = made->graph;
+    made->loss = made->targets = DEFT_NO_VALUE;
+    DEFT_TRY(deft_arena_array(&graph->arena, (size_t)made->model_outputs, sizeof *made->seeds, &made->seeds));
+    for (int i = 0; i < made->model_outputs; i++) {
+        deft_tensor y = graph->values[graph->outputs[i]].desc;
+        made->seeds[i] = DEFT_NO_VALUE;
+        if (y.dtype != DEFT_F32) continue;
+        DEFT_TRY(deft_graph_add_input(graph, NULL, DEFT_F32, y.rank, y.dims, NULL, &made->seeds[i]));
+    }
+    return DEFT_OK;
+}
+
+/* The value of the training graph that value `id` of the loss's graph is: an output of the model or an input, by name;
+ * a copy of a constant; else a new value. */
+static deft_status map_value(deft_loss_graph *made, const deft_graph *loss, int id, int *mapped) {
+    deft_graph *graph = made->graph;
+    const deft_value *value = &loss->values[id];
+    if (value->desc.data) return deft_graph_add_constant(graph, NULL, &value->desc, mapped);
+    if (!value->input) return deft_graph_add_value(graph, NULL, mapped);
+    *mapped = deft_graph_find(graph, value->name);
+    if (*mapped == DEFT_NO_VALUE) {
+        DEFT_TRY(deft_graph_add_input(graph, value->name, value->desc.dtype, value->desc.rank, value->desc.dims, NULL,
+                                      mapped));
+        graph->values[*mapped].known = true;
+        return DEFT_OK;
+    }
+    for (int i = 0; i < made->model_outputs; i++)
+        if (graph->outputs[i] == *mapped) return DEFT_OK;
+    if (graph->values[*mapped].input) return DEFT_OK;
+    return deft_fail(graph->ctx, DEFT_INVALID, "the loss's input '%.64s' has the name of a value that is no output",
+                     value->name);
+}
+
+static deft_status add_graph_loss(deft_loss_graph *made, const deft_graph *loss, int *map) {
+    deft_graph *graph = made->graph;
+    for (int i = 0; i < loss->value_count; i++)
+        DEFT_TRY(map_value(made, loss, i, &map[i]));
+    for (int i = 0; i < loss->node_count; i++) {
+        const deft_node *node = &loss->nodes[i];
+        int in[DEFT_MAX_ARITY], out[DEFT_MAX_ARITY], added;
+        if (node->out[0] != DEFT_NO_VALUE && loss->values[node->out[0]].desc.data) continue; /* inference did it */
+        for (int j = 0; j < node->in_count; j++)
+            in[j] = node->in[j] == DEFT_NO_VALUE ? DEFT_NO_VALUE : map[node->in[j]];
+        for (int j = 0; j < node->out_count; j++)
+            out[j] = node->out[j] == DEFT_NO_VALUE ? DEFT_NO_VALUE : map[node->out[j]];
+        DEFT_TRY(deft_graph_add_node(graph, node->op, node->name, node->attrs.items, node->attrs.count, in,
+                                     node->in_count, out, node->out_count, &added));
+        DEFT_TRY(deft_graph_infer_node(graph, added));
+    }
+    made->loss = map[loss->outputs[0]];
+    return DEFT_OK;
+}
+
+/* The batch is bound in a copy of the loss's graph first. */
+static deft_status splice_loss(deft_loss_graph *made, const deft_graph *given) {
+    deft_graph *loss = NULL;
+    int *map = NULL;
+    deft_context *ctx = made->graph->ctx;
+    deft_status status;
+    DEFT_TRY_OR_FAIL(deft_graph_clone(ctx, given, &loss));
+    DEFT_TRY_OR_FAIL(deft_graph_infer(loss, made->batch, NULL, 0));
+    if (loss->output_count < 1) {
+        status = deft_fail(ctx, DEFT_INVALID, "the loss's model has no output");
+        goto fail;
+    }
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)loss->value_count, sizeof *map, &map));
+    DEFT_TRY_OR_FAIL(add_graph_loss(made, loss, map));
+fail:
+    deft_release(ctx, map);
+    deft_graph_free(loss);
+    return status;
+}
+
+static deft_status add_own_loss(deft_loss_graph *made, const deft_own_loss *own) {
+    deft_graph *graph = made->graph;
+    if (own->by_caller) return add_seeds(made);
+    if (own->graph) {
+        DEFT_TRY(splice_loss(made, own->graph));
+    } else {
+        bool head = deft_graph_head(graph) != DEFT_OP_COUNT;
+        int output = graph->outputs[0];
+        made->kind = own->kind != DEFT_LOSS_DEFAULT ? own->kind
+                     : head                         ? DEFT_LOSS_CROSS_ENTROPY
+                                                    : DEFT_LOSS_SQUARED_ERROR;
+        if (made->kind == DEFT_LOSS_CROSS_ENTROPY && head) output = graph->nodes[graph->values[output].producer].in[0];
+        DEFT_TRY(add_loss(made, output, "targets"));
+    }
+    return deft_graph_add_output(graph, made->loss);
+}
+
+deft_status deft_loss_graph_init_own(deft_context *ctx, const deft_graph *original, int64_t batch,
+                                     const deft_own_loss *loss, deft_loss_graph *made) {
+    *made = (deft_loss_graph){.batch = batch, .input = DEFT_NO_VALUE, .targets = DEFT_NO_VALUE};
+    DEFT_TRY(deft_graph_clone(ctx, original, &made->graph));
+    DEFT_TRY(deft_graph_infer(made->graph, batch, NULL, 0));
+    made->model_outputs = made->graph->output_count;
+    if (made->model_outputs < 1) return deft_fail(ctx, DEFT_INVALID, "the model has no output");
+    DEFT_TRY(deft_pass_identity(made->graph));
+    DEFT_TRY(deft_pass_dead(made->graph));
+    return complete(ctx, original, loss, add_own_loss, made);
 }
 
 void deft_loss_graph_done(deft_loss_graph *made) {

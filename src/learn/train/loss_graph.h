@@ -17,11 +17,16 @@ typedef struct deft_learned {
 } deft_learned;
 
 typedef struct deft_loss_graph {
-    deft_graph *graph; /* its outputs: the loss, the gradients, the batch's statistics */
+    deft_graph *graph; /* its outputs: the model's, where the caller wants them; the loss; the gradients; the batch's
+                          statistics */
     deft_loss kind;    /* not the default, but what it is */
     int64_t batch;
-    int64_t outputs; /* elements of the model's output for one sample */
-    int input, targets, loss;
+    int64_t outputs;          /* elements of the model's output for one sample */
+    int input, targets, loss; /* loss: DEFT_NO_VALUE where the caller computes it */
+    int model_outputs;        /* of the graph's outputs, the first so many are the model's */
+    int *seeds;        /* by model output: the input that is its gradient (DEFT_NO_VALUE where that is not f32), where
+                          the caller computes the loss */
+    int forward_nodes; /* the graph's first so many nodes are the model */
     deft_learned *learned; /* arena of the graph */
     int learned_count;
     deft_batch_stats *stats;
@@ -37,6 +42,17 @@ typedef struct deft_loss_graph {
 DEFT_MUST_CHECK deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original,
                                                  const deft_dataset *data, int64_t batch, bool teacher, deft_loss loss,
                                                  deft_loss_graph *made);
+/* A loss that is not a data set's: what the caller computes, else a graph, else the one of this kind against an input
+ * named "targets". */
+typedef struct deft_own_loss {
+    bool by_caller;
+    const deft_graph *graph; /* its inputs are the model's outputs by name, or new inputs; its first output the loss */
+    deft_loss kind;          /* by default cross-entropy where the model ends in a Softmax, else squared error */
+} deft_own_loss;
+
+/* The same with symbolic dimensions bound to `batch`, any number of inputs, and all of the model's outputs. */
+DEFT_MUST_CHECK deft_status deft_loss_graph_init_own(deft_context *ctx, const deft_graph *original, int64_t batch,
+                                                     const deft_own_loss *loss, deft_loss_graph *made);
 void deft_loss_graph_done(deft_loss_graph *made);
 
 #endif

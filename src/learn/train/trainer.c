@@ -65,6 +65,9 @@ deft_status deft_trainer_init(deft_context *ctx, const deft_loss_graph *net, con
     deft_arena_init(&trainer->arena, ctx);
     DEFT_TRY(deft_plan_new(ctx, net->graph, &(deft_plan_options){.training = true}, &trainer->plan));
     DEFT_TRY(deft_executor_new(trainer->plan, &trainer->executor));
+    while (trainer->forward_steps < trainer->plan->step_count &&
+           trainer->plan->steps[trainer->forward_steps].node < net->forward_nodes)
+        trainer->forward_steps++;
     DEFT_TRY(
         deft_arena_array(&trainer->arena, (size_t)net->learned_count, sizeof *trainer->moments, &trainer->moments));
     for (int i = 0; i < net->learned_count; i++)
@@ -138,10 +141,18 @@ static void update_weights(const deft_trainer *trainer, float rate, float scale)
     }
 }
 
+/* Forward and backward; *loss is set between them. */
+static deft_status run(const deft_trainer *trainer, float *loss) {
+    DEFT_TRY(deft_executor_run_steps(trainer->executor, 0, trainer->forward_steps));
+    if (trainer->own_loss) DEFT_TRY(trainer->own_loss(trainer->own_user, loss));
+    DEFT_TRY(deft_executor_run_steps(trainer->executor, trainer->forward_steps, trainer->plan->step_count));
+    if (!trainer->own_loss) *loss = *deft_trainer_data(trainer, trainer->net->loss);
+    return DEFT_OK;
+}
+
 deft_status deft_trainer_step(deft_trainer *trainer, float rate, float *loss) {
     float most = trainer->options.max_gradient_norm;
-    DEFT_TRY(deft_executor_run(trainer->executor));
-    *loss = *deft_trainer_data(trainer, trainer->net->loss);
+    DEFT_TRY(run(trainer, loss));
     float norm = gradient_norm(trainer);
     if (!isfinite(norm)) *loss = norm;
     if (!isfinite(*loss)) return DEFT_OK;

@@ -14,8 +14,12 @@ typedef struct deft_trainer {
     deft_plan *plan;
     deft_executor *executor;
     deft_arena arena;
-    deft_moments *moments;       /* by what is learned; nothing in them for running statistics */
-    int64_t steps;               /* done */
+    deft_moments *moments; /* by what is learned; nothing in them for running statistics */
+    int64_t steps;         /* done */
+    int forward_steps;     /* of the plan, those of the model */
+    /* Where the caller computes the loss (net->seeds): called between the forward and the backward pass. */
+    deft_status (*own_loss)(void *user, float *loss);
+    void *own_user;
     deft_checkpoint_part *parts; /* all of the state; the first net->learned_count are what is kept in the end */
     int part_count;
 } deft_trainer;
