@@ -16,7 +16,7 @@ typedef struct hostile_corpus {
 bool hostile_corpus_add(hostile_corpus *corpus, const char *path);
 void hostile_corpus_done(hostile_corpus *corpus);
 
-/* The mutated model of a seed: of the small ones mostly, of the large ones, where there are any, once in ten. NULL
+/* The mutated model of a seed: of the small ones mostly, of the large ones, where there are any, once in fifty. NULL
  * where the chosen file cannot be read. Released with free. Where a file lies in ONNX's test layout, some or all of its
  * inputs become initializers of the first data set's values first, so that shapes and indices that a model computes are
  * mutated too. */

@@ -123,14 +123,14 @@ static uint8_t *mutate(deft_arena *arena, const char *path, deft_rng *rng, size_
 }
 
 uint8_t *hostile_make(const hostile_corpus *small, const hostile_corpus *large, uint64_t seed, size_t *bytes) {
-    enum { SMALL_SHARE = 10 };
+    enum { LARGE_ONCE_IN = 50 };
     deft_rng rng;
     deft_context *ctx;
     deft_arena arena;
     deft_rng_init(&rng, seed, 0);
     if (deft_context_new(&(deft_context_options){.cache_directory = "", .threads = 1}, &ctx) != DEFT_OK) return NULL;
     deft_arena_init(&arena, ctx);
-    const hostile_corpus *corpus = large->count && deft_rng_below(&rng, SMALL_SHARE) == 0 ? large : small;
+    const hostile_corpus *corpus = large->count && deft_rng_below(&rng, LARGE_ONCE_IN) == 0 ? large : small;
     uint8_t *data = mutate(&arena, corpus->models[deft_rng_below(&rng, corpus->count)], &rng, bytes);
     deft_arena_done(&arena);
     deft_context_free(ctx);
