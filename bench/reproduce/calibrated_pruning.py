@@ -60,7 +60,8 @@ def compare(name, dense, calibrate, held_out, weight, folder):
 def lenet(mnist, folder):
     new, dense = os.path.join(folder, "new.onnx"), os.path.join(folder, "lenet-5.onnx")
     deft("new", "lenet-5", "-o", new)
-    deft("train", new, "--data", "mnist:" + mnist, "--epochs", EPOCHS, "-o", dense)
+    deft("train", new, "--data", "mnist:" + mnist, "--epochs", EPOCHS, "--batch", 128, "--learning-rate", 0.1, "-o",
+         dense)
     path, = glob.glob(os.path.join(mnist, "t10k-images-idx3-ubyte*"))
     data = (gzip.open if path.endswith(".gz") else open)(path, "rb").read()
     images = np.frombuffer(data, np.uint8, offset=16)[:2000 * 784].reshape(-1, 1, 28, 28).astype(np.float32) / 255
