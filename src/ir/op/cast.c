@@ -34,6 +34,15 @@ deft_status deft_forward_cast(const deft_op_call *call) {
     return DEFT_OK;
 }
 
+/* The same bits as another type of as many. */
+deft_status deft_shape_bit_cast(const deft_op_call *call) {
+    int64_t to = deft_attr_int(call->attrs, "to", 0);
+    DEFT_TRY(set_type(call, to > 0 && to < 64 ? (deft_dtype)to : (deft_dtype)0));
+    if (deft_dtype_bytes((deft_dtype)to) == deft_dtype_bytes(call->in[0]->dtype)) return DEFT_OK;
+    return deft_rule_fail(call, DEFT_INVALID, "%s and %s have different sizes", deft_dtype_name(call->in[0]->dtype),
+                          deft_dtype_name((deft_dtype)to));
+}
+
 deft_status deft_gradient_cast(deft_gradient *gradient) {
     if (!gradient->wanted[0]) return DEFT_OK;
     return deft_emit_cast(gradient, gradient->out_grad[0], gradient->in_desc[0]->dtype, &gradient->in_grad[0]);

@@ -69,6 +69,25 @@ deft_status deft_forward_rms_norm(const deft_op_call *call) {
     return deft_rule_by_real(call, rms_norm_f32, rms_norm_f64);
 }
 
+/* (x, scale, B): a number for each channel; before opset 21, for each group. */
+deft_status deft_shape_group_norm(const deft_op_call *call) {
+    const deft_tensor *x = call->in[0];
+    int64_t groups = deft_attr_int(call->attrs, "num_groups", 0);
+    DEFT_TRY(deft_rule_require_real(call, 0, 2));
+    DEFT_TRY(deft_rule_require_rank(call, 0, 2, false));
+    if (groups < 1 || x->dims[1] % groups != 0)
+        return deft_rule_fail(call, DEFT_INVALID, "%lld channels are not %lld groups", (long long)x->dims[1],
+                              (long long)groups);
+    deft_tensor numbers = {.dtype = x->dtype, .rank = 1, .dims = {call->opset < 21 ? groups : x->dims[1]}};
+    for (int i = 1; i <= 2; i++)
+        DEFT_TRY(deft_rule_require_shape(call, i, &numbers, "a number for each channel (before opset 21, group),"));
+    return deft_rule_set_out_like(call, 0, x);
+}
+
+deft_status deft_forward_group_norm(const deft_op_call *call) {
+    return deft_rule_by_real(call, group_norm_f32, group_norm_f64);
+}
+
 deft_status deft_shape_lp_norm(const deft_op_call *call) {
     int64_t p = deft_attr_int(call->attrs, "p", 2);
     int axis;

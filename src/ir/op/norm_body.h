@@ -83,6 +83,28 @@ static deft_status TYPED(rms_norm)(const deft_op_call *call) {
     return DEFT_OK;
 }
 
+static deft_status TYPED(group_norm)(const deft_op_call *call) {
+    const deft_tensor *tensor = call->in[0];
+    const REAL *scale = call->in[1]->data, *shift = call->in[2]->data;
+    int64_t groups = deft_attr_int(call->attrs, "num_groups", 1), channels = tensor->dims[1] / groups;
+    int64_t plane = deft_rule_product(tensor->dims, 2, tensor->rank), length = channels * plane;
+    double epsilon = epsilon_of(call);
+    int threads = deft_rule_threads(call, tensor->dims[0] * groups * length);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < tensor->dims[0] * groups; i++) {
+        const REAL *x = (const REAL *)tensor->data + i * length;
+        REAL *y = (REAL *)call->out[0]->data + i * length;
+        double mean, variance;
+        TYPED(statistics)(x, length, &mean, &variance);
+        double inverse = 1 / sqrt(variance + epsilon);
+        for (int64_t j = 0; j < length; j++) {
+            int64_t at = call->opset < 21 ? i % groups : i % groups * channels + j / plane;
+            y[j] = (REAL)(((double)x[j] - mean) * inverse * (double)scale[at] + (double)shift[at]);
+        }
+    }
+    return DEFT_OK;
+}
+
 static deft_status TYPED(lp_norm)(const deft_op_call *call) {
     int axis;
     DEFT_TRY(read_axis(call, &axis));

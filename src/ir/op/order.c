@@ -135,7 +135,7 @@ deft_status deft_forward_top_k(const deft_op_call *call) {
     return DEFT_OK;
 }
 
-/* ---- CumSum ---- */
+/* ---- CumSum, CumProd ---- */
 
 deft_status deft_shape_cum_sum(const deft_op_call *call) {
     DEFT_TRY(deft_rule_require_types(call, 0, 0, DEFT_TYPES_NUMBER));
@@ -146,23 +146,24 @@ deft_status deft_shape_cum_sum(const deft_op_call *call) {
 
 deft_status deft_forward_cum_sum(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
-    bool exclusive = deft_attr_int(call->attrs, "exclusive", 0) != 0;
+    bool exclusive = deft_attr_int(call->attrs, "exclusive", 0) != 0, product = call->op == DEFT_OP_CUM_PROD;
     bool reverse = deft_attr_int(call->attrs, "reverse", 0) != 0, reals = deft_dtype_is_float(x->dtype);
     int axis;
     DEFT_TRY(deft_rule_axis(call, deft_element_integer(call->in[1], 0), x->rank, &axis));
     deft_lines lines = deft_rule_lines(x, axis);
     for (int64_t line = 0; line < lines.outer * lines.inner; line++) {
-        double sum = 0;
-        uint64_t integer = 0;
+        double sum = product;
+        uint64_t integer = product;
         for (int64_t i = 0; i < lines.length; i++) {
             int64_t at = deft_rule_line(&lines, line) + (reverse ? lines.length - 1 - i : i) * lines.inner;
             double before = sum;
             uint64_t integer_before = integer;
             if (reals) {
-                sum += deft_element_real(x, at);
+                sum = product ? sum * deft_element_real(x, at) : sum + deft_element_real(x, at);
                 deft_element_set_real(call->out[0], at, exclusive ? before : sum);
             } else {
-                integer += (uint64_t)deft_element_integer(x, at);
+                uint64_t element = (uint64_t)deft_element_integer(x, at);
+                integer = product ? integer * element : integer + element;
                 deft_element_set_integer(call->out[0], at, (int64_t)(exclusive ? integer_before : integer));
             }
         }

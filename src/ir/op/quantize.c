@@ -19,7 +19,9 @@ static double scale_at(const deft_tensor *scale, int64_t i) {
 }
 
 static void put_saturated(deft_tensor *y, int64_t i, double value) {
-    double low = y->dtype == DEFT_I8 ? INT8_MIN : 0, high = y->dtype == DEFT_I8 ? INT8_MAX : UINT8_MAX;
+    bool is_signed = y->dtype == DEFT_I8 || y->dtype == DEFT_I16;
+    double range = deft_dtype_bytes(y->dtype) == 1 ? UINT8_MAX + 1 : UINT16_MAX + 1;
+    double low = is_signed ? -range / 2 : 0, high = low + range - 1;
     deft_element_set_integer(y, i, (int64_t)(value > low ? value < high ? value : high : low)); /* NaN: the lowest */
 }
 
@@ -30,11 +32,20 @@ static deft_status require_bytes(const deft_op_call *call, int i) {
                           deft_dtype_name(in->dtype));
 }
 
+/* The types of QuantizeLinear and DequantizeLinear, 16 bits too. */
+static deft_status require_narrow(const deft_op_call *call, int i) {
+    const deft_tensor *in = deft_rule_in(call, i);
+    return in && (in->dtype == DEFT_U16 || in->dtype == DEFT_I16) ? DEFT_OK : require_bytes(call, i);
+}
+
 /* Input `i`, where it is there, has one element or `count`; with a type of 0, any type. */
 static deft_status require_parameter(const deft_op_call *call, int i, deft_dtype dtype, int64_t count) {
     const deft_tensor *in = deft_rule_in(call, i);
     if (!in) return DEFT_OK;
     int64_t got = deft_tensor_count(in);
+    if (dtype == DEFT_F32 && deft_rule_types(in->dtype) == DEFT_TYPES_HALF)
+        return deft_rule_fail(call, DEFT_UNSUPPORTED, "input %d is %s; only f32 is supported", i,
+                              deft_dtype_name(in->dtype));
     if (in->dtype == dtype && (got == 1 || got == count)) return DEFT_OK;
     return deft_rule_fail(call, DEFT_INVALID, "input %d must be %s of 1 or %lld elements, got %lld of %s", i,
                           deft_dtype_name(dtype), (long long)count, (long long)got, deft_dtype_name(in->dtype));
@@ -42,31 +53,55 @@ static deft_status require_parameter(const deft_op_call *call, int i, deft_dtype
 
 /* ---- QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear ---- */
 
-/* The lines of x that have a scale of their own; all of x is one where there is one scale for all. */
-static deft_status find_lines(const deft_op_call *call, deft_lines *out) {
-    const deft_tensor *x = call->in[0];
+/* Which parameter an element of x has: x is [outer][length][inner] with one for each index of the middle; or, by
+ * blocks, one for each `block` of those, and each outer and inner index. All of x is one where there is one for all. */
+typedef struct layout {
+    deft_lines lines;
+    int64_t block, blocks; /* block 0: not by blocks */
+} layout;
+
+static deft_status find_layout(const deft_op_call *call, layout *out) {
+    const deft_tensor *x = call->in[0], *scale = call->in[1];
     int axis;
-    *out = (deft_lines){1, 1, deft_tensor_count(x)};
-    if (deft_tensor_count(call->in[1]) == 1) return DEFT_OK;
+    *out = (layout){.lines = {1, 1, deft_tensor_count(x)}};
+    int64_t block = deft_attr_int(call->attrs, "block_size", 0);
+    if (block < 0) return deft_rule_fail(call, DEFT_INVALID, "blocks of %lld elements", (long long)block);
+    if (deft_tensor_count(scale) == 1 && block == 0) return DEFT_OK;
     DEFT_TRY(deft_rule_axis(call, deft_attr_int(call->attrs, "axis", 1), x->rank, &axis));
-    *out = deft_rule_lines(x, axis);
-    return DEFT_OK;
+    out->lines = deft_rule_lines(x, axis);
+    if (block == 0) return DEFT_OK;
+    deft_tensor expected = *x;
+    expected.dtype = scale->dtype;
+    out->block = block;
+    out->blocks = expected.dims[axis] = x->dims[axis] / block + (x->dims[axis] % block != 0);
+    return deft_rule_require_shape(call, 1, &expected, "one for each block,");
+}
+
+static int64_t parameter_of(const layout *l, int64_t i) {
+    int64_t at = l->lines.length ? i / l->lines.inner % l->lines.length : 0;
+    if (l->block == 0) return at;
+    int64_t outer = i / (l->lines.inner * l->lines.length);
+    return (outer * l->blocks + at / l->block) * l->lines.inner + i % l->lines.inner;
 }
 
 static deft_status check_parameters(const deft_op_call *call, deft_dtype quantized) {
-    deft_lines lines;
+    layout l;
     if (call->in[1]->dtype != DEFT_F32)
         return deft_rule_fail(call, DEFT_UNSUPPORTED, "the scale is %s; only f32 is supported",
                               deft_dtype_name(call->in[1]->dtype));
-    DEFT_TRY(find_lines(call, &lines));
-    DEFT_TRY(require_parameter(call, 1, DEFT_F32, lines.length));
-    return require_parameter(call, 2, quantized, lines.length);
+    DEFT_TRY(find_layout(call, &l));
+    int64_t count = l.block ? deft_tensor_count(call->in[1]) : l.lines.length;
+    DEFT_TRY(require_parameter(call, 1, DEFT_F32, count));
+    return require_parameter(call, 2, quantized, count);
 }
 
 deft_status deft_shape_quantize(const deft_op_call *call) {
     const deft_tensor *zero = deft_rule_in(call, 2);
-    deft_dtype dtype = zero ? zero->dtype : DEFT_U8;
-    DEFT_TRY(require_bytes(call, 2));
+    int64_t wanted = deft_attr_int(call->attrs, "output_dtype", 0);
+    deft_dtype dtype = zero ? zero->dtype : wanted >= DEFT_U8 && wanted <= DEFT_I16 ? (deft_dtype)wanted : DEFT_U8;
+    DEFT_TRY(require_narrow(call, 2));
+    if (wanted && wanted != (int64_t)dtype)
+        return deft_rule_fail(call, DEFT_UNSUPPORTED, "to ONNX's data type %lld", (long long)wanted);
     if (call->in[0]->dtype != DEFT_F32 && call->in[0]->dtype != DEFT_I32)
         return deft_rule_fail(call, DEFT_UNSUPPORTED, "input 0 is %s; only f32 and i32 are supported",
                               deft_dtype_name(call->in[0]->dtype));
@@ -76,10 +111,10 @@ deft_status deft_shape_quantize(const deft_op_call *call) {
 
 deft_status deft_forward_quantize(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
-    deft_lines lines;
-    DEFT_TRY(find_lines(call, &lines));
+    layout l;
+    DEFT_TRY(find_layout(call, &l));
     for (int64_t i = 0; i < deft_tensor_count(x); i++) {
-        int64_t channel = i / lines.inner % lines.length;
+        int64_t channel = parameter_of(&l, i);
         float scaled = (float)deft_element_real(x, i) / (float)scale_at(call->in[1], channel);
         put_saturated(call->out[0], i, (double)rintf(scaled) + (double)zero_at(deft_rule_in(call, 2), channel));
     }
@@ -88,7 +123,7 @@ deft_status deft_forward_quantize(const deft_op_call *call) {
 
 deft_status deft_shape_dequantize(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
-    if (x->dtype != DEFT_I32) DEFT_TRY(require_bytes(call, 0));
+    if (x->dtype != DEFT_I32) DEFT_TRY(require_narrow(call, 0));
     DEFT_TRY(check_parameters(call, x->dtype));
     return deft_rule_set_out(call, 0, DEFT_F32, x->rank, x->dims);
 }
@@ -96,10 +131,10 @@ deft_status deft_shape_dequantize(const deft_op_call *call) {
 deft_status deft_forward_dequantize(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
     float *y = call->out[0]->data;
-    deft_lines lines;
-    DEFT_TRY(find_lines(call, &lines));
+    layout l;
+    DEFT_TRY(find_layout(call, &l));
     for (int64_t i = 0; i < deft_tensor_count(x); i++) {
-        int64_t channel = i / lines.inner % lines.length;
+        int64_t channel = parameter_of(&l, i);
         int64_t offset = deft_element_integer(x, i) - zero_at(deft_rule_in(call, 2), channel);
         y[i] = (float)offset * (float)scale_at(call->in[1], channel);
     }
