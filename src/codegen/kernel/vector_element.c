@@ -100,6 +100,7 @@ static bool function_of(const deft_op_call *call, element *e) {
     deft_unary unary = DEFT_UNARY_COUNT;
     deft_binary binary = DEFT_BINARY_COUNT;
     int64_t count;
+    if (call->op == DEFT_OP_PRELU && call->opset < 7) return false; /* its vector of slopes is one for each channel */
     e->binary = binary_of(call->op, &binary);
     e->function = (int)binary;
     if (e->binary) return true;
