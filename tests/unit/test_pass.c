@@ -322,6 +322,31 @@ static void test_batch_norm_shared_weights(void **state) {
     free_sketch(&s);
 }
 
+/* A clone that shares its constants gets its own where the pass changes them. */
+static void test_batch_norm_of_shared_constants(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 4, (int64_t[]){1, 3, 5, 5});
+    int conv = apply(&s, DEFT_OP_CONV, "conv", (int[]){x, weights(&s, "w", 4, (int64_t[]){4, 3, 3, 3})}, 2, NULL, 0);
+    finish(&s, batch_norm(&s, "y", conv, 4));
+    float before[MAX_OUT], after[MAX_OUT];
+    int count = run(&s, before);
+    deft_graph *copy;
+    assert_int_equal(deft_graph_clone_sharing(s.graph, &copy), DEFT_OK);
+    int w = deft_graph_find(s.graph, "w");
+    assert_ptr_equal(copy->values[w].desc.data, s.graph->values[w].desc.data);
+    assert_int_equal(deft_pass_batch_norm(copy), DEFT_OK);
+    assert_int_equal(copy->node_count, 1);
+    assert_ptr_not_equal(copy->values[deft_graph_find(copy, "w")].desc.data, s.graph->values[w].desc.data);
+    assert_int_equal(run(&s, after), count);
+    assert_true(max_error(before, after, count) == 0);
+    deft_graph_free(s.graph); /* the clone lives on */
+    s.graph = copy;
+    assert_int_equal(run(&s, after), count);
+    assert_true(max_error(before, after, count) < 1e-5);
+    free_sketch(&s);
+}
+
 static void test_batch_norm_leaves(void **state) {
     (void)state;
     sketch s = new_sketch();
@@ -510,6 +535,40 @@ static void test_layer_norm_leaves(void **state) {
     free_sketch(&s);
 }
 
+/* x clip(x + 3, 0, 6) / 6: by x first or last, the sixth as a quotient or a product. */
+static sketch new_hard_swish(int order, float high) {
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){3, 40});
+    int sum = apply_two(&s, DEFT_OP_ADD, "sum", x, scalar(&s, 3));
+    int clip = apply(&s, DEFT_OP_CLIP, "clip", (int[]){sum, scalar(&s, 0), scalar(&s, high)}, 3, NULL, 0);
+    deft_op by = order % 2 ? DEFT_OP_DIV : DEFT_OP_MUL;
+    int sixth = scalar(&s, order % 2 ? 6 : 1.0f / 6);
+    if (order / 2)
+        finish(&s, apply_two(&s, DEFT_OP_MUL, "y", x, apply_two(&s, by, "p", clip, sixth)));
+    else
+        finish(&s, apply_two(&s, by, "y", apply_two(&s, DEFT_OP_MUL, "p", x, clip), sixth));
+    return s;
+}
+
+static deft_status find_hard_swish(deft_graph *graph) {
+    DEFT_TRY(deft_pass_hard_swish(graph));
+    return deft_pass_dead(graph);
+}
+
+static void test_hard_swish(void **state) {
+    (void)state;
+    for (int order = 0; order < 4; order++) {
+        sketch s = new_hard_swish(order, 6);
+        if (order == 1) check_operators(&s, "Add Clip Mul Div ");
+        check_pass(&s, find_hard_swish, 1, 1e-6);
+        check_operators(&s, "HardSwish ");
+        free_sketch(&s);
+    }
+    sketch s = new_hard_swish(1, 5);
+    check_pass(&s, find_hard_swish, 4, 0);
+    free_sketch(&s);
+}
+
 static void test_out_of_memory(void **state) {
     (void)state;
     sketch s = new_net();
@@ -523,6 +582,7 @@ static deft_status run_patterns(deft_context *ctx, void *user) {
     DEFT_TRY(deft_graph_clone(ctx, from->graph, &graph));
     deft_status status = deft_pass_gelu(graph);
     if (status == DEFT_OK) status = deft_pass_layer_norm(graph);
+    if (status == DEFT_OK) status = deft_pass_hard_swish(graph);
     deft_graph_free(graph);
     return status;
 }
@@ -562,6 +622,7 @@ int main(void) {
         cmocka_unit_test(test_batch_norm),
         cmocka_unit_test(test_batch_norm_twice),
         cmocka_unit_test(test_batch_norm_shared_weights),
+        cmocka_unit_test(test_batch_norm_of_shared_constants),
         cmocka_unit_test(test_batch_norm_leaves),
         cmocka_unit_test(test_dead),
         cmocka_unit_test(test_all),
@@ -569,6 +630,7 @@ int main(void) {
         cmocka_unit_test(test_gelu_leaves),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_layer_norm_leaves),
+        cmocka_unit_test(test_hard_swish),
         cmocka_unit_test(test_patterns_out_of_memory),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_comparison_sees_a_difference),

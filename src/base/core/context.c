@@ -118,10 +118,14 @@ deft_status deft_fail_in(deft_context *ctx, deft_status status, const char *form
     return status;
 }
 
-static size_t block_bytes(const void *memory) {
+/* Before each block, in its first HEADER_BYTES. */
+typedef struct header {
     size_t bytes;
-    memcpy(&bytes, (const char *)memory - HEADER_BYTES, sizeof bytes);
-    return bytes;
+    atomic_int owners;
+} header;
+
+static header *header_of(void *memory) {
+    return (header *)((char *)memory - HEADER_BYTES);
 }
 
 static deft_status fail_to_allocate(deft_context *ctx, size_t bytes, long long live) {
@@ -144,9 +148,10 @@ deft_status deft_allocate(deft_context *ctx, size_t bytes, void *out_pointer) {
         atomic_fetch_sub(&ctx->live_bytes, (long long)bytes);
         return fail_to_allocate(ctx, bytes, live);
     }
-    memcpy(block, &bytes, sizeof bytes);
-    atomic_fetch_add(&ctx->allocation_count, 1);
     void *memory = block + HEADER_BYTES;
+    header_of(memory)->bytes = bytes;
+    atomic_init(&header_of(memory)->owners, 1);
+    atomic_fetch_add(&ctx->allocation_count, 1);
     memcpy(out_pointer, &memory, sizeof memory);
     return DEFT_OK;
 }
@@ -167,7 +172,7 @@ deft_status deft_reallocate(deft_context *ctx, size_t new_bytes, void *in_out_po
     memcpy(&old, in_out_pointer, sizeof old);
     DEFT_TRY(deft_allocate(ctx, new_bytes, &fresh));
     if (old) {
-        size_t old_bytes = block_bytes(old);
+        size_t old_bytes = header_of(old)->bytes;
         memcpy(fresh, old, old_bytes < new_bytes ? old_bytes : new_bytes);
         deft_release(ctx, old);
     }
@@ -176,10 +181,18 @@ deft_status deft_reallocate(deft_context *ctx, size_t new_bytes, void *in_out_po
 }
 
 void deft_release(deft_context *ctx, void *memory) {
-    if (!memory) return;
-    size_t bytes = block_bytes(memory);
+    if (!memory || atomic_fetch_sub(&header_of(memory)->owners, 1) > 1) return;
+    size_t bytes = header_of(memory)->bytes;
     atomic_fetch_sub(&ctx->live_bytes, (long long)bytes);
     ctx->allocator.release(ctx->allocator.user, (char *)memory - HEADER_BYTES, bytes + HEADER_BYTES);
+}
+
+void deft_retain(void *memory) {
+    atomic_fetch_add(&header_of(memory)->owners, 1);
+}
+
+bool deft_is_shared(void *memory) {
+    return atomic_load(&header_of(memory)->owners) > 1;
 }
 
 deft_status deft_duplicate_string(deft_context *ctx, const char *text, char **out) {

@@ -49,6 +49,9 @@ DEFT_MUST_CHECK deft_status deft_allocate_zeroed(deft_context *ctx, size_t count
 DEFT_MUST_CHECK deft_status deft_reallocate(deft_context *ctx, size_t new_bytes, void *in_out_pointer);
 /* Accepts NULL. */
 void deft_release(deft_context *ctx, void *memory);
+/* The memory has one more owner: it goes when each has released it. It must not be reallocated. */
+void deft_retain(void *memory);
+bool deft_is_shared(void *memory);
 DEFT_MUST_CHECK deft_status deft_duplicate_string(deft_context *ctx, const char *text, char **out);
 
 void deft_log(deft_context *ctx, deft_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -85,7 +85,7 @@ static deft_status plan_branch(deft_program *program, const stage *s, const deft
     size_t bytes = deft_tensor_bytes(value);
     DEFT_TRY(deft_allocate(program->ctx, bytes ? bytes : 1, &b->value));
     if (bytes) memcpy(b->value, value->data, bytes);
-    DEFT_TRY(deft_graph_clone(program->ctx, s->rest, &graph));
+    DEFT_TRY(deft_graph_clone_sharing(s->rest, &graph));
     deft_status status = deft_graph_set_constant(graph, s->waits_for, value);
     if (status == DEFT_OK) return stage_new(program, graph, &options, &b->next);
     deft_graph_free(graph);
@@ -155,7 +155,7 @@ deft_status deft_program_new(deft_context *ctx, const deft_graph *graph, const d
     if (options) made->options = *options;
     deft_arena_init(&made->arena, ctx);
     DEFT_TRY_OR_FAIL(copy_output_names(made, graph));
-    DEFT_TRY_OR_FAIL(deft_graph_clone(ctx, graph, &copy));
+    DEFT_TRY_OR_FAIL(deft_graph_clone_sharing(graph, &copy));
     DEFT_TRY_OR_FAIL(stage_new(made, copy, &made->options, &made->first));
     made->options.bindings = NULL; /* the caller's, and for the first stage alone */
     made->options.binding_count = 0;

@@ -8,7 +8,8 @@
 
 typedef struct deft_program deft_program;
 
-/* Plans the first stage. The graph is cloned. Of `options`, `training` and `inferred` do not apply; the chooser is
+/* Plans the first stage. The graph may be freed before the program, which shares its constants: they are not to be
+ * changed in place while both live. Of `options`, `training` and `inferred` do not apply; the chooser is
  * asked for later stages too. Errors: those of deft_plan_new. */
 DEFT_MUST_CHECK deft_status deft_program_new(deft_context *ctx, const deft_graph *graph,
                                              const deft_plan_options *options, deft_program **program);

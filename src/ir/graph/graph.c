@@ -105,13 +105,17 @@ static deft_status copy_dim_names(deft_graph *graph, const deft_value *from, def
     return DEFT_OK;
 }
 
-static deft_status clone_value(deft_graph *to, const deft_value *value) {
+static deft_status clone_value(deft_graph *to, const deft_value *value, bool share) {
     int id;
     DEFT_TRY(deft_graph_add_value(to, value->name, &id));
     deft_value *copy = &to->values[id];
     DEFT_TRY(copy_dim_names(to, value, copy));
-    if (value->desc.data) DEFT_TRY(deft_graph_set_constant(to, id, &value->desc));
-    void *data = copy->desc.data;
+    share = share && value->desc.data && !value->variable;
+    if (share)
+        deft_retain(value->desc.data);
+    else if (value->desc.data)
+        DEFT_TRY(deft_graph_set_constant(to, id, &value->desc));
+    void *data = share ? value->desc.data : copy->desc.data;
     copy->desc = value->desc;
     copy->desc.data = data;
     copy->known = value->known;
@@ -119,13 +123,13 @@ static deft_status clone_value(deft_graph *to, const deft_value *value) {
     return DEFT_OK;
 }
 
-static deft_status clone_contents(const deft_graph *from, deft_graph *to) {
+static deft_status clone_contents(const deft_graph *from, deft_graph *to, bool share) {
     char *name;
     DEFT_TRY(deft_arena_string(&to->arena, from->name, &name));
     to->name = name;
     to->opset = from->opset;
     for (int i = 0; i < from->value_count; i++)
-        DEFT_TRY(clone_value(to, &from->values[i]));
+        DEFT_TRY(clone_value(to, &from->values[i], share));
     for (int i = 0; i < from->node_count; i++) {
         const deft_node *node = &from->nodes[i];
         int added;
@@ -144,16 +148,24 @@ static deft_status clone_contents(const deft_graph *from, deft_graph *to) {
     return DEFT_OK;
 }
 
-deft_status deft_graph_clone(deft_context *ctx, const deft_graph *graph, deft_graph **copy) {
+static deft_status clone(deft_context *ctx, const deft_graph *graph, bool share, deft_graph **copy) {
     deft_graph *made = NULL;
     deft_status status;
     DEFT_TRY_OR_FAIL(deft_graph_new(ctx, &made));
-    DEFT_TRY_OR_FAIL(clone_contents(graph, made));
+    DEFT_TRY_OR_FAIL(clone_contents(graph, made, share));
     *copy = made;
     return DEFT_OK;
 fail:
     deft_graph_free(made);
     return status;
+}
+
+deft_status deft_graph_clone(deft_context *ctx, const deft_graph *graph, deft_graph **copy) {
+    return clone(ctx, graph, false, copy);
+}
+
+deft_status deft_graph_clone_sharing(const deft_graph *graph, deft_graph **copy) {
+    return clone(graph->ctx, graph, true, copy);
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------- */

@@ -62,6 +62,10 @@ void deft_graph_free(deft_graph *graph);
 /* A deep copy, constants included. */
 DEFT_MUST_CHECK deft_status deft_graph_clone(deft_context *ctx, const deft_graph *graph, deft_graph **copy);
 
+/* A copy in the same context whose constants are those of the graph, but for variables: nobody may change them in place
+ * while both live. */
+DEFT_MUST_CHECK deft_status deft_graph_clone_sharing(const deft_graph *graph, deft_graph **copy);
+
 /* -1 where there is none of that name. */
 int deft_graph_find(const deft_graph *graph, const char *name);
 /* Adds a value; an empty or NULL name gets a fresh one. Error: DEFT_INVALID where the name is taken. */

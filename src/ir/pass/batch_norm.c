@@ -83,11 +83,12 @@ static bool is_foldable(const folding *f) {
     return true;
 }
 
-/* Makes an operand a constant that may be changed: a copy where something else uses it too. */
+/* Makes an operand a constant that may be changed: a copy where something else, or another graph, uses it too. */
 static deft_status own_operand(folding *f, int operand) {
     int id = f->linear->in[operand];
-    if (id >= f->use_count || f->uses[id] == 1) return DEFT_OK;
     deft_tensor shared = f->graph->values[id].desc;
+    if (id >= f->use_count || f->uses[id] == 1)
+        return deft_is_shared(shared.data) ? deft_graph_set_constant(f->graph, id, &shared) : DEFT_OK;
     return deft_graph_add_constant(f->graph, NULL, &shared, &f->linear->in[operand]);
 }
 

@@ -13,6 +13,7 @@
     PASS(batch_norm, "folds BatchNormalization into the Conv or Gemm before it")                                       \
     PASS(layer_norm, "finds LayerNormalization in the nodes that exporters write for it")                              \
     PASS(gelu, "finds Gelu in the nodes that exporters write for it")                                                  \
+    PASS(hard_swish, "finds HardSwish in the nodes that exporters write for it")                                       \
     PASS(dead, "removes nodes and constants that no output depends on")
 
 #define DEFT_PASS(NAME, SUMMARY) DEFT_MUST_CHECK deft_status deft_pass_##NAME(deft_graph *graph);
