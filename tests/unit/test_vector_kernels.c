@@ -335,6 +335,45 @@ static void test_rows_keep_nan(void **state) {
     }
 }
 
+static void add_scales(sample *s, float by_y, float by_x) {
+    const float scales[] = {1, 1, by_y, by_x};
+    int i = s->in_count;
+    add_input(s, true, DIMS(4));
+    for (int j = 0; j < 4; j++)
+        ((double *)s->in64[i].data)[j] = ((float *)s->in[i].data)[j] = scales[j];
+}
+
+static sample new_upscale(deft_op op, float by_y, float by_x) {
+    sample s = new_sample(op);
+    add_input(&s, false, DIMS(2, 21, 5, 7));
+    if (op == DEFT_OP_RESIZE) add_input(&s, true, DIMS(0)); /* no region */
+    add_scales(&s, by_y, by_x);
+    return s;
+}
+
+static void test_upscale(void **state) {
+    (void)state;
+    for (int blocks = 0; blocks < 2; blocks++)
+        for (int by_y = 1; by_y < 5; by_y++) {
+            sample s = new_upscale(DEFT_OP_UPSAMPLE, (float)by_y, 3);
+            s.layout = blocks ? DEFT_LAYOUT_BLOCKS : DEFT_LAYOUT_ROWS;
+            check(&s, DEFT_KERNEL_VECTOR_UPSCALE, 0, 0);
+            s = new_upscale(DEFT_OP_RESIZE, (float)by_y, 2); /* half pixels, by default */
+            s.layout = blocks ? DEFT_LAYOUT_BLOCKS : DEFT_LAYOUT_ROWS;
+            check(&s, DEFT_KERNEL_VECTOR_UPSCALE, 0, 0);
+        }
+    static const char *const refused[][2] = {{"mode", "linear"}, {"coordinate_transformation_mode", "align_corners"}};
+    for (int i = 0; i < 3; i++) {
+        sample s = new_upscale(DEFT_OP_RESIZE, i == 2 ? 2.1f : 2, 2); /* 5 times 2.1 is 10, but from other pixels */
+        if (i < 2)
+            s.attr_items[s.attrs.count++] =
+                (deft_attr){.name = refused[i][0], .type = DEFT_ATTR_STRING, .s = refused[i][1]};
+        forward(&s, s.in, &s.out);
+        assert_false(run_kernel(&s, DEFT_KERNEL_VECTOR_UPSCALE));
+        free_sample(&s);
+    }
+}
+
 static void test_what_is_refused(void **state) {
     (void)state;
     sample s = new_sample(DEFT_OP_POW); /* only squares */
@@ -364,6 +403,7 @@ int main(void) {
         cmocka_unit_test(test_binary_operators),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_rows_keep_nan),
+        cmocka_unit_test(test_upscale),
         cmocka_unit_test(test_what_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
