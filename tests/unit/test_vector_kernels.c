@@ -95,10 +95,11 @@ typedef struct sample {
     deft_tensor in[MAX_IN], in64[MAX_IN], out, out64;
     bool constant[MAX_IN];
     deft_layout layout;
+    int opset;
 } sample;
 
 static sample new_sample(deft_op op) {
-    return (sample){.ctx = test_context(), .op = op};
+    return (sample){.ctx = test_context(), .op = op, .opset = 13};
 }
 
 static void add_input(sample *s, bool constant, int rank, const int64_t *dims) {
@@ -124,7 +125,7 @@ static deft_op_call call_of(sample *s, const deft_tensor **pointers, const deft_
                           .name = "sample",
                           .op = s->op,
                           .attrs = &s->attrs,
-                          .opset = 13,
+                          .opset = s->opset,
                           .threads = 2,
                           .in_count = s->in_count,
                           .out_count = 1,
@@ -386,6 +387,15 @@ static void test_what_is_refused(void **state) {
     float x = ((float *)s.in[0].data)[3];
     assert_true(((float *)s.out.data)[3] == x * x);
     assert_false(run_kernel(&s, DEFT_KERNEL_VECTOR_ROWS));
+    free_sample(&s);
+    s = new_sample(DEFT_OP_PRELU); /* old slopes are of channels */
+    s.opset = 6;
+    add_input(&s, false, DIMS(2, 3, 3, 3));
+    add_input(&s, true, DIMS(3));
+    forward(&s, s.in, &s.out);
+    assert_false(run_kernel(&s, DEFT_KERNEL_VECTOR_ELEMENT));
+    s.opset = 7;
+    assert_true(run_kernel(&s, DEFT_KERNEL_VECTOR_ELEMENT));
     free_sample(&s);
     s = new_sample(DEFT_OP_SOFTMAX); /* along columns */
     s.attr_items[s.attrs.count++] = (deft_attr){.name = "axis", .type = DEFT_ATTR_INT, .i = 0};

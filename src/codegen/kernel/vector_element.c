@@ -200,6 +200,8 @@ bool deft_vector_element_accepts(const deft_request *request, const char **why) 
     *why = "it works on f32 only";
     for (int i = 0; i < call->in_count; i++)
         if (!is_f32(call->in[i])) return false;
+    *why = "before operator set 7 slopes lie along the channels";
+    if (call->op == DEFT_OP_PRELU && call->opset < 7 && deft_tensor_count(call->in[1]) != 1) return false;
     *why = "it applies no activation";
     if (!deft_activation_is_none(request->activation)) return false;
     *why = "operands and result are in one layout, rows or blocks";
