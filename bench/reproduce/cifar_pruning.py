@@ -17,8 +17,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # epochs, options of the training, zeros, epochs of pruning, its options, seeds, least accuracy (%), largest drop (points)
 RECIPES = {
     "cifarnet": dict(
-        epochs=80, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.05", "--schedule", "cosine",
-                          "--warmup", "0.5", "--weight-decay", "0.0005"],
+        epochs=80, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.02", "--schedule", "cosine",
+                          "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
         zeros=0.9, prune_epochs=30, prune=["--learning-rate", "0.02"], seeds=3, accuracy=80, drop=0.5),
     "resnet-20": dict(
         epochs=40, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.1", "--schedule", "cosine",

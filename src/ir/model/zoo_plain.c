@@ -4,10 +4,6 @@
 #define LAYERS(layers)  layers, (int)(sizeof(layers) / sizeof *(layers))
 #define CLASSIFIER(...) (const int64_t[]){__VA_ARGS__}, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
 
-/* What the sums of squares in a normalisation are worth where pixels are from 0 to 1 and not, as its author had them,
- * from 0 to 255. */
-static const float PIXEL_SQUARES = 255.0f * 255.0f;
-
 /* source: LECUN1998 */
 deft_status deft_zoo_lenet_300_100(deft_zoo_builder *b) {
     DEFT_TRY(deft_zoo_add_input(b, 1, 28));
@@ -31,7 +27,7 @@ deft_status deft_zoo_lenet_5(deft_zoo_builder *b) {
  * it over positions. source: CAFFE, cifar10_full.prototxt */
 deft_status deft_zoo_cifarnet(deft_zoo_builder *b) {
     const deft_zoo_layer pool = {.kind = DEFT_ZOO_AVERAGE_POOL, .kernel = 3, .stride = 2};
-    const deft_zoo_layer norm = {.kind = DEFT_ZOO_LRN, .kernel = 3, .alpha = 5e-5f * PIXEL_SQUARES, .bias = 1};
+    const deft_zoo_layer norm = {.kind = DEFT_ZOO_LRN, .kernel = 3, .alpha = 5e-5f, .bias = 1};
     const deft_zoo_layer relu = {.kind = DEFT_ZOO_RELU};
     const deft_zoo_layer layers[] = {
         {.kind = DEFT_ZOO_CONV, .channels = 32, .kernel = 5, .pad = 2},
@@ -54,7 +50,7 @@ deft_status deft_zoo_cifarnet(deft_zoo_builder *b) {
 /* The paper's alpha is for each square; ONNX's for their mean over the five channels. source: KRIZHEVSKY2012 */
 deft_status deft_zoo_alexnet(deft_zoo_builder *b) {
     const deft_zoo_layer pool = {.kind = DEFT_ZOO_MAX_POOL, .kernel = 3, .stride = 2};
-    const deft_zoo_layer norm = {.kind = DEFT_ZOO_LRN, .kernel = 5, .alpha = 5 * 1e-4f * PIXEL_SQUARES, .bias = 2};
+    const deft_zoo_layer norm = {.kind = DEFT_ZOO_LRN, .kernel = 5, .alpha = 5 * 1e-4f, .bias = 2};
     const deft_zoo_layer relu = {.kind = DEFT_ZOO_RELU};
     const deft_zoo_layer layers[] = {
         {.kind = DEFT_ZOO_CONV, .channels = 96, .kernel = 11, .stride = 4},
