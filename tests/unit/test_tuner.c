@@ -354,8 +354,17 @@ static void test_measure_counts_runs(void **state) {
     free_context(ctx);
 }
 
+static void test_sparse_where_clearly_faster(void **state) {
+    (void)state;
+    const deft_candidate both[] = {{.kernel = DEFT_KERNEL_DENSE_MATMUL}, {.kernel = DEFT_KERNEL_SPARSE_X86}};
+    const double alike[] = {100, 98}, apart[] = {100, 90};
+    assert_int_equal(deft_verdict_of(both, alike, 2).best, DEFT_KERNEL_DENSE_MATMUL);
+    assert_int_equal(deft_verdict_of(both, apart, 2).best, DEFT_KERNEL_SPARSE_X86);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sparse_where_clearly_faster),
         cmocka_unit_test_setup_teardown(test_measures_and_remembers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_measures_once, set_up, tear_down),
         cmocka_unit_test(test_key_depends_on_all_that_matters),

@@ -15,11 +15,18 @@ static int find_other(const deft_candidate *all, const double *ns, int count, in
     return other;
 }
 
+/* Least times still vary by some percent: a layer is sparse where that is clearly faster, so that none is slower. */
+static const double sparse_handicap = 1.03;
+
+static double handicapped(const deft_candidate *candidate, double ns) {
+    return deft_kernels[candidate->kernel].sparse ? sparse_handicap * ns : ns;
+}
+
 deft_verdict deft_verdict_of(const deft_candidate *all, const double *ns, int count) {
     deft_verdict verdict = {.best = DEFT_KERNEL_REFERENCE, .other = DEFT_KERNEL_COUNT};
     int best = -1;
     for (int i = 0; i < count; i++)
-        if (isfinite(ns[i]) && (best < 0 || ns[i] < ns[best])) best = i;
+        if (isfinite(ns[i]) && (best < 0 || handicapped(&all[i], ns[i]) < handicapped(&all[best], ns[best]))) best = i;
     if (best < 0) return verdict;
     verdict.best = all[best].kernel;
     verdict.schedule = all[best].schedule;
