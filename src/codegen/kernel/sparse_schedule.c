@@ -217,9 +217,9 @@ static bool complete_picture(const deft_sparse_shape *shape, const rates *cpu, d
         return false;
     *seen = deft_sparse_picture_shape(shape, schedule->packing, schedule->block);
     schedule->span = 1;
-    schedule->split = deft_sparse_split_of(seen, schedule->span);
+    if (schedule->split != DEFT_SPLIT_BANDS) schedule->split = deft_sparse_split_of(seen, schedule->span);
     schedule->tile_rows = tile_rows_of(seen, cpu, schedule);
-    return schedule->split != DEFT_SPLIT_BANDS;
+    return schedule->packing == DEFT_PACK_VIRTUAL || schedule->split != DEFT_SPLIT_BANDS;
 }
 
 static bool fits_together(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
@@ -232,7 +232,7 @@ static bool fits_together(const deft_sparse_shape *shape, const rates *cpu, deft
     *seen = schedule->packing ? deft_sparse_packed_shape(shape, schedule->span, schedule->block) : *shape;
     bool shortest = !schedule->packing && (schedule->vectors == 1 || (schedule->vectors - 1) * cpu->lanes < unit_lanes);
     if (schedule->span > seen->units && !shortest) return false;
-    schedule->split = deft_sparse_split_of(seen, schedule->span);
+    if (schedule->split != DEFT_SPLIT_BANDS) schedule->split = deft_sparse_split_of(seen, schedule->span);
     schedule->tile_rows = tile_rows_of(seen, cpu, schedule);
     return schedule->packing != DEFT_PACK_AS_READ || may_pack_as_read(seen, cpu, schedule);
 }
@@ -248,8 +248,12 @@ static void visit_all(const deft_sparse_shape *shape, visitor visit, void *user)
     for (int packing = DEFT_PACK_NONE; packing <= DEFT_PACK_VIRTUAL; packing++)
         for (int vectors = 1; vectors <= MOST_VECTORS; vectors++) {
             deft_sparse_schedule schedule = {.vectors = vectors, .block = 1, .packing = (deft_sparse_packing)packing};
+            deft_sparse_schedule by_bands = schedule;
             deft_sparse_shape seen;
             if (complete(shape, &cpu, &schedule, &seen)) visit_blocks(shape, &seen, &cpu, schedule, visit, user);
+            by_bands.split = DEFT_SPLIT_BANDS;
+            if (shape->threads > 1 && schedule.split != DEFT_SPLIT_BANDS && complete(shape, &cpu, &by_bands, &seen))
+                visit_blocks(shape, &seen, &cpu, by_bands, visit, user);
         }
 }
 
@@ -280,8 +284,8 @@ static void rank(void *user, const deft_sparse_schedule *schedule, double ns) {
 }
 
 static bool is_of_kind(const deft_sparse_schedule *a, const deft_sparse_schedule *b) {
-    return a->packing == b->packing && a->vectors == b->vectors && a->depths == b->depths && a->block <= 2 * b->block &&
-           b->block <= 2 * a->block && (a->band_tiles > 1) == (b->band_tiles > 1);
+    return a->packing == b->packing && a->split == b->split && a->vectors == b->vectors && a->depths == b->depths &&
+           a->block <= 2 * b->block && b->block <= 2 * a->block && (a->band_tiles > 1) == (b->band_tiles > 1);
 }
 
 static bool has_kind(const ranking *best, const bool *taken, int before) {
@@ -338,14 +342,16 @@ deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, do
 
 /* ---- as numbers ---------------------------------------------------------------------------------------------- */
 
-/* From the lowest bits: vectors 3, packing 3, log2 of the depths 4, tiles of a band 8, spans of a block. The rest
- * follows from the shape. */
+/* From the lowest bits: vectors 3, packing 3, split by bands 1, log2 of the depths 4, tiles of a band 8, spans of a
+ * block. The rest follows from the shape. */
 enum {
     VECTOR_BITS = 3,
     PACKING_BITS = 3,
+    SPLIT_BITS = 1,
     DEPTH_BITS = 4,
     BAND_BITS = 8,
-    DEPTH_SHIFT = VECTOR_BITS + PACKING_BITS,
+    SPLIT_SHIFT = VECTOR_BITS + PACKING_BITS,
+    DEPTH_SHIFT = SPLIT_SHIFT + SPLIT_BITS,
     BAND_SHIFT = DEPTH_SHIFT + DEPTH_BITS,
     BLOCK_SHIFT = BAND_SHIFT + BAND_BITS
 };
@@ -356,7 +362,8 @@ static uint64_t field(uint64_t code, int shift, int bits) {
 
 uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule) {
     uint64_t depths = (uint64_t)__builtin_ctzll((unsigned long long)schedule->depths);
-    return (uint64_t)schedule->vectors | (uint64_t)schedule->packing << VECTOR_BITS | depths << DEPTH_SHIFT |
+    return (uint64_t)schedule->vectors | (uint64_t)schedule->packing << VECTOR_BITS |
+           (uint64_t)(schedule->split == DEFT_SPLIT_BANDS) << SPLIT_SHIFT | depths << DEPTH_SHIFT |
            (uint64_t)schedule->band_tiles << BAND_SHIFT | (uint64_t)(schedule->block / schedule->span) << BLOCK_SHIFT;
 }
 
@@ -367,6 +374,7 @@ bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code,
     *schedule = (deft_sparse_schedule){
         .vectors = (int)field(code, 0, VECTOR_BITS),
         .packing = (deft_sparse_packing)field(code, VECTOR_BITS, PACKING_BITS),
+        .split = field(code, SPLIT_SHIFT, SPLIT_BITS) ? DEFT_SPLIT_BANDS : DEFT_SPLIT_IMAGES,
         .depths = 1ll << field(code, DEPTH_SHIFT, DEPTH_BITS),
         .band_tiles = (int64_t)field(code, BAND_SHIFT, BAND_BITS),
         .block = spans < MOST_SPANS ? (int64_t)spans : MOST_SPANS, /* of the span that follows */
