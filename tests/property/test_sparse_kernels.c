@@ -442,8 +442,8 @@ static void check_schedules(instance *s, deft_kernel_id id, deft_rng *rng) {
     }
     for (int i = 0; i < 40; i++) {
         const char *why = NULL;
-        s->request.schedule = (uint64_t)between(rng, 1, 1 << 9) | (uint64_t)between(rng, 0, 3) << 9 |
-                              (uint64_t)between(rng, 1, 5) << 11 | (uint64_t)between(rng, 1, 9) << 19;
+        s->request.schedule = (uint64_t)between(rng, 1, 1 << 10) | (uint64_t)between(rng, 0, 1) << 10 |
+                              (uint64_t)between(rng, 1, 5) << 12 | (uint64_t)between(rng, 1, 9) << 20;
         if (i == 0) s->request.schedule = deft_rng_u64(rng);
         if (def->accepts(&s->request, &why))
             check_kernel(s, id);

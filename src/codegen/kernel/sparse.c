@@ -77,8 +77,8 @@ static bool shape_of_convolution(const deft_request *request, deft_sparse_shape 
     return true;
 }
 
-/* What one thread takes, roughly: 60 multiply-adds a nanosecond, and 20 bytes of x and y moved. */
-static double rough_ns(const deft_sparse_shape *shape) {
+/* 60 multiply-adds a nanosecond, and 20 bytes of x and y moved. */
+double deft_sparse_rough_ns(const deft_sparse_shape *shape) {
     const deft_linear *l = &shape->linear;
     double lanes = (double)shape->images * (double)shape->units * (double)shape->unit_lanes;
     double moved = lanes * (double)(shape->rows + (l->conv ? l->channels_in : l->k)) * sizeof(float);
@@ -97,7 +97,6 @@ bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape,
     if (linear->n == 0 || linear->m == 0) return reject(why, "nothing to compute");
     shape->rows = linear->groups * linear->m;
     if (!(linear->conv ? shape_of_convolution : shape_of_product)(request, shape, why)) return false;
-    if (rough_ns(shape) < DEFT_WORTH_A_TEAM_NS) shape->threads = 1;
     return true;
 }
 
@@ -317,10 +316,11 @@ static void describe(deft_sparse *sparse, deft_kernel *kernel) {
     const deft_sparse_schedule *schedule = &sparse->schedule;
     long long lanes = (long long)sparse->shape.unit_lanes;
     static const char *const packings[] = {"", ", packed", ", packed as read", ", packed by rows", ", padded by masks"};
+    static const char *const splits[] = {"", "", ", by bands", ", one thread"};
     snprintf(sparse->detail, sizeof sparse->detail,
-             "tiles %lldx%lld, bands of %lld, blocks of %lld columns, %lld depths%s", (long long)schedule->tile_rows,
+             "tiles %lldx%lld, bands of %lld, blocks of %lld columns, %lld depths%s%s", (long long)schedule->tile_rows,
              (long long)schedule->span * lanes, (long long)schedule->band_tiles, (long long)schedule->block * lanes,
-             (long long)schedule->depths, packings[schedule->packing]);
+             (long long)schedule->depths, packings[schedule->packing], splits[schedule->split]);
     kernel->state = sparse;
     kernel->scratch_bytes =
         (size_t)sparse->x_copies * sparse->x_scratch_bytes + (size_t)sparse->y_copies * sparse->y_scratch_bytes;
@@ -336,10 +336,12 @@ deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shap
                                 deft_sparse_engine engine, deft_sparse_filler fill, deft_kernel *kernel) {
     deft_sparse *sparse;
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *sparse, &sparse));
+    deft_sparse_shape own = *shape;
+    if (schedule->split == DEFT_SPLIT_NONE) own.threads = 1;
     sparse->shape = schedule->packing >= DEFT_PACK_ROWS
-                        ? deft_sparse_picture_shape(shape, schedule->packing, schedule->block)
-                    : schedule->packing ? deft_sparse_packed_shape(shape, schedule->span, schedule->block)
-                                        : *shape;
+                        ? deft_sparse_picture_shape(&own, schedule->packing, schedule->block)
+                    : schedule->packing ? deft_sparse_packed_shape(&own, schedule->span, schedule->block)
+                                        : own;
     sparse->schedule = *schedule;
     sparse->engine = engine;
     lay_out_scratch(sparse);

@@ -57,8 +57,13 @@ typedef struct deft_sparse_shape {
     int64_t sum_row;     /* from a row of sums between depths to the next */
 } deft_sparse_shape;
 
-/* How threads share the work: each takes images, or ranges of units, or ranges of bands. */
-typedef enum deft_sparse_split { DEFT_SPLIT_IMAGES, DEFT_SPLIT_UNITS, DEFT_SPLIT_BANDS } deft_sparse_split;
+/* How threads share the work: each takes images, or ranges of units, or ranges of bands; or one does it all. */
+typedef enum deft_sparse_split {
+    DEFT_SPLIT_IMAGES,
+    DEFT_SPLIT_UNITS,
+    DEFT_SPLIT_BANDS,
+    DEFT_SPLIT_NONE
+} deft_sparse_split;
 
 /* How x is reached. BLOCKS, AS_READ: the x of a pointwise convolution is cut into panels, block by block in a pass of
  * its own or by the first tile as it reads it. With AVX-512, where y can be written through masks that leave out what
@@ -148,6 +153,8 @@ struct deft_sparse {
     char detail[128];
 };
 
+/* What one thread takes, roughly; nanoseconds. */
+double deft_sparse_rough_ns(const deft_sparse_shape *shape);
 /* False, with the reason, where a request cannot be computed by these engines. */
 bool deft_sparse_shape_of(const deft_request *request, deft_sparse_shape *shape, const char **why);
 /* The shape as passes of `span` units see it, `block` units at a time, when x is cut into panels. */
@@ -175,7 +182,7 @@ void deft_sparse_done(deft_context *ctx, deft_kernel *kernel);
 /* Packs, computes and copies out. `residual`: of a shape with one. */
 void deft_sparse_run(const deft_sparse *sparse, const float *x, const float *residual, float *y, void *scratch);
 
-/* Generated code (AVX-512, AVX2). The schedule of least estimated time, and that time of one thread. */
+/* Generated code (AVX-512, AVX2). The schedule of least estimated time, and its time with one thread. */
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns);
 /* The estimate of a schedule that is possible for the shape. */
 double deft_sparse_x86_schedule_ns(const deft_sparse_shape *shape, const deft_sparse_schedule *schedule);

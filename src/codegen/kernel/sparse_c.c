@@ -2,6 +2,7 @@
  * (weights and offsets side by side), and each is multiplied with 16 positions at a time, or with one where the batch
  * is small. */
 #include "codegen/kernel/sparse.h"
+#include "codegen/kernel/sparse_rows.h"
 
 #include <string.h>
 
@@ -131,6 +132,7 @@ deft_status deft_sparse_c_prepare(deft_context *ctx, const deft_request *request
     portable.isa = DEFT_ISA_C;
     deft_sparse_shape shape;
     if (!deft_sparse_shape_of(&portable, &shape, NULL)) return deft_fail(ctx, DEFT_BUG, "sparse-c: not accepted");
+    if (deft_sparse_rough_ns(&shape) < DEFT_WORTH_A_TEAM_NS) shape.threads = 1;
     deft_sparse_schedule schedule = schedule_of(&shape);
     return deft_sparse_prepare(ctx, &shape, &schedule, is_single(&shape) ? run_single : run_wide, compress_rows,
                                kernel);

@@ -1,5 +1,6 @@
 /* The loops of generated code, chosen by an estimate of what they cost. */
 #include "codegen/kernel/sparse.h"
+#include "codegen/kernel/sparse_rows.h"
 
 #include <math.h>
 #include <string.h>
@@ -181,7 +182,9 @@ static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_s
     int64_t most = most_band_tiles(shape, &schedule);
     tile_work work = work_of(shape, cpu, &schedule);
     for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles += 1 + schedule.band_tiles / 4) {
-        visit(user, &schedule, total_ns(shape, cpu, &schedule));
+        double ns = total_ns(shape, cpu, &schedule);
+        if (shape->threads > 1) ns = ns / shape->threads + DEFT_WORTH_A_TEAM_NS / 2;
+        visit(user, &schedule, ns);
         if (work.code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
     }
 }
@@ -208,6 +211,12 @@ static bool may_pack_as_read(const deft_sparse_shape *seen, const rates *cpu, co
 
 /* The shape, span, split and tiles that go with the vectors and the packing of a schedule; false where they do not go
  * together. A longer pass than there are units would have nothing to do, but some pass there must be. */
+/* Bands, or one thread alone, are what they were asked to be. */
+static void choose_split(const deft_sparse_shape *seen, deft_sparse_schedule *schedule) {
+    if (schedule->split != DEFT_SPLIT_BANDS && schedule->split != DEFT_SPLIT_NONE)
+        schedule->split = deft_sparse_split_of(seen, schedule->span);
+}
+
 static bool complete_picture(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
                              deft_sparse_shape *seen) {
     bool pictures = shape->linear.conv && !shape->pointwise && shape->axis_x.in * shape->axis_y.in > 1;
@@ -217,7 +226,7 @@ static bool complete_picture(const deft_sparse_shape *shape, const rates *cpu, d
         return false;
     *seen = deft_sparse_picture_shape(shape, schedule->packing, schedule->block);
     schedule->span = 1;
-    if (schedule->split != DEFT_SPLIT_BANDS) schedule->split = deft_sparse_split_of(seen, schedule->span);
+    choose_split(seen, schedule);
     schedule->tile_rows = tile_rows_of(seen, cpu, schedule);
     return schedule->packing == DEFT_PACK_VIRTUAL || schedule->split != DEFT_SPLIT_BANDS;
 }
@@ -232,7 +241,7 @@ static bool fits_together(const deft_sparse_shape *shape, const rates *cpu, deft
     *seen = schedule->packing ? deft_sparse_packed_shape(shape, schedule->span, schedule->block) : *shape;
     bool shortest = !schedule->packing && (schedule->vectors == 1 || (schedule->vectors - 1) * cpu->lanes < unit_lanes);
     if (schedule->span > seen->units && !shortest) return false;
-    if (schedule->split != DEFT_SPLIT_BANDS) schedule->split = deft_sparse_split_of(seen, schedule->span);
+    choose_split(seen, schedule);
     schedule->tile_rows = tile_rows_of(seen, cpu, schedule);
     return schedule->packing != DEFT_PACK_AS_READ || may_pack_as_read(seen, cpu, schedule);
 }
@@ -240,7 +249,24 @@ static bool fits_together(const deft_sparse_shape *shape, const rates *cpu, deft
 /* A residual is added where y is written, so that must be y itself. */
 static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
                      deft_sparse_shape *seen) {
-    return fits_together(shape, cpu, schedule, seen) && (seen->y_direct || !shape->residual);
+    deft_sparse_shape own = *shape;
+    if (schedule->split == DEFT_SPLIT_NONE) own.threads = 1;
+    return fits_together(&own, cpu, schedule, seen) && (seen->y_direct || !shape->residual);
+}
+
+/* One thread alone; what suits the units; bands of rows. */
+static void visit_splits(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule schedule, visitor visit,
+                         void *user) {
+    static const deft_sparse_split asked[] = {DEFT_SPLIT_IMAGES, DEFT_SPLIT_BANDS, DEFT_SPLIT_NONE};
+    deft_sparse_split usual = DEFT_SPLIT_IMAGES;
+    for (int i = 0; i < (shape->threads > 1 ? 3 : 1); i++) {
+        deft_sparse_shape seen;
+        deft_sparse_schedule one = schedule;
+        one.split = asked[i];
+        if (!complete(shape, cpu, &one, &seen) || (i > 0 && one.split == usual)) continue;
+        if (i == 0) usual = one.split;
+        visit_blocks(shape, &seen, cpu, one, visit, user);
+    }
 }
 
 static void visit_all(const deft_sparse_shape *shape, visitor visit, void *user) {
@@ -248,12 +274,7 @@ static void visit_all(const deft_sparse_shape *shape, visitor visit, void *user)
     for (int packing = DEFT_PACK_NONE; packing <= DEFT_PACK_VIRTUAL; packing++)
         for (int vectors = 1; vectors <= MOST_VECTORS; vectors++) {
             deft_sparse_schedule schedule = {.vectors = vectors, .block = 1, .packing = (deft_sparse_packing)packing};
-            deft_sparse_schedule by_bands = schedule;
-            deft_sparse_shape seen;
-            if (complete(shape, &cpu, &schedule, &seen)) visit_blocks(shape, &seen, &cpu, schedule, visit, user);
-            by_bands.split = DEFT_SPLIT_BANDS;
-            if (shape->threads > 1 && schedule.split != DEFT_SPLIT_BANDS && complete(shape, &cpu, &by_bands, &seen))
-                visit_blocks(shape, &seen, &cpu, by_bands, visit, user);
+            visit_splits(shape, &cpu, schedule, visit, user);
         }
 }
 
@@ -336,18 +357,18 @@ double deft_sparse_x86_schedule_ns(const deft_sparse_shape *shape, const deft_sp
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns) {
     least best = {.ns = INFINITY};
     visit_all(shape, keep_least, &best);
-    if (ns) *ns = best.ns;
+    if (ns) *ns = isfinite(best.ns) ? deft_sparse_x86_schedule_ns(shape, &best.schedule) : INFINITY;
     return best.schedule;
 }
 
 /* ---- as numbers ---------------------------------------------------------------------------------------------- */
 
-/* From the lowest bits: vectors 3, packing 3, split by bands 1, log2 of the depths 4, tiles of a band 8, spans of a
+/* From the lowest bits: vectors 3, packing 3, split 2, log2 of the depths 4, tiles of a band 8, spans of a
  * block. The rest follows from the shape. */
 enum {
     VECTOR_BITS = 3,
     PACKING_BITS = 3,
-    SPLIT_BITS = 1,
+    SPLIT_BITS = 2,
     DEPTH_BITS = 4,
     BAND_BITS = 8,
     SPLIT_SHIFT = VECTOR_BITS + PACKING_BITS,
@@ -363,7 +384,7 @@ static uint64_t field(uint64_t code, int shift, int bits) {
 uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule) {
     uint64_t depths = (uint64_t)__builtin_ctzll((unsigned long long)schedule->depths);
     return (uint64_t)schedule->vectors | (uint64_t)schedule->packing << VECTOR_BITS |
-           (uint64_t)(schedule->split == DEFT_SPLIT_BANDS) << SPLIT_SHIFT | depths << DEPTH_SHIFT |
+           (uint64_t)schedule->split << SPLIT_SHIFT | depths << DEPTH_SHIFT |
            (uint64_t)schedule->band_tiles << BAND_SHIFT | (uint64_t)(schedule->block / schedule->span) << BLOCK_SHIFT;
 }
 
@@ -374,7 +395,7 @@ bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code,
     *schedule = (deft_sparse_schedule){
         .vectors = (int)field(code, 0, VECTOR_BITS),
         .packing = (deft_sparse_packing)field(code, VECTOR_BITS, PACKING_BITS),
-        .split = field(code, SPLIT_SHIFT, SPLIT_BITS) ? DEFT_SPLIT_BANDS : DEFT_SPLIT_IMAGES,
+        .split = (deft_sparse_split)field(code, SPLIT_SHIFT, SPLIT_BITS),
         .depths = 1ll << field(code, DEPTH_SHIFT, DEPTH_BITS),
         .band_tiles = (int64_t)field(code, BAND_SHIFT, BAND_BITS),
         .block = spans < MOST_SPANS ? (int64_t)spans : MOST_SPANS, /* of the span that follows */
