@@ -333,6 +333,26 @@ static void test_scan(void **state) {
     test_context_free(ctx);
 }
 
+/* An optional input that is left out is no value to scan. */
+static void test_scan_of_nothing(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_graph *graph = new_graph(ctx);
+    add_graph_input(graph, "x", DIMS(2, 3));
+    deft_graph *body = BODY(ctx, "column");
+    NODE(body, RELU, "next", "column");
+    assert_int_equal(deft_graph_add_output(body, value_named(body, "next")), DEFT_OK);
+    deft_attr attrs[] = {attr_of(graph, "body", body, 1), {.name = "num_scan_inputs", .type = DEFT_ATTR_INT, .i = 1}};
+    add_control(graph, DEFT_OP_SCAN, attrs, 2, NAMES("x"), NAMES("all"));
+    finish_graph(graph, "all");
+    graph->nodes[graph->node_count - 1].in[0] = DEFT_NO_VALUE;
+    deft_program *program = NULL;
+    assert_int_equal(deft_program_new(ctx, graph, NULL, &program), DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "missing"));
+    deft_graph_free(graph);
+    test_context_free(ctx);
+}
+
 /* ---- 16-bit floats -------------------------------------------------------------------------------------------- */
 
 /* A product, which Deft has in f32, and a sum, which it has in f16: both make f16; the positions of TopK stay integers.
@@ -430,15 +450,11 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_if),
-        cmocka_unit_test(test_if_known),
-        cmocka_unit_test(test_loop),
-        cmocka_unit_test(test_value_dependent_shapes),
-        cmocka_unit_test(test_scan),
-        cmocka_unit_test(test_loop_known),
-        cmocka_unit_test(test_half),
-        cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_if),         cmocka_unit_test(test_if_known),
+        cmocka_unit_test(test_loop),       cmocka_unit_test(test_value_dependent_shapes),
+        cmocka_unit_test(test_scan),       cmocka_unit_test(test_scan_of_nothing),
+        cmocka_unit_test(test_loop_known), cmocka_unit_test(test_half),
+        cmocka_unit_test(test_malformed),  cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,6 +82,12 @@ static const deft_attr *find_body(const deft_replacement *r, const char *name) {
     return attr && attr->type == DEFT_ATTR_GRAPH ? attr : NULL;
 }
 
+static deft_status check_inputs(deft_replacement *r, int first, int count) {
+    for (int i = first; i < first + count; i++)
+        if (r->node.in[i] == DEFT_NO_VALUE) return fail(r, DEFT_INVALID, "one of its inputs is missing");
+    return DEFT_OK;
+}
+
 /* ---- If ------------------------------------------------------------------------------------------------------ */
 
 /* Outputs that the node does without get a value all the same. */
@@ -90,6 +96,7 @@ static deft_status list_targets(deft_replacement *r, int **targets) {
 }
 
 static deft_status replace_if(deft_replacement *r, int *waits) {
+    DEFT_TRY(check_inputs(r, 0, 1));
     const deft_tensor *condition = &r->graph->values[r->node.in[0]].desc;
     if (condition->dtype != DEFT_BOOL || deft_tensor_count(condition) != 1)
         return fail(r, DEFT_INVALID, "its condition must be one bool");
@@ -131,6 +138,7 @@ static deft_status read_loop(deft_replacement *r, loop *l) {
     int expected = 2 + l->states + l->around + (l->iteration ? l->stacks : 0);
     if (l->states < 0 || l->stacks < 0 || r->node.in_count != expected || r->node.out_count > l->states + l->stacks)
         return fail(r, DEFT_INVALID, "its body has other numbers of inputs or outputs than it");
+    DEFT_TRY(check_inputs(r, 2, l->states));
     l->state = r->node.in + 2;
     l->stacked = l->state + l->states;
     l->values_around = l->stacked + (l->iteration ? l->stacks : 0);
@@ -248,6 +256,7 @@ static deft_status read_scan(deft_replacement *r, scan *s) {
     s->around = s->body->graph->input_count - (int)s->body->i;
     if (s->stacks < 0 || r->node.in_count != s->body->graph->input_count || r->node.out_count > s->states + s->stacks)
         return fail(r, DEFT_INVALID, "its body has other numbers of inputs or outputs than it");
+    DEFT_TRY(check_inputs(r, 0, r->node.in_count));
     for (int i = 0; i < s->sequences; i++) {
         const deft_tensor *x = &r->graph->values[r->node.in[s->states + i]].desc;
         int64_t axis = listed(r, "scan_input_axes", i);
