@@ -68,16 +68,16 @@ static deft_status print_whole(deft_cli *cli, const deft_graph *graph, const mem
     return deft_cli_print(cli, "model", whole_columns, sizeof whole_columns / sizeof *whole_columns, &row);
 }
 
-/* Of a session: its weights as the kernels keep them, its activations, what kernels need while they run. */
+/* Of the model and a session: weights, which the kernels share or keep in forms of their own, activations, what kernels
+ * need while they run. */
 static deft_status measure_memory(deft_cli *cli, const deft_graph *graph, const deft_shapes *shapes, memory *used) {
     const deft_plan_options planning = {.bindings = shapes->bindings, .binding_count = shapes->count};
     deft_program *program;
-    long long before = atomic_load(&cli->ctx->live_bytes);
     *used = (memory){NAN, NAN};
     DEFT_TRY(deft_program_new(cli->ctx, graph, &planning, &program));
     if (!deft_program_waits_for(program)) {
         used->activation_bytes = (double)deft_executor_plan(deft_program_executor(program))->memory_bytes;
-        used->peak_bytes = (double)(atomic_load(&cli->ctx->live_bytes) - before);
+        used->peak_bytes = (double)atomic_load(&cli->ctx->live_bytes);
     }
     deft_program_free(program);
     return DEFT_OK;
