@@ -250,14 +250,28 @@ int64_t deft_sparse_pixels_before(const deft_sparse_shape *shape, int64_t positi
     return position / x->size * x->out + (column < x->out ? column : x->out);
 }
 
-/* Of the positions from `first` on, those that see pixels of the picture through a tap. */
-static uint16_t tap_mask(const deft_linear *l, int64_t tap, int64_t first) {
+/* Where the positions of a vector lie in the picture. */
+typedef struct places {
+    int64_t row[PANEL], column[PANEL];
+} places;
+
+static places places_of(int64_t first, int64_t lanes) {
+    places at;
+    for (int i = 0; i < PANEL; i++) {
+        at.row[i] = (first + i) / lanes;
+        at.column[i] = (first + i) % lanes;
+    }
+    return at;
+}
+
+/* Those that see pixels of the picture through a tap. */
+static uint16_t tap_mask(const deft_linear *l, int64_t tap, const places *at) {
     int64_t shift_y = tap / l->kernel_width * l->dilation_y - l->pad_top;
     int64_t shift_x = tap % l->kernel_width * l->dilation_x - l->pad_left;
     int mask = 0;
     for (int i = 0; i < PANEL; i++) {
-        int64_t y = (first + i) / l->in_width + shift_y, x = (first + i) % l->in_width + shift_x;
-        bool computed = (first + i) / l->in_width < l->out_height;
+        int64_t y = at->row[i] + shift_y, x = at->column[i] + shift_x;
+        bool computed = at->row[i] < l->out_height;
         mask |= (computed && y >= 0 && y < l->in_height && x >= 0 && x < l->in_width) << i;
     }
     return (uint16_t)mask;
@@ -265,9 +279,9 @@ static uint16_t tap_mask(const deft_linear *l, int64_t tap, int64_t first) {
 
 /* For the positions from `first` on, in a block of so many rows. */
 static void fill_mask(const deft_sparse_shape *shape, int64_t first, int64_t rows, deft_sparse_mask *mask) {
-    int64_t lanes = shape->axis_x.size;
+    places at = places_of(first, shape->axis_x.size);
     for (int i = 0; i < PANEL; i++) {
-        bool kept = (first + i) / lanes < rows && (first + i) % lanes < shape->axis_x.out;
+        bool kept = at.row[i] < rows && at.column[i] < shape->axis_x.out;
         mask->kept |= (uint16_t)(kept << i);
     }
     int count = __builtin_popcount(mask->kept);
@@ -275,7 +289,7 @@ static void fill_mask(const deft_sparse_shape *shape, int64_t first, int64_t row
     mask->y_bytes = count * (int64_t)sizeof(float);
     const deft_linear *l = &shape->linear;
     for (int64_t tap = 0; shape->virtual && tap < l->kernel_height * l->kernel_width; tap++)
-        mask->taps[tap] = tap_mask(l, tap, first);
+        mask->taps[tap] = tap_mask(l, tap, &at);
 }
 
 static deft_status make_masks(deft_context *ctx, deft_sparse *sparse) {

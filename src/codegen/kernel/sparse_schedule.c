@@ -217,13 +217,19 @@ static void choose_split(const deft_sparse_shape *seen, deft_sparse_schedule *sc
         schedule->split = deft_sparse_split_of(seen, schedule->span);
 }
 
+/* A mask for each vector and tap must be worth its bytes: very large kernels are padded. */
+static bool may_be_virtual(const deft_linear *l) {
+    static const double most_mask_bytes = 1 << 20;
+    double vectors = (double)l->out_height * (double)l->in_width / DEFT_PANEL_LANES;
+    double mask_bytes = vectors * (double)(l->kernel_height * l->kernel_width) * sizeof(uint16_t);
+    return l->stride_x == 1 && l->stride_y == 1 && l->out_width <= l->in_width && mask_bytes <= most_mask_bytes;
+}
+
 static bool complete_picture(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule *schedule,
                              deft_sparse_shape *seen) {
     bool pictures = shape->linear.conv && !shape->pointwise && shape->axis_x.in * shape->axis_y.in > 1;
     if (!pictures || cpu->lanes != DEFT_PANEL_LANES || schedule->vectors != 1) return false;
-    const deft_linear *l = &shape->linear;
-    if (schedule->packing == DEFT_PACK_VIRTUAL && (l->stride_x > 1 || l->stride_y > 1 || l->out_width > l->in_width))
-        return false;
+    if (schedule->packing == DEFT_PACK_VIRTUAL && !may_be_virtual(&shape->linear)) return false;
     *seen = deft_sparse_picture_shape(shape, schedule->packing, schedule->block);
     schedule->span = 1;
     choose_split(seen, schedule);

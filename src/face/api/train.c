@@ -62,16 +62,9 @@ static deft_status check_options(deft_context *ctx, const deft_train_session_opt
 }
 
 static deft_status take_print(deft_train_session *session, const deft_train_session_options *o) {
-    const deft_optimizer_options *r = &session->trainer.options;
-    const double numbers[] = {r->kind,
-                              (double)r->momentum,
-                              (double)r->beta2,
-                              (double)r->epsilon,
-                              (double)r->weight_decay,
-                              (double)r->max_gradient_norm,
-                              (double)r->average,
-                              o->keep_zeros};
-    session->print = deft_fingerprint_bytes(DEFT_FINGERPRINT_START, numbers, sizeof numbers);
+    const uint8_t keeps = o->keep_zeros;
+    session->print = deft_fingerprint_optimizer(DEFT_FINGERPRINT_START, &session->trainer.options);
+    session->print = deft_fingerprint_bytes(session->print, &keeps, sizeof keeps);
     return deft_fingerprint_structure(session->ctx, session->net.graph, &session->print);
 }
 

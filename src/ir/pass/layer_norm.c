@@ -83,12 +83,5 @@ static deft_status visit(deft_match *match, int div) {
 }
 
 deft_status deft_pass_layer_norm(deft_graph *graph) {
-    deft_arena scratch;
-    deft_arena_init(&scratch, graph->ctx);
-    deft_match match;
-    deft_status status = deft_match_init(graph, &scratch, &match);
-    for (int i = 0; status == DEFT_OK && i < graph->node_count; i++)
-        status = visit(&match, i);
-    deft_arena_done(&scratch);
-    return status;
+    return deft_match_each(graph, visit);
 }

@@ -61,3 +61,14 @@ deft_status deft_match_replace(deft_match *match, int node, deft_op op, const in
     n->attrs = (deft_attrs){items, attr_count};
     return DEFT_OK;
 }
+
+deft_status deft_match_each(deft_graph *graph, deft_match_visitor visit) {
+    deft_arena scratch;
+    deft_arena_init(&scratch, graph->ctx);
+    deft_match match;
+    deft_status status = deft_match_init(graph, &scratch, &match);
+    for (int i = 0; status == DEFT_OK && i < graph->node_count; i++)
+        status = visit(&match, i);
+    deft_arena_done(&scratch);
+    return status;
+}

@@ -26,5 +26,8 @@ int deft_match_other(const deft_node *node, int value);
 /* Makes the node another one, of inputs and attributes that are copied. */
 DEFT_MUST_CHECK deft_status deft_match_replace(deft_match *match, int node, deft_op op, const int *in, int in_count,
                                                const deft_attr *attrs, int attr_count);
+/* Calls `visit` for each node, as the graph is when its turn comes. */
+typedef deft_status (*deft_match_visitor)(deft_match *match, int node);
+DEFT_MUST_CHECK deft_status deft_match_each(deft_graph *graph, deft_match_visitor visit);
 
 #endif

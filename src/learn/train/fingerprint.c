@@ -31,3 +31,14 @@ uint64_t deft_fingerprint_constants(uint64_t print, const deft_graph *graph) {
     }
     return print;
 }
+
+uint64_t deft_fingerprint_optimizer(uint64_t print, const deft_optimizer_options *options) {
+    const double numbers[] = {options->kind,
+                              (double)options->momentum,
+                              (double)options->beta2,
+                              (double)options->epsilon,
+                              (double)options->weight_decay,
+                              (double)options->max_gradient_norm,
+                              (double)options->average};
+    return deft_fingerprint_bytes(print, numbers, sizeof numbers);
+}

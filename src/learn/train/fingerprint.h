@@ -12,5 +12,7 @@ uint64_t deft_fingerprint_bytes(uint64_t print, const void *data, size_t bytes);
 DEFT_MUST_CHECK deft_status deft_fingerprint_structure(deft_context *ctx, const deft_graph *graph, uint64_t *print);
 /* The same with the data of its constants, but for what training changes. */
 uint64_t deft_fingerprint_constants(uint64_t print, const deft_graph *graph);
+/* The same with an optimiser's rule and numbers, filled in. */
+uint64_t deft_fingerprint_optimizer(uint64_t print, const deft_optimizer_options *options);
 
 #endif

@@ -64,24 +64,9 @@ static deft_status fill_in_options(deft_context *ctx, const deft_train_options *
 static deft_status fingerprint_run(const training *t, uint64_t *print) {
     const deft_train_options *o = &t->options;
     const deft_dataset *data = t->data;
-    const deft_optimizer_options *r = &o->optimizer;
-    const double numbers[] = {o->epochs,
-                              (double)o->batch,
-                              (double)o->learning_rate,
-                              o->schedule,
-                              (double)o->step_factor,
-                              o->step_epochs,
-                              (double)o->warmup_epochs,
-                              r->kind,
-                              (double)r->momentum,
-                              (double)r->beta2,
-                              (double)r->epsilon,
-                              (double)r->weight_decay,
-                              (double)r->max_gradient_norm,
-                              (double)r->average,
-                              (double)o->label_smoothing,
-                              o->keep_zeros,
-                              o->teacher != NULL};
+    const double numbers[] = {
+        o->epochs,      (double)o->batch,         (double)o->learning_rate,   o->schedule,   (double)o->step_factor,
+        o->step_epochs, (double)o->warmup_epochs, (double)o->label_smoothing, o->keep_zeros, o->teacher != NULL};
     const int64_t counts[] = {data->sample_count, data->split[DEFT_TRAIN].count,
                               data->classes,      (int64_t)t->ctx->seed,
                               o->first_step,      o->hook ? (int64_t)o->hook->print : 0};
@@ -93,6 +78,7 @@ static deft_status fingerprint_run(const training *t, uint64_t *print) {
         *print = deft_fingerprint_constants(*print, o->teacher);
     }
     *print = deft_fingerprint_bytes(*print, numbers, sizeof numbers);
+    *print = deft_fingerprint_optimizer(*print, &o->optimizer);
     *print = deft_fingerprint_bytes(*print, counts, sizeof counts);
     *print = deft_fingerprint_bytes(*print, data->spec, strlen(data->spec));
     return DEFT_OK;
