@@ -524,6 +524,11 @@ static int64_t random_size(deft_rng *rng, int64_t most) {
     return size < most ? size : most;
 }
 
+/* Now and then: y is what the activation makes of the bias. */
+static bool sums_nothing(deft_rng *rng) {
+    return between(rng, 0, 29) == 0;
+}
+
 static problem random_product(deft_rng *rng) {
     problem p = random_common(rng);
     p.op = between(rng, 0, 3) ? DEFT_OP_GEMM : DEFT_OP_MATMUL;
@@ -536,6 +541,7 @@ static problem random_product(deft_rng *rng) {
         p.beta = factors[between(rng, 0, 5)];
         p.bias_form = (int)between(rng, 0, 2);
     }
+    if (sums_nothing(rng)) p.k = 0;
     p.in_layout = between(rng, 0, 2) ? DEFT_LAYOUT_ROWS : DEFT_LAYOUT_PANELS;
     p.out_layout = between(rng, 0, 2) ? DEFT_LAYOUT_ROWS : DEFT_LAYOUT_PANELS;
     return p;
@@ -570,6 +576,7 @@ static problem random_convolution(deft_rng *rng) {
     bool depthwise = p.groups > 1 && between(rng, 0, 1);
     p.channels = p.groups * (depthwise ? 1 : between(rng, 1, 6));
     p.filters = p.groups * between(rng, 1, depthwise ? 2 : 40 / p.groups);
+    if (sums_nothing(rng)) p.channels = 0;
     bool plain = between(rng, 0, 2) == 0; /* what needs no packing */
     for (int axis = 0; axis < 2; axis++) {
         bool flat = axis == 0 && p.spatial == 1;

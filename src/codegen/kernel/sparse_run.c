@@ -103,9 +103,10 @@ static void pack_channel(const deft_sparse_shape *shape, const float *in, int64_
 
 static void pack_picture(const part *p, const float *image, range channels) {
     const deft_sparse_shape *shape = &p->sparse->shape;
-    int64_t in = shape->axis_y.in * shape->axis_x.in, out = shape->picture / shape->linear.channels_in;
+    const deft_sparse_axis *y = &shape->axis_y, *x = &shape->axis_x;
+    int64_t in = y->in * x->in, out = y->planes * x->planes * y->size * x->size;
     for (int64_t c = channels.begin; c < channels.end; c++)
-        pack_channel(shape, image + c * in, 0, shape->axis_y.size * shape->axis_x.size, p->x_scratch + c * out);
+        pack_channel(shape, image + c * in, 0, y->size * x->size, p->x_scratch + c * out);
     /* what a pass that is longer than the picture reads behind it */
     if (channels.end == shape->linear.channels_in) zero_floats(p->x_scratch + shape->picture, p->sparse->schedule.span);
 }
