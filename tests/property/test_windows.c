@@ -146,6 +146,74 @@ static void test_pools(void **state) {
     }
 }
 
+/* Adds an output's slope where its window's first maximum is. */
+static void give_to_maximum(const geometry *g, const deft_tensor *x, int64_t plane, int64_t oy, int64_t ox,
+                            double slope, double *dx) {
+    int64_t best = -1, offset = plane * x->dims[2] * x->dims[3];
+    double maximum = 0, value;
+    for (int64_t ky = 0; ky < g->kernel[0]; ky++)
+        for (int64_t kx = 0; kx < g->kernel[1]; kx++) {
+            int64_t iy = oy * g->strides[0] + ky * g->dilations[0] - g->pads[0];
+            int64_t ix = ox * g->strides[1] + kx * g->dilations[1] - g->pads[1];
+            if (!inside(x, 0, plane, iy, ix, &value) || (best >= 0 && !(value > maximum))) continue;
+            best = offset + iy * x->dims[3] + ix;
+            maximum = value;
+        }
+    if (best >= 0) dx[best] += slope;
+}
+
+static int64_t count_wrong_slopes(deft_context *ctx, op_case *test, const geometry *g) {
+    enum { MOST = 8192 };
+    static double expected[MOST];
+    const deft_tensor *dy = &test->in[0], *x = &test->in[1];
+    op_run run;
+    if (op_apply(ctx, test, &run) != DEFT_OK) fail_msg("%s", deft_context_message(ctx));
+    assert_true(deft_tensor_count(x) <= MOST);
+    memset(expected, 0, sizeof expected);
+    for (int64_t i = 0; i < deft_tensor_count(dy); i++)
+        give_to_maximum(g, x, i / dy->dims[3] / dy->dims[2], i / dy->dims[3] % dy->dims[2], i % dy->dims[3],
+                        op_element(dy, i), expected);
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < deft_tensor_count(x); i++)
+        wrong += !(fabs(op_element(run.out[0], i) - expected[i]) <= 1e-5 * (1 + fabs(expected[i])));
+    op_release(ctx, &run);
+    return wrong;
+}
+
+/* Of small whole numbers, so that windows have several maxima; at times in rows that are computed in parts. */
+static void test_max_pool_slopes(void **state) {
+    (void)state;
+    for (uint64_t trial = 0; trial < TRIALS; trial++) {
+        deft_context *ctx = test_context();
+        deft_rng rng;
+        deft_rng_init(&rng, trial, 5);
+        geometry g;
+        op_case test = {.op = DEFT_OP_MAX_POOL_GRAD};
+        make_geometry(&rng, &g, &test);
+        int64_t height = pick(&rng, 10, 13), width = trial % 6 ? pick(&rng, 10, 40) : pick(&rng, 130, 300);
+        if (trial % 5 == 0) { /* the kernel wider than the picture */
+            width = pick(&rng, 1, 3);
+            g.kernel[1] = 4;
+            g.pads[1] = g.pads[3] = 2 * g.dilations[1];
+        }
+        deft_tensor *dy = &test.in[0], *x = &test.in[1];
+        *x = (deft_tensor){DIMS(1, 2, height, width)};
+        *dy = (deft_tensor){DIMS(1, 2, 0, 0)};
+        for (int i = 0; i < 2; i++) {
+            int64_t extent = (g.kernel[i] - 1) * g.dilations[i] + 1;
+            dy->dims[2 + i] = (x->dims[2 + i] + g.pads[i] + g.pads[2 + i] - extent) / g.strides[i] + 1;
+        }
+        fill(ctx, &rng, DEFT_F32, dy);
+        fill(ctx, &rng, DEFT_F32, x);
+        for (int64_t i = 0; i < deft_tensor_count(x); i++)
+            ((float *)x->data)[i] = roundf(((float *)x->data)[i]);
+        assert_int_equal(count_wrong_slopes(ctx, &test, &g), 0);
+        deft_release(ctx, dy->data);
+        deft_release(ctx, x->data);
+        test_context_free(ctx);
+    }
+}
+
 /* deft_window_outputs and deft_window_taps say exactly which (output, tap) pairs read an input. */
 static void test_ranges(void **state) {
     (void)state;
@@ -198,10 +266,8 @@ static void test_same_padding(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conv),
-        cmocka_unit_test(test_pools),
-        cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_same_padding),
+        cmocka_unit_test(test_conv),   cmocka_unit_test(test_pools),        cmocka_unit_test(test_max_pool_slopes),
+        cmocka_unit_test(test_ranges), cmocka_unit_test(test_same_padding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

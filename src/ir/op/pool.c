@@ -54,6 +54,31 @@ static bool halves(const deft_window *w) {
     return true;
 }
 
+/* Most of its taps meet padding alone. */
+static bool is_wide(const deft_window *w) {
+    return w->kernel[1] > w->in[1];
+}
+
+/* Of outputs first, first + 1, ... of a row, `count` of them, those that see the picture through tap kx. */
+static inline span tap_span(const deft_window *w, int64_t kx, int64_t first, int64_t count) {
+    int64_t begin, end;
+    deft_window_outputs(w, 1, kx, &begin, &end);
+    begin = begin > first ? begin - first : 0;
+    end = end - first < count ? end - first : count;
+    return (span){begin, end > begin ? end : begin};
+}
+
+/* Where in a row of the picture an output looks through tap kx. */
+static inline int64_t tap_position(const deft_window *w, int64_t kx, int64_t output) {
+    return output * w->stride[1] + kx * w->dilation[1] - w->pad_begin[1];
+}
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+enum { SLOPES_AT_ONCE = 128 };
+
 #define BODY "ir/op/pool_body.h"
 #include "ir/op/each_real.h"
 

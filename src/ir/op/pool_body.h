@@ -33,26 +33,26 @@ static inline __attribute__((always_inline)) void TYPED(raise_row)(const REAL *r
         y[i] = TYPED(greater)(y[i], x[i * stride]);
 }
 
-static void TYPED(max_pool_row)(const deft_window *w, int64_t oy, const REAL *x, REAL *y) {
+/* Outputs [first, first + count) of a row. */
+static void TYPED(max_pool_row)(const deft_window *w, int64_t oy, int64_t first, int64_t count, const REAL *x,
+                                REAL *y) {
     span rows = window_span(w, 0, oy);
-    for (int64_t ox = 0; ox < w->out[1]; ox++)
-        y[ox] = -INFINITY;
+    for (int64_t i = 0; i < count; i++)
+        y[i] = -INFINITY;
     for (int64_t iy = rows.begin; iy < rows.end; iy += w->dilation[0])
         for (int64_t kx = 0; kx < w->kernel[1]; kx++) {
-            int64_t begin, end;
-            deft_window_outputs(w, 1, kx, &begin, &end);
-            if (begin == end) continue;
-            const REAL *from = x + iy * w->in[1] + begin * w->stride[1] + kx * w->dilation[1] - w->pad_begin[1];
+            span seen = tap_span(w, kx, first, count);
+            const REAL *from = x + iy * w->in[1] + tap_position(w, kx, first + seen.begin);
             if (w->stride[1] == 1)
-                TYPED(raise_row)(from, 1, y + begin, end - begin);
+                TYPED(raise_row)(from, 1, y + seen.begin, seen.end - seen.begin);
             else if (w->stride[1] == 2)
-                TYPED(raise_row)(from, 2, y + begin, end - begin);
+                TYPED(raise_row)(from, 2, y + seen.begin, seen.end - seen.begin);
             else
-                TYPED(raise_row)(from, w->stride[1], y + begin, end - begin);
+                TYPED(raise_row)(from, w->stride[1], y + seen.begin, seen.end - seen.begin);
         }
 }
 
-/* The same, an output at a time: for kernels that are wider than the picture, most of whose taps meet padding alone. */
+/* The same, an output at a time, for wide kernels. */
 static void TYPED(max_pool_wide_row)(const deft_window *w, int64_t oy, const REAL *x, REAL *y) {
     for (int64_t ox = 0; ox < w->out[1]; ox++)
         TYPED(first_maximum)(w, window_span(w, 0, oy), window_span(w, 1, ox), x, &y[ox]);
@@ -70,7 +70,7 @@ static void TYPED(max_pool_halved_row)(const REAL *restrict top, const REAL *res
 static deft_status TYPED(max_pool)(const deft_op_call *call) {
     deft_window w;
     DEFT_TRY(deft_window_of_pool(call, call->in[0], &w));
-    bool wide = w.kernel[1] > w.in[1], halved = halves(&w);
+    bool wide = is_wide(&w), halved = halves(&w);
     int threads = deft_rule_threads(call, deft_tensor_count(call->in[0]));
 #pragma omp parallel for num_threads(threads)
     for (int64_t plane = 0; plane < w.batch * w.channels; plane++)
@@ -82,23 +82,61 @@ static deft_status TYPED(max_pool)(const deft_op_call *call) {
             else if (wide)
                 TYPED(max_pool_wide_row)(&w, oy, x, y);
             else
-                TYPED(max_pool_row)(&w, oy, x, y);
+                TYPED(max_pool_row)(&w, oy, 0, w.out[1], x, y);
         }
     return DEFT_OK;
 }
 
+/* Of a window with this maximum; NaN where there is a NaN. */
+static inline bool TYPED(is_maximum)(REAL value, REAL maximum) {
+    return (value == maximum) | (value != value);
+}
+
+/* Where x is the maximum of its window it takes what slope is left; those after it find none. In two loops, the first
+ * of which has vectors. */
+static inline __attribute__((always_inline)) void TYPED(take_slopes)(const REAL *restrict x, int64_t stride,
+                                                                     const REAL *restrict maximum, REAL *restrict left,
+                                                                     REAL *restrict dx, int64_t count) {
+    REAL taken[SLOPES_AT_ONCE];
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        bool takes = TYPED(is_maximum)(x[i * stride], maximum[i]);
+        taken[i] = takes ? left[i] : 0;
+        left[i] = takes ? 0 : left[i];
+    }
+    for (int64_t i = 0; i < count; i++)
+        dx[i * stride] += taken[i];
+}
+
+/* The first of several maxima takes the slope. */
 static void TYPED(max_pool_grad_row)(const deft_window *w, int64_t oy, const REAL *dy, const REAL *x, REAL *dx) {
+    REAL maximum[SLOPES_AT_ONCE], left[SLOPES_AT_ONCE];
+    span rows = window_span(w, 0, oy);
+    for (int64_t first = 0, count; first < w->out[1]; first += count) {
+        count = least(w->out[1] - first, SLOPES_AT_ONCE);
+        TYPED(max_pool_row)(w, oy, first, count, x, maximum);
+        for (int64_t i = 0; i < count; i++)
+            left[i] = dy[first + i];
+        for (int64_t iy = rows.begin; iy < rows.end; iy += w->dilation[0])
+            for (int64_t kx = 0; kx < w->kernel[1]; kx++) {
+                span seen = tap_span(w, kx, first, count);
+                int64_t at = iy * w->in[1] + tap_position(w, kx, first + seen.begin), taken = seen.end - seen.begin;
+                if (w->stride[1] == 2)
+                    TYPED(take_slopes)(x + at, 2, maximum + seen.begin, left + seen.begin, dx + at, taken);
+                else
+                    TYPED(take_slopes)(x + at, w->stride[1], maximum + seen.begin, left + seen.begin, dx + at, taken);
+            }
+    }
+}
+
+/* The same, an output at a time, for wide kernels. */
+static void TYPED(max_pool_grad_wide_row)(const deft_window *w, int64_t oy, const REAL *dy, const REAL *x, REAL *dx) {
     span rows = window_span(w, 0, oy);
     for (int64_t ox = 0; ox < w->out[1]; ox++) {
         REAL maximum;
         int64_t best = TYPED(first_maximum)(w, rows, window_span(w, 1, ox), x, &maximum);
         if (best >= 0) dx[best] += dy[ox];
     }
-}
-
-/* Of a window with this maximum; NaN where there is a NaN. */
-static inline bool TYPED(is_maximum)(REAL value, REAL maximum) {
-    return (value == maximum) | (value != value);
 }
 
 /* The same for windows of 2x2 side by side, of two rows of x, `width` apart. */
@@ -124,7 +162,7 @@ static deft_status TYPED(max_pool_grad)(const deft_op_call *call) {
     deft_window w;
     DEFT_TRY(deft_window_of_pool(call, call->in[1], &w));
     int64_t in_plane = w.in[0] * w.in[1];
-    bool halved = halves(&w);
+    bool wide = is_wide(&w), halved = halves(&w);
     int threads = deft_rule_threads(call, deft_tensor_count(call->in[1]));
 #pragma omp parallel for num_threads(threads)
     for (int64_t plane = 0; plane < w.batch * w.channels; plane++) {
@@ -137,6 +175,8 @@ static deft_status TYPED(max_pool_grad)(const deft_op_call *call) {
             int64_t row = 2 * oy * w.in[1];
             if (halved)
                 TYPED(max_pool_halved_grad_row)(dy, x + row, dx + row, w.in[1], w.out[1]);
+            else if (wide)
+                TYPED(max_pool_grad_wide_row)(&w, oy, dy, x, dx);
             else
                 TYPED(max_pool_grad_row)(&w, oy, dy, x, dx);
         }

@@ -64,9 +64,11 @@ static inline int64_t deft_window_divide_up(int64_t a, int64_t b) {
 static inline void deft_window_outputs(const deft_window *window, int axis, int64_t tap, int64_t *begin, int64_t *end) {
     int64_t stride = window->stride[axis], offset = tap * window->dilation[axis] - window->pad_begin[axis];
     int64_t first = offset >= 0 ? 0 : deft_window_divide_up(-offset, stride);
-    int64_t past = window->in[axis] > offset ? deft_window_divide_up(window->in[axis] - offset, stride) : 0;
-    *end = past < window->out[axis] ? past : window->out[axis];
-    *begin = first < *end ? first : *end;
+    int64_t in = window->in[axis], past = window->out[axis];
+    /* a division takes longer than a short row */
+    if ((past - 1) * stride + offset >= in) past = in > offset ? deft_window_divide_up(in - offset, stride) : 0;
+    *end = past;
+    *begin = first < past ? first : past;
 }
 
 /* The taps [*begin, *end) with which `output` of an axis reads an input and no padding; begin <= end. */
