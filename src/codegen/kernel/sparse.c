@@ -204,14 +204,56 @@ deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t s
     return shape->units / shape->threads >= span ? DEFT_SPLIT_UNITS : DEFT_SPLIT_BANDS;
 }
 
+/* What a row costs: its nonzeros, and about as much as one for itself. */
+static int64_t row_cost(const deft_sparse_shape *shape, int64_t row) {
+    const float *weight = deft_sparse_row(shape, row);
+    int64_t cost = 1;
+    for (int64_t j = 0; j < shape->linear.k; j++)
+        cost += weight[j * shape->linear.column_stride] != 0;
+    return cost;
+}
+
+/* Sets first_row of all shares, so that they cost about as much each. Some may be empty. */
+static deft_status balance_shares(deft_context *ctx, deft_sparse *sparse) {
+    int64_t rows = sparse->shape.rows, *before; /* costs of the rows before a row */
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)rows + 1, sizeof *before, &before));
+    for (int64_t i = 0; i < rows; i++)
+        before[i + 1] = before[i] + row_cost(&sparse->shape, i);
+    for (int i = 0; i < sparse->share_count; i++)
+        sparse->shares[i].first_row = deft_rows_share(before, rows, i, sparse->share_count);
+    deft_release(ctx, before);
+    return DEFT_OK;
+}
+
+static deft_status make_shares(deft_context *ctx, deft_sparse *sparse) {
+    int64_t band_rows = sparse->schedule.tile_rows * sparse->schedule.band_tiles, past_row = sparse->shape.rows;
+    sparse->share_count = sparse->schedule.split == DEFT_SPLIT_BANDS ? sparse->shape.threads : 1;
+    size_t count = (size_t)sparse->share_count;
+    DEFT_TRY(deft_allocate_zeroed(ctx, count, sizeof *sparse->shares, &sparse->shares));
+    if (count > 1) DEFT_TRY(balance_shares(ctx, sparse));
+    for (int i = sparse->share_count - 1; i >= 0; i--) {
+        deft_sparse_share *share = &sparse->shares[i];
+        share->row_count = past_row - share->first_row;
+        past_row = share->first_row;
+        sparse->band_count += (share->row_count + band_rows - 1) / band_rows;
+    }
+    return DEFT_OK;
+}
+
 static deft_status make_bands(deft_context *ctx, deft_sparse *sparse) {
-    int64_t rows = sparse->shape.rows, size = sparse->schedule.tile_rows * sparse->schedule.band_tiles;
-    sparse->band_count = (rows + size - 1) / size;
+    int64_t size = sparse->schedule.tile_rows * sparse->schedule.band_tiles, made = 0;
+    DEFT_TRY(make_shares(ctx, sparse));
     DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)sparse->band_count, sizeof *sparse->bands, &sparse->bands));
-    for (int64_t i = 0; i < sparse->band_count; i++) {
-        deft_sparse_band *band = &sparse->bands[i];
-        band->first_row = i * size;
-        band->row_count = size < rows - i * size ? size : rows - i * size;
+    for (int i = 0; i < sparse->share_count; i++) {
+        deft_sparse_share *share = &sparse->shares[i];
+        share->first_band = made;
+        for (int64_t done = 0; done < share->row_count; done += size) {
+            deft_sparse_band *band = &sparse->bands[made++];
+            band->first_row = share->first_row + done;
+            band->row_count = size < share->row_count - done ? size : share->row_count - done;
+            band->is_first = done == 0;
+        }
+        share->past_band = made;
     }
     return DEFT_OK;
 }
@@ -229,7 +271,8 @@ static void lay_out_scratch(deft_sparse *sparse) {
     sparse->capacity = capacity;
     bool conv = shape->linear.conv;
     if (conv && !shape->y_direct) shape->y_row = capacity * shape->unit_lanes;
-    int64_t units = schedule->split == DEFT_SPLIT_BANDS && shape->units > capacity ? shape->units : capacity;
+    bool together = schedule->split == DEFT_SPLIT_BANDS && schedule->packing != DEFT_PACK_AS_READ;
+    int64_t units = together && shape->units > capacity ? shape->units : capacity;
     bool picture = conv && !shape->packed;
     /* what a pass that is longer than the picture reads behind it */
     int64_t behind = shape->masked ? PANEL + shape->axis_x.size + shape->axis_x.taps * shape->axis_x.dilation : span;
@@ -239,7 +282,7 @@ static void lay_out_scratch(deft_sparse *sparse) {
     if (!shape->y_direct) sparse->y_scratch_bytes = scratch_bytes(y);
     if (shape->masked && schedule->depths > 1) sparse->y_scratch_bytes = scratch_bytes(shape->rows * shape->sum_row);
     bool whole = picture && !shape->masked; /* the picture is packed as a whole */
-    bool shared = schedule->split == DEFT_SPLIT_BANDS || (schedule->split == DEFT_SPLIT_UNITS && whole);
+    bool shared = together || (schedule->split == DEFT_SPLIT_UNITS && whole);
     sparse->x_copies = shared ? 1 : shape->threads;
     sparse->y_copies = schedule->split == DEFT_SPLIT_BANDS ? 1 : shape->threads;
 }
@@ -313,6 +356,7 @@ static deft_status make_masks(deft_context *ctx, deft_sparse *sparse) {
 }
 
 static void free_sparse(deft_context *ctx, deft_sparse *sparse) {
+    deft_release(ctx, sparse->shares);
     deft_release(ctx, sparse->bands);
     deft_release(ctx, sparse->masks);
     deft_release(ctx, sparse->last_masks);

@@ -95,7 +95,14 @@ typedef struct deft_sparse_schedule {
  * other. */
 typedef struct deft_sparse_band {
     int64_t first_row, row_count, nonzeros;
+    bool is_first; /* of a share */
 } deft_sparse_band;
+
+/* Rows that one thread computes where bands are what threads share, else all: bands [first_band, past_band). They lie
+ * together in y, and in any order of rows. */
+typedef struct deft_sparse_share {
+    int64_t first_row, row_count, first_band, past_band;
+} deft_sparse_share;
 
 /* Generated code: the nonzeros of a band in one of the depths into which the inner dimension is split. All but the
  * first add to what the one before left in y. */
@@ -114,10 +121,10 @@ typedef struct deft_sparse_mask {
     uint16_t taps[]; /* VIRTUAL: of each tap, which positions see it; in a table, up to a multiple of 16 bytes */
 } deft_sparse_mask;
 
-/* Passes one after the other, a span (a vector where y is masked) further each. Where x is packed as it is read, band 0
- * reads it from `source`, the matrix [channels][columns] from the first column of the first pass on, and writes it to
- * x. A residual is laid out as y. Where y is masked, one mask a pass, and sums between depths lie in `sums`; elsewhere
- * in y. */
+/* Passes one after the other, a span (a vector where y is masked) further each. Where x is packed as it is read, the
+ * first band of a share reads it from `source`, the matrix [channels][columns] from the first column of the first pass
+ * on, and writes it to x. A residual is laid out as y. Where y is masked, one mask a pass, and sums between depths lie
+ * in `sums`; elsewhere in y. */
 typedef struct deft_sparse_stretch {
     const float *source, *residual;
     float *x, *y, *sums; /* of the first row */
@@ -137,6 +144,8 @@ struct deft_sparse {
     int64_t capacity;                        /* units of a block in scratch memory */
     size_t x_scratch_bytes, y_scratch_bytes; /* of one copy */
     int x_copies, y_copies;
+    deft_sparse_share *shares; /* of about as many nonzeros each */
+    int share_count;
     deft_sparse_band *bands;
     int64_t band_count;
     int64_t mask_bytes;            /* of one in a table */
@@ -191,9 +200,8 @@ int deft_sparse_x86_best_schedules(const deft_sparse_shape *shape, int most, uin
 /* A schedule in 64 bits, not 0, and back; false where the bits say nothing that is possible for the shape. */
 uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule);
 bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule);
-/* Row `i` of all tiles is row order[i] of y. Error: DEFT_MEMORY. */
-DEFT_MUST_CHECK deft_status deft_sparse_order(deft_context *ctx, const deft_sparse_shape *shape,
-                                              const deft_sparse_schedule *schedule, int32_t *order);
+/* Fills in sparse->order: row `i` of all tiles is row order[i] of y, and of the same share. Error: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_sparse_order(deft_context *ctx, deft_sparse *sparse);
 /* Generates the code and the stream of `sparse`. Errors: DEFT_MEMORY, DEFT_DEVICE. */
 DEFT_MUST_CHECK deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse);
 void deft_sparse_x86_engine(const deft_sparse *sparse, int64_t band, int64_t depth, const deft_sparse_stretch *stretch);

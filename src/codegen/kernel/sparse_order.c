@@ -32,13 +32,15 @@ static int64_t new_columns(const patterns *p, int64_t row) {
 
 /* Each tile begins with the next row that is left; then comes, of the rows that are left, the first MOST_COMPARED at
  * most, the one that adds the fewest columns. */
-static void order_rows(patterns *p, int64_t rows, int64_t tile_rows, int32_t *order) {
-    for (int64_t at = 0; at < rows; at++) {
-        int64_t best = at, past = rows - at < MOST_COMPARED ? rows : at + MOST_COMPARED, fewest = INT64_MAX;
-        if (at % tile_rows == 0)
+static void order_rows(patterns *p, const deft_sparse_share *share, int64_t tile_rows, int32_t *order) {
+    int64_t end = share->first_row + share->row_count;
+    for (int64_t at = share->first_row; at < end; at++) {
+        int64_t best = at, past = end - at < MOST_COMPARED ? end : at + MOST_COMPARED, fewest = INT64_MAX;
+        bool begins = (at - share->first_row) % tile_rows == 0;
+        if (begins)
             for (int64_t i = 0; i < p->words; i++)
                 p->seen[i] = 0;
-        for (int64_t i = at; i < past && at % tile_rows != 0; i++) {
+        for (int64_t i = at; i < past && !begins; i++) {
             int64_t added = new_columns(p, order[i]);
             if (added >= fewest) continue;
             fewest = added;
@@ -52,19 +54,18 @@ static void order_rows(patterns *p, int64_t rows, int64_t tile_rows, int32_t *or
     }
 }
 
-deft_status deft_sparse_order(deft_context *ctx, const deft_sparse_shape *shape, const deft_sparse_schedule *schedule,
-                              int32_t *order) {
+deft_status deft_sparse_order(deft_context *ctx, deft_sparse *sparse) {
+    const deft_sparse_shape *shape = &sparse->shape;
     for (int64_t row = 0; row < shape->rows; row++)
-        order[row] = (int32_t)row;
-    /* bands of threads that copy y out must be rows that lie together */
-    bool together = schedule->split == DEFT_SPLIT_BANDS && !shape->y_direct;
-    if (shape->linear.groups > 1 || together) return DEFT_OK;
+        sparse->order[row] = (int32_t)row;
+    if (shape->linear.groups > 1) return DEFT_OK;
     patterns p = {.words = (shape->linear.k + WORD_BITS - 1) / WORD_BITS};
     deft_status status;
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)(shape->rows * p.words), sizeof *p.bits, &p.bits));
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)p.words, sizeof *p.seen, &p.seen));
     read_patterns(shape, &p);
-    order_rows(&p, shape->rows, schedule->tile_rows, order);
+    for (int i = 0; i < sparse->share_count; i++)
+        order_rows(&p, &sparse->shares[i], sparse->schedule.tile_rows, sparse->order);
 fail:
     deft_release(ctx, p.bits);
     deft_release(ctx, p.seen);

@@ -30,26 +30,6 @@ static range share_of(int64_t count, int thread, int team) {
     return (range){count * thread / team, count * (thread + 1) / team};
 }
 
-/* Shares of bands with about as many operations each; a row costs about as much as a nonzero besides its own. */
-static range share_of_bands(const deft_sparse *sparse, int thread, int team) {
-    int64_t total = 0, before = 0;
-    for (int64_t i = 0; i < sparse->band_count; i++)
-        total += sparse->bands[i].nonzeros + sparse->bands[i].row_count;
-    range share = {-1, sparse->band_count};
-    for (int64_t i = 0; i < sparse->band_count; i++) {
-        int64_t cost = sparse->bands[i].nonzeros + sparse->bands[i].row_count;
-        int64_t owner = (before + cost / 2) * team / total;
-        if (owner >= thread && share.begin < 0) share.begin = i;
-        if (owner > thread) {
-            share.end = i;
-            break;
-        }
-        before += cost;
-    }
-    if (share.begin < 0) share.begin = share.end;
-    return share;
-}
-
 /* Rows are often short: fixed-size copies, the last one overlapping, beat calls of memcpy. */
 static inline void copy_floats(float *to, const float *from, int64_t count) {
     enum { CHUNK = 4 };
@@ -291,8 +271,8 @@ static void run_block(const part *p, const float *x_image, float *y_image, range
     const deft_sparse *sparse = p->sparse;
     const deft_sparse_shape *shape = &sparse->shape;
     bool picture = shape->linear.conv && !shape->packed;
-    bool by_block = !shape->x_direct && !picture && sparse->schedule.split != DEFT_SPLIT_BANDS;
     bool as_read = sparse->schedule.packing == DEFT_PACK_AS_READ;
+    bool by_block = !shape->x_direct && !picture && (as_read || sparse->schedule.split != DEFT_SPLIT_BANDS);
     if (by_block && !as_read) pack_units(p, x_image, units, (range){0, inputs_of(shape)});
     float *x = by_block ? p->x_scratch : (float *)x_image + units.begin * shape->x_unit;
     const float *source = as_read ? x_image + units.begin * PANEL : NULL;
@@ -320,6 +300,16 @@ static void run_blocks(const part *p, const float *x_image, float *y_image) {
     }
 }
 
+/* A team may be smaller than there are shares of the bands. */
+static void run_shares(part *p, const float *x_image, float *y_image) {
+    const deft_sparse *sparse = p->sparse;
+    bool by_bands = sparse->schedule.split == DEFT_SPLIT_BANDS;
+    for (int i = by_bands ? p->thread : 0; i < sparse->share_count; i += p->team) {
+        p->bands = (range){sparse->shares[i].first_band, sparse->shares[i].past_band};
+        run_blocks(p, x_image, y_image);
+    }
+}
+
 /* Packs what all threads read, each a share of it, or an image for this thread alone. */
 static void pack_image(const part *p, const float *x_image, bool together) {
     const deft_sparse_shape *shape = &p->sparse->shape;
@@ -331,13 +321,14 @@ static void pack_image(const part *p, const float *x_image, bool together) {
         pack_units(p, x_image, (range){0, shape->units}, share);
 }
 
-static void run_part(const part *p) {
+static void run_part(part *p) {
     const deft_sparse_shape *shape = &p->sparse->shape;
     deft_sparse_split split = p->sparse->schedule.split;
+    bool by_bands = split == DEFT_SPLIT_BANDS && p->sparse->schedule.packing != DEFT_PACK_AS_READ;
     bool by_image = split == DEFT_SPLIT_IMAGES;
     range images = by_image ? share_of(shape->images, p->thread, p->team) : (range){0, shape->images};
     bool picture = shape->linear.conv && !shape->packed;
-    bool packs = !shape->x_direct && ((picture && !shape->masked) || split == DEFT_SPLIT_BANDS);
+    bool packs = !shape->x_direct && ((picture && !shape->masked) || by_bands);
     bool together = packs && !by_image && p->team > 1;
     for (int64_t i = images.begin; i < images.end; i++) {
         const float *x_image = p->x + i * shape->x_image;
@@ -345,7 +336,7 @@ static void run_part(const part *p) {
         if (together) {
 #pragma omp barrier
         }
-        run_blocks(p, packs ? p->x_scratch : x_image, p->y + i * shape->y_image);
+        run_shares(p, packs ? p->x_scratch : x_image, p->y + i * shape->y_image);
         if (together) { /* the next image is packed over this one */
 #pragma omp barrier
         }
@@ -369,7 +360,6 @@ static void run_thread(const deft_sparse *sparse, const float *x, const float *r
         .team = team,
         .units =
             split == DEFT_SPLIT_UNITS ? share_of(sparse->shape.units, thread, team) : (range){0, sparse->shape.units},
-        .bands = split == DEFT_SPLIT_BANDS ? share_of_bands(sparse, thread, team) : (range){0, sparse->band_count},
     };
     run_part(&p);
 }

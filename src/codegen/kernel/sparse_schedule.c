@@ -184,6 +184,8 @@ static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_s
     for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles += 1 + schedule.band_tiles / 4) {
         double ns = total_ns(shape, cpu, &schedule);
         if (shape->threads > 1) ns = ns / shape->threads + DEFT_WORTH_A_TEAM_NS / 2;
+        if (schedule.split == DEFT_SPLIT_BANDS && schedule.packing == DEFT_PACK_AS_READ)
+            ns += packing_ns(shape, &schedule) * (1 - 1.0 / shape->threads); /* each thread packs all of x */
         visit(user, &schedule, ns);
         if (work.code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
     }
@@ -205,8 +207,7 @@ static void visit_blocks(const deft_sparse_shape *unpacked, const deft_sparse_sh
 
 /* One tile reads all of x, a panel a pass, before any other does. */
 static bool may_pack_as_read(const deft_sparse_shape *seen, const rates *cpu, const deft_sparse_schedule *schedule) {
-    return cpu->lanes == DEFT_PANEL_LANES && schedule->vectors == 1 && schedule->split != DEFT_SPLIT_BANDS &&
-           seen->linear.groups == 1 && seen->y_direct;
+    return cpu->lanes == DEFT_PANEL_LANES && schedule->vectors == 1 && seen->linear.groups == 1 && seen->y_direct;
 }
 
 /* The shape, span, split and tiles that go with the vectors and the packing of a schedule; false where they do not go

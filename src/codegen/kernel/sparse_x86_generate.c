@@ -340,7 +340,7 @@ static void emit_segment(generator *g, int64_t depth) {
     deft_emit_align(e, CODE_ALIGNMENT);
     *g->segment = (deft_sparse_segment){e->count, g->streamed};
     begin_stream(g);
-    bool packs = schedule->packing == DEFT_PACK_AS_READ && g->band->first_row == 0;
+    bool packs = schedule->packing == DEFT_PACK_AS_READ && g->band->is_first;
     const deft_sparse_shape *shape = &g->sparse->shape;
     bool stores = depth == schedule->depths - 1, residual = stores && shape->residual;
     if (stores && shape->masked) deft_emit_move(e, DEFT_R10, DEFT_R9);
@@ -357,7 +357,7 @@ static void emit_segment(generator *g, int64_t depth) {
     int64_t past = g->band->first_row + g->band->row_count;
     for (g->first_row = g->band->first_row; g->first_row < past; g->first_row += g->row_count) {
         g->row_count = schedule->tile_rows < past - g->first_row ? schedule->tile_rows : past - g->first_row;
-        g->packs = packs && g->first_row == 0;
+        g->packs = packs && g->first_row == g->band->first_row;
         emit_tile(g, depth);
     }
     emit_steps(g, packs, stores);
@@ -386,7 +386,7 @@ deft_status deft_sparse_x86_generate(deft_context *ctx, deft_sparse *sparse) {
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, segments, sizeof *sparse->segments, &sparse->segments));
     DEFT_TRY_OR_FAIL(deft_allocate(ctx, (size_t)most * sizeof *sparse->stream, &sparse->stream));
     DEFT_TRY_OR_FAIL(deft_allocate(ctx, (size_t)shape->rows * sizeof *sparse->order, &sparse->order));
-    DEFT_TRY_OR_FAIL(deft_sparse_order(ctx, shape, &sparse->schedule, sparse->order));
+    DEFT_TRY_OR_FAIL(deft_sparse_order(ctx, sparse));
     for (int64_t depth = 0; depth < depths; depth++)
         for (int64_t band = 0; band < sparse->band_count; band++) {
             g.band = &sparse->bands[band];
