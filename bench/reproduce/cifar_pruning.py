@@ -4,7 +4,7 @@ for some seeds; mean and spread (smallest to largest). Every line that deft prin
 network, the seed and the stage. Stopped at any moment and called again, it goes on: what the log says is done is
 kept, and a training under way resumes from its checkpoint.
 
-usage: cifar_pruning.py CIFAR10_DIR [--nets cifarnet,resnet-20] [--seeds N] [--epochs E] [--logs DIR] [--work DIR]"""
+usage: cifar_pruning.py CIFAR10_DIR [--nets cifarnet,resnet-20] [--seeds N] [--epochs E] [--threads T] [--logs DIR] [--work DIR]"""
 import argparse
 import json
 import os
@@ -17,13 +17,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # epochs, options of the training, zeros, epochs of pruning, its options, seeds, least accuracy (%), largest drop (points)
 RECIPES = {
     "cifarnet": dict(
-        epochs=80, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.02", "--schedule", "cosine",
+        augment="flip", epochs=20, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.03", "--schedule", "cosine",
                           "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
-        zeros=0.9, prune_epochs=30, prune=["--learning-rate", "0.02"], seeds=3, accuracy=80, drop=0.5),
+        zeros=0.9, prune_epochs=15, prune=["--learning-rate", "0.03"], seeds=3, accuracy=80, drop=0.5),
     "resnet-20": dict(
-        epochs=40, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.1", "--schedule", "cosine",
+        augment="crop,flip", epochs=30, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.1", "--schedule", "cosine",
                           "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
-        zeros=0.8, prune_epochs=20, prune=["--learning-rate", "0.02"], seeds=1, accuracy=90, drop=0.5),
+        zeros=0.8, prune_epochs=15, prune=["--learning-rate", "0.05"], seeds=1, accuracy=90, drop=0.5),
 }
 
 
@@ -48,13 +48,13 @@ class Log:
         return found[-1] if found else None
 
 
-def run(log, seed, stage, files, options):
+def run(log, seed, stage, files, options, threads):
     """Runs deft unless the log has its outcome, which is returned. Of the command, the log has the options."""
     done = log.outcome(seed, stage)
     if done:
         return done
     log.add(seed, stage, dict(kind="options", options=" ".join(options)))
-    command = [DEFT, stage, *files, *options, "--seed", str(seed), "--json", "--quiet"]
+    command = [DEFT, stage, *files, *options, "--seed", str(seed), "--threads", str(threads), "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as deft:
         for line in deft.stdout:
             row = json.loads(line)
@@ -65,17 +65,17 @@ def run(log, seed, stage, files, options):
     return log.outcome(seed, stage)
 
 
-def train_and_prune(net, seed, data, epochs, log, work):
+def train_and_prune(net, seed, data, epochs, threads, log, work):
     recipe = RECIPES[net]
     new, dense, pruned = (os.path.join(work, f"{net}-{seed}.{name}.onnx") for name in ("new", "dense", "pruned"))
     if not os.path.exists(new):
         subprocess.run([DEFT, "new", net, "-o", new, "--seed", str(seed), "--quiet"], stdout=subprocess.DEVNULL, check=True)
-    data = "augment=crop,flip:normalize:cifar10:" + data
+    data = f"augment={recipe['augment']}:normalize:cifar10:{data}"
     trained = run(log, seed, "train", [new, "--data", data, "-o", dense],
-                  ["--epochs", str(epochs or recipe["epochs"]), *recipe["train"]])
+                  ["--epochs", str(epochs or recipe["epochs"]), *recipe["train"]], threads)
     after = run(log, seed, "prune", [dense, "--data", data, "-o", pruned],
                 ["--epochs", str(epochs or recipe["prune_epochs"]), "--zeros", str(recipe["zeros"]), "--schedule", "cubic",
-                 *recipe["prune"]])
+                 *recipe["prune"]], threads)
     return 100 * trained["accuracy_test"], 100 * after["accuracy_test"], after["share"]
 
 
@@ -99,6 +99,7 @@ def main():
     parser.add_argument("--nets", default=",".join(RECIPES))
     parser.add_argument("--seeds", type=int, help="instead of the recipe's")
     parser.add_argument("--epochs", type=int, help="of each stage, instead of the recipe's: to try")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one each, where several of these run side by side")
     parser.add_argument("--logs", default=os.path.join(HERE, "logs"))
     parser.add_argument("--work", default="build/reproduce")
     args = parser.parse_args()
@@ -106,7 +107,7 @@ def main():
     for net in args.nets.split(","):
         log, results = Log(args.logs, net), []
         for seed in range(1, (args.seeds or RECIPES[net]["seeds"]) + 1):
-            results.append(train_and_prune(net, seed, os.path.abspath(args.data), args.epochs, log, args.work))
+            results.append(train_and_prune(net, seed, os.path.abspath(args.data), args.epochs, args.threads, log, args.work))
             report(net, results)
 
 
