@@ -141,13 +141,22 @@ DEFT_API void deft_model_free(deft_model *model);
 
 typedef struct deft_session deft_session;
 
+/* The shape of an input whose dimensions are symbolic; those that are not must be the same. */
+typedef struct deft_binding {
+    const char *input; /* its name */
+    int rank;
+    int64_t dims[DEFT_MAX_RANK];
+} deft_binding;
+
 typedef struct deft_session_options {
-    int64_t batch; /* what symbolic dimensions of the inputs are bound to; default 1 */
+    int64_t batch; /* what symbolic dimensions of the inputs are bound to, but for `bindings`; default 1 */
     bool tune;     /* measure kernels now and choose the fastest; default: the cached choice, else the cost model */
+    const deft_binding *bindings; /* a symbolic dimension of another input becomes what the same name is here */
+    int binding_count;
 } deft_session_options;
 
 /* Makes a model ready to run: fixed shapes, kernels generated, memory planned. `options` may be NULL. The model may
- * be freed before the session. */
+ * be freed before the session. Errors: DEFT_INVALID (shapes that do not fit), DEFT_UNSUPPORTED, DEFT_MEMORY. */
 DEFT_API DEFT_MUST_CHECK deft_status deft_session_new(const deft_model *model, const deft_session_options *options,
                                                       deft_session **session);
 DEFT_API void deft_session_free(deft_session *session);

@@ -130,6 +130,27 @@ static void test_names_out_of_range_are_null(void **state) {
     test_context_free(ctx);
 }
 
+static void test_shapes_are_bound_by_name(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_model *model = load(ctx, network);
+    deft_session *named = open_session(model, 1), *session;
+    deft_binding binding = {deft_session_input_name(named, 0), 2, {7, 20}};
+    deft_session_options options = {.batch = 3, .bindings = &binding, .binding_count = 1};
+    assert_int_equal(deft_session_new(model, &options, &session), DEFT_OK);
+    deft_tensor output = run_ramp(session);
+    assert_int_equal(output.dims[0], 7);
+    deft_session_free(session);
+    binding.dims[1] = 21;
+    assert_int_equal(deft_session_new(model, &options, &session), DEFT_INVALID);
+    binding = (deft_binding){"nobody", 2, {7, 20}};
+    assert_int_equal(deft_session_new(model, &options, &session), DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "nobody"));
+    deft_session_free(named);
+    deft_model_free(model);
+    test_context_free(ctx);
+}
+
 static void test_bad_requests_are_refused(void **state) {
     (void)state;
     deft_context *ctx = test_context();
@@ -280,6 +301,7 @@ int main(void) {
         cmocka_unit_test(test_a_run_allocates_nothing_and_keeps_its_tensors),
         cmocka_unit_test(test_files_come_back_to_the_bit),
         cmocka_unit_test(test_names_out_of_range_are_null),
+        cmocka_unit_test(test_shapes_are_bound_by_name),
         cmocka_unit_test(test_bad_requests_are_refused),
         cmocka_unit_test(test_null_is_freed_like_free),
         cmocka_unit_test(test_every_allocation_may_fail),

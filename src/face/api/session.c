@@ -26,7 +26,10 @@ deft_status deft_session_new(const deft_model *model, const deft_session_options
     if (options && options->batch < 0)
         return deft_fail(model->ctx, DEFT_INVALID, "the batch of a session is %lld; it must be positive, or 0 for 1",
                          (long long)options->batch);
-    deft_plan_options planning = {.batch = options && options->batch ? options->batch : 1};
+    deft_plan_options planning = {.batch = 1};
+    if (options && options->batch) planning.batch = options->batch;
+    if (options) planning.bindings = options->bindings;
+    if (options) planning.binding_count = options->binding_count;
     return deft_session_plan(model, &planning, options && options->tune, session);
 }
 

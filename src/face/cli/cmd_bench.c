@@ -49,7 +49,7 @@ static const deft_option options[] = {
     {"cold", 0, DEFT_OPTION_FLAG, offsetof(bench_options, layers.cold), NULL,
      "weights of layers from memory, not from a cache", 0, 0, false},
     {"tune", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.tune), "HOW",
-     "quick (default; under a second a layer) or full", 0, 0, false},
+     "quick (default; under a second a layer), full (single layers), or never (a model)", 0, 0, false},
     {"vs", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.vs), "LIST", "of onednn (default), openblas, naive", 0,
      0, false},
 };
@@ -188,12 +188,15 @@ static deft_status run_model(deft_cli *cli, const bench_options *wanted) {
     deft_session *sessions[2] = {NULL, NULL};
     deft_shapes shapes;
     deft_status status;
+    bool tune = strcmp(wanted->layers.tune, "never") != 0;
+    if (tune && strcmp(wanted->layers.tune, "quick") != 0)
+        return deft_fail(cli->ctx, DEFT_INVALID, "--tune '%s' is neither quick nor never", wanted->layers.tune);
     if (wanted->pin) pin_threads(cli);
     DEFT_TRY_OR_FAIL(deft_shapes_parse(cli->ctx, &wanted->shapes, &shapes));
     DEFT_TRY_OR_FAIL(deft_model_load(cli->ctx, cli->operand, &model));
     deft_plan_options planning = {
         .batch = wanted->batch ? wanted->batch : 1, .bindings = shapes.bindings, .binding_count = shapes.count};
-    DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, true, &sessions[0]));
+    DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, tune, &sessions[0]));
     planning.choose = deft_choose_dense;
     if (wanted->vs_dense) DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, false, &sessions[1]));
     DEFT_TRY_OR_FAIL(measure(cli, wanted, sessions, wanted->vs_dense ? 2 : 1));

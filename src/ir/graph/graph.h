@@ -104,11 +104,6 @@ void deft_graph_keep(deft_graph *graph, const bool *keep);
  * control flow left (a graph that had some is only for these shapes), and what Deft has not for 16-bit floats is in
  * f32. `bindings` give shapes by input name; a symbolic dimension of another input becomes what the same name was bound
  * to, else `batch`. May be called again with others. Errors: DEFT_INVALID (shapes do not fit), DEFT_UNSUPPORTED. */
-typedef struct deft_binding {
-    const char *input;
-    int rank;
-    int64_t dims[DEFT_MAX_RANK];
-} deft_binding;
 DEFT_MUST_CHECK deft_status deft_graph_infer(deft_graph *graph, int64_t batch, const deft_binding *bindings,
                                              int binding_count);
 /* The same for a graph whose shapes may depend on values that only a run computes: stops there, *waits being the value,
