@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OP_MAX_INPUTS = 9, OP_MAX_OUTPUTS = 3, OP_MAX_ATTRS = 8 };
+enum { OP_MAX_INPUTS = 12, OP_MAX_OUTPUTS = 6, OP_MAX_ATTRS = 8 };
 
 /* Initialisers of tensors and attributes: {DIMS(2, 3), F32(1, 2, 3, 4, 5, 6)}, {SCALAR, F32(1)}, INTS("pads", 1, 1). */
 #define DIMS(...) .rank = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), .dims = {__VA_ARGS__}

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_WRT = 4 };
+enum { MAX_WRT = 8 };
 
 /* A graph of constants and nodes, and the constants whose gradients are checked. */
 typedef struct problem {
@@ -549,6 +549,56 @@ static int make_label_loss(problem *p, deft_op op) {
     return add_node(p, op, attrs, coin(p) ? 2 : 1, x, at, weights);
 }
 
+/* ---- recurrent ---- */
+
+/* All that a node may have, at random: attributes, optional inputs, and of its outputs any that are used. */
+static int make_recurrent(problem *p, deft_op op) {
+    static const char *const directions[] = {"forward", "reverse", "bidirectional"};
+    static const char *const lstm[] = {"Sigmoid", "Relu", "Sigmoid", "Tanh", "Sigmoid", "Relu"};
+    static const char *const gru[] = {"Tanh", "Sigmoid", "Sigmoid", "Relu"}, *const rnn[] = {"Sigmoid", "Relu"};
+    int way = (int)pick(p, 0, 2), gates = op == DEFT_OP_LSTM ? 4 : op == DEFT_OP_GRU ? 3 : 1;
+    int64_t d = way == 2 ? 2 : 1, t = pick(p, 1, 3), b = pick(p, 1, 3), inputs = pick(p, 1, 2), h = pick(p, 1, 3);
+    int64_t rows = gates * h, layout = pick(p, 0, 1), lengths_dim = b;
+    const int32_t lengths[] = {(int32_t)pick(p, 0, t), (int32_t)pick(p, 0, t), (int32_t)t};
+    deft_attr attrs[8] = {{.name = "direction", .type = DEFT_ATTR_STRING, .s = directions[way]},
+                          one_int("layout", layout),
+                          one_int("hidden_size", h),
+                          one_int("linear_before_reset", pick(p, 0, 1)),
+                          one_int("input_forget", pick(p, 0, 3) == 0)};
+    int attr_count = 5;
+    if (pick(p, 0, 3) == 0) attrs[attr_count++] = one_float("clip", 0.61f);
+    if (coin(p))
+        attrs[attr_count++] = (deft_attr){.name = "activations",
+                                          .type = DEFT_ATTR_STRINGS,
+                                          .count = d * (op == DEFT_OP_LSTM  ? 3
+                                                        : op == DEFT_OP_GRU ? 2
+                                                                            : 1),
+                                          .strings = op == DEFT_OP_LSTM  ? lstm
+                                                     : op == DEFT_OP_GRU ? gru
+                                                                         : rnn};
+    int in[8] = {layout ? VARIABLE(p, b, t, inputs) : VARIABLE(p, t, b, inputs),
+                 VARIABLE(p, d, rows, inputs),
+                 VARIABLE(p, d, rows, h),
+                 -1,
+                 -1,
+                 -1,
+                 -1,
+                 -1};
+    int outs = op == DEFT_OP_LSTM ? 3 : 2, flat[3], used = 0;
+    if (coin(p)) in[3] = VARIABLE(p, d, 2 * rows);
+    if (coin(p)) in[4] = of_type(p, DEFT_I32, 1, &lengths_dim, lengths);
+    for (int i = 5; i < 4 + outs; i++)
+        if (coin(p)) in[i] = layout ? VARIABLE(p, b, d, h) : VARIABLE(p, d, b, h);
+    if (op == DEFT_OP_LSTM && coin(p)) in[7] = VARIABLE(p, d, 3 * h);
+    int y = add_nodes(p, op, attrs, attr_count, in, op == DEFT_OP_LSTM ? 8 : 6, outs), which = (int)pick(p, 1, 7);
+    for (int i = 0; i < outs; i++)
+        if (which >> i & 1)
+            flat[used++] = add_node(p, DEFT_OP_RESHAPE, NULL, 0, y + i, i64_vector(p, 1, (int64_t[]){-1}), -1);
+    deft_attr axis = one_int("axis", 0);
+    if (used == 0) return y;
+    return add_nodes(p, DEFT_OP_CONCAT, &axis, 1, flat, used, 1);
+}
+
 static int (*const makers[DEFT_OP_COUNT])(problem *p, deft_op op) = {
     [DEFT_OP_ADD] = make_binary,
     [DEFT_OP_SUB] = make_binary,
@@ -648,6 +698,9 @@ static int (*const makers[DEFT_OP_COUNT])(problem *p, deft_op op) = {
     [DEFT_OP_LAYER_NORM] = make_layer_norm,
     [DEFT_OP_INSTANCE_NORM] = make_instance_norm,
     [DEFT_OP_LRN] = make_lrn,
+    [DEFT_OP_RNN] = make_recurrent,
+    [DEFT_OP_GRU] = make_recurrent,
+    [DEFT_OP_LSTM] = make_recurrent,
     [DEFT_OP_NEGATIVE_LOG_LIKELIHOOD_LOSS] = make_label_loss,
     [DEFT_OP_SOFTMAX_CROSS_ENTROPY_LOSS] = make_label_loss,
 };

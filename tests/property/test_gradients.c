@@ -186,6 +186,29 @@ static void test_catches_wrong_operand(void **state) {
     problem_done(&p);
 }
 
+/* Of the product that takes a recurrent gradient from a step to the one before. */
+static void test_catches_wrong_sign_in_steps(void **state) {
+    (void)state;
+    for (int op = DEFT_OP_RNN; op <= DEFT_OP_LSTM; op++) {
+        problem p;
+        int grads[MAX_WRT], rows = op == DEFT_OP_LSTM ? 8 : op == DEFT_OP_GRU ? 6 : 2;
+        double worst;
+        problem_init(&p, 8, (uint64_t)op);
+        int in[] = {VARIABLE(&p, 3, 2, 2), VARIABLE(&p, 1, rows, 2), VARIABLE(&p, 1, rows, 2)};
+        int out = add_nodes(&p, (deft_op)op, NULL, 0, in, 3, op == DEFT_OP_LSTM ? 3 : 2);
+        int loss = add_loss(&p, out), nodes = p.graph->node_count;
+        int wrong = FIXED(&p, 1, rows, 2);
+        build(&p, loss, grads);
+        assert_true(gradients_agree(&p, loss, nodes, grads, &worst));
+        const double *right = p.graph->values[in[2]].desc.data;
+        for (int i = 0; i < 2 * rows; i++)
+            ((double *)p.graph->values[wrong].desc.data)[i] = -right[i];
+        find_node(&p, nodes, DEFT_OP_RECURRENT_GRAD)->in[2] = wrong;
+        assert_false(gradients_agree(&p, loss, nodes, grads, &worst));
+        problem_done(&p);
+    }
+}
+
 /* ---- refusals and failures ---- */
 
 static void test_refusals(void **state) {
@@ -285,6 +308,7 @@ int main(void) {
         cmocka_unit_test(test_catches_wrong_sign),
         cmocka_unit_test(test_catches_missing_term),
         cmocka_unit_test(test_catches_wrong_operand),
+        cmocka_unit_test(test_catches_wrong_sign_in_steps),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_batch_statistics),

@@ -81,6 +81,7 @@ static int try_node(deft_context *ctx, deft_rng *rng, deft_op op, const op_case 
     op_case test = {.op = op,
                     .opset = (int)pick(rng, 7, 17),
                     .out_count = info->max_out < OP_MAX_OUTPUTS ? info->max_out : OP_MAX_OUTPUTS};
+    if (like && like->out_count) test.out_count = like->out_count;
     int inputs = (int)pick(rng, info->min_in, info->max_in < OP_MAX_INPUTS ? info->max_in : OP_MAX_INPUTS);
     for (int i = 0; i < inputs; i++) {
         if (i >= info->min_in && pick(rng, 0, 1)) continue;
@@ -147,7 +148,7 @@ static const op_case fitting[DEFT_OP_COUNT] = {
     [DEFT_OP_ROI_ALIGN] = {.attrs = {INT("sampling_ratio", 2)}, .in = {REAL(2, 2, 4, 3), REAL(3, 4), OF(DEFT_I64, 3)}},
     [DEFT_OP_SLICE] = {.attrs = {INTS("starts", 0)},
                        .in = {REAL(3, 2), OF(DEFT_I64, 1), OF(DEFT_I64, 1), OF(DEFT_I64, 1), OF(DEFT_I64, 1)}},
-    [DEFT_OP_SPLIT] = {.attrs = {INTS("split", 1, 2)}, .in = {REAL(3, 2), OF(DEFT_I64, 3)}},
+    [DEFT_OP_SPLIT] = {.out_count = 3, .attrs = {INTS("split", 1, 2)}, .in = {REAL(3, 2), OF(DEFT_I64, 3)}},
     [DEFT_OP_EXPAND] = {.in = {REAL(1, 1), OF(DEFT_I64, 3)}},
     [DEFT_OP_TILE] = {.in = {REAL(2, 3), OF(DEFT_I64, 2)}},
     [DEFT_OP_PAD] = {.attrs = {STRING("mode", "edge")}, .in = {REAL(2, 3), OF(DEFT_I64, 4)}},
@@ -230,6 +231,12 @@ static const op_case fitting[DEFT_OP_COUNT] = {
     [DEFT_OP_LRN_GRAD] = {.attrs = {INT("size", 3)}, .in = {REAL(2, 5, 2), REAL(2, 5, 2)}},
     [DEFT_OP_LABEL_LOSS_GRAD] = {.attrs = {INT("of", DEFT_OP_SOFTMAX_CROSS_ENTROPY_LOSS)},
                                  .in = {{.dtype = DEFT_F32}, REAL(2, 4), OF(DEFT_I64, 2), REAL(4)}},
+    [DEFT_OP_RECURRENT_BEFORE] = {.attrs = {INT("of", DEFT_OP_GRU)},
+                                  .in = {REAL(3, 1, 2, 4), OF(DEFT_I32, 2), REAL(1, 2, 4)}},
+    [DEFT_OP_RECURRENT_GRAD] = {.attrs = {INT("of", DEFT_OP_LSTM)},
+                                .in = {REAL(1, 6, 16), REAL(1, 6, 16), REAL(1, 16, 4), REAL(1, 32), OF(DEFT_I32, 2),
+                                       REAL(1, 2, 4), REAL(1, 2, 4), REAL(1, 12), REAL(3, 1, 2, 4), REAL(3, 1, 2, 4),
+                                       REAL(1, 2, 4), REAL(1, 2, 4)}},
     [DEFT_OP_RESIZE_GRAD] = {.attrs = {INTS("axes", 1)}, .in = {REAL(1, 1), REAL(1, 1), REAL(1), REAL(1)}},
 };
 

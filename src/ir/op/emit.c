@@ -86,3 +86,27 @@ deft_op_call deft_gradient_call(const deft_gradient *gradient) {
                           .in = gradient->in_desc,
                           .threads = 1};
 }
+
+deft_status deft_emit_turned(deft_gradient *gradient, int value, int rank, int *out) {
+    int64_t perm[DEFT_MAX_RANK];
+    for (int i = 0; i < rank; i++)
+        perm[i] = i;
+    perm[rank - 1] = rank - 2;
+    perm[rank - 2] = rank - 1;
+    deft_attr attr = {.name = "perm", .type = DEFT_ATTR_INTS, .count = rank, .ints = perm};
+    return gradient->emit(gradient, DEFT_OP_TRANSPOSE, &attr, 1, &value, 1, out, 1);
+}
+
+deft_status deft_emit_slice(deft_gradient *gradient, int value, int64_t axis, int64_t start, int64_t end, int *out) {
+    int starts, ends, axes;
+    if (gradient->opset < 10) {
+        const deft_attr attrs[] = {{.name = "starts", .type = DEFT_ATTR_INTS, .count = 1, .ints = &start},
+                                   {.name = "ends", .type = DEFT_ATTR_INTS, .count = 1, .ints = &end},
+                                   {.name = "axes", .type = DEFT_ATTR_INTS, .count = 1, .ints = &axis}};
+        return gradient->emit(gradient, DEFT_OP_SLICE, attrs, 3, &value, 1, out, 1);
+    }
+    DEFT_TRY(deft_emit_integers(gradient, 1, &start, &starts));
+    DEFT_TRY(deft_emit_integers(gradient, 1, &end, &ends));
+    DEFT_TRY(deft_emit_integers(gradient, 1, &axis, &axes));
+    return deft_emit(gradient, DEFT_OP_SLICE, out, 4, value, starts, ends, axes);
+}

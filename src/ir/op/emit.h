@@ -16,6 +16,10 @@ deft_status deft_emit_tensor(deft_gradient *gradient, const deft_tensor *tensor,
 deft_status deft_emit_number(deft_gradient *gradient, deft_dtype dtype, double number, int *out);
 deft_status deft_emit_integers(deft_gradient *gradient, int count, const int64_t *integers, int *out);
 deft_status deft_emit_cast(deft_gradient *gradient, int value, deft_dtype dtype, int *out);
+/* `value`, of `rank` dimensions, with the last two swapped. */
+deft_status deft_emit_turned(deft_gradient *gradient, int value, int rank, int *out);
+/* Elements [start, end) along an axis. */
+deft_status deft_emit_slice(deft_gradient *gradient, int value, int64_t axis, int64_t start, int64_t end, int *out);
 /* A node with the attributes of the one that is differentiated, and its operator as the attribute "of": for backward
  * operators that several forward ones share. */
 deft_status deft_emit_of(deft_gradient *gradient, deft_op op, const int *in, int in_count, int *out, int out_count);

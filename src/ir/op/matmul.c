@@ -83,17 +83,6 @@ static deft_status emit_unsqueeze(deft_gradient *gradient, int value, int64_t ax
     return gradient->emit(gradient, DEFT_OP_UNSQUEEZE, &attr, 1, &value, 1, out, 1);
 }
 
-/* Swaps the last two of `rank` dimensions. */
-static deft_status emit_turned(deft_gradient *gradient, int value, int rank, int *out) {
-    int64_t perm[DEFT_MAX_RANK];
-    for (int i = 0; i < rank; i++)
-        perm[i] = i;
-    perm[rank - 1] = rank - 2;
-    perm[rank - 2] = rank - 1;
-    deft_attr attr = {.name = "perm", .type = DEFT_ATTR_INTS, .count = rank, .ints = perm};
-    return gradient->emit(gradient, DEFT_OP_TRANSPOSE, &attr, 1, &value, 1, out, 1);
-}
-
 /* Brings the gradient of an operand, a stack of matrices, to the operand's shape: what was broadcast is summed, and a
  * vector's extra dimension goes. `matrix` is the operand as a stack of matrices. */
 static deft_status emit_fitted(deft_gradient *gradient, int value, int matrix, int input) {
@@ -118,12 +107,12 @@ deft_status deft_gradient_matmul(deft_gradient *gradient) {
         DEFT_TRY(emit_unsqueeze(gradient, dy, -2, &dy));
     }
     if (gradient->wanted[0]) {
-        DEFT_TRY(emit_turned(gradient, b, b_rank > 1 ? b_rank : 2, &turned));
+        DEFT_TRY(deft_emit_turned(gradient, b, b_rank > 1 ? b_rank : 2, &turned));
         DEFT_TRY(deft_emit(gradient, DEFT_OP_MATMUL, &product, 2, dy, turned));
         DEFT_TRY(emit_fitted(gradient, product, a, 0));
     }
     if (gradient->wanted[1]) {
-        DEFT_TRY(emit_turned(gradient, a, a_rank > 1 ? a_rank : 2, &turned));
+        DEFT_TRY(deft_emit_turned(gradient, a, a_rank > 1 ? a_rank : 2, &turned));
         DEFT_TRY(deft_emit(gradient, DEFT_OP_MATMUL, &product, 2, turned, dy));
         DEFT_TRY(emit_fitted(gradient, product, b, 1));
     }

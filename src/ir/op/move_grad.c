@@ -75,25 +75,12 @@ deft_status deft_gradient_expand(deft_gradient *gradient) {
 deft_status deft_gradient_concat(deft_gradient *gradient) {
     deft_op_call call = deft_gradient_call(gradient);
     int64_t start = 0, end;
-    int axis, starts, ends, axes;
+    int axis;
     DEFT_TRY(deft_rule_axis(&call, deft_attr_int(gradient->attrs, "axis", 1), gradient->out_desc[0]->rank, &axis));
-    int64_t along = axis;
     for (int i = 0; i < gradient->in_count; i++, start = end) {
         end = start + gradient->in_desc[i]->dims[axis];
         if (!gradient->wanted[i]) continue;
-        if (gradient->opset < 10) {
-            const deft_attr attrs[] = {{.name = "starts", .type = DEFT_ATTR_INTS, .count = 1, .ints = &start},
-                                       {.name = "ends", .type = DEFT_ATTR_INTS, .count = 1, .ints = &end},
-                                       {.name = "axes", .type = DEFT_ATTR_INTS, .count = 1, .ints = &along}};
-            DEFT_TRY(
-                gradient->emit(gradient, DEFT_OP_SLICE, attrs, 3, gradient->out_grad, 1, &gradient->in_grad[i], 1));
-            continue;
-        }
-        DEFT_TRY(deft_emit_integers(gradient, 1, &start, &starts));
-        DEFT_TRY(deft_emit_integers(gradient, 1, &end, &ends));
-        DEFT_TRY(deft_emit_integers(gradient, 1, &along, &axes));
-        DEFT_TRY(
-            deft_emit(gradient, DEFT_OP_SLICE, &gradient->in_grad[i], 4, gradient->out_grad[0], starts, ends, axes));
+        DEFT_TRY(deft_emit_slice(gradient, gradient->out_grad[0], axis, start, end, &gradient->in_grad[i]));
     }
     return DEFT_OK;
 }

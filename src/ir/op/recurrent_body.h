@@ -1,25 +1,18 @@
 /* RNN, GRU and LSTM of one floating type: see each_real.h. */
 
+#include "ir/op/recurrent_squash_body.h"
+
 /* One sequence in one direction, and the step that it is at. */
 typedef struct TYPED(sequence) {
-    const recurrent *r;
-    const squash *squashes;
+    const deft_recurrent *r;
+    const deft_squash *squashes;
     const REAL *x, *w, *u, *bias, *peepholes; /* this direction's weights; bias and peepholes may be NULL */
     const REAL *before;                       /* h of the step before; NULL: 0 */
     REAL *h, *state, *cell;                   /* h of this step (a row of Y); Y_h; Y_c */
 } TYPED(sequence);
 
-static REAL TYPED(squashed)(const TYPED(sequence) * s, int which, REAL x) {
-    REAL clip = (REAL)s->r->clip;
-    x = x > clip ? clip : x < -clip ? -clip : x;
-    switch (s->squashes[which]) {
-    case SQUASH_SIGMOID:
-        return 1 / (1 + exp(-x));
-    case SQUASH_TANH:
-        return tanh(x);
-    default:
-        return x < 0 ? 0 : x;
-    }
+static REAL TYPED(activated)(const TYPED(sequence) * s, int which, REAL x) {
+    return TYPED(squashed)(s->r, s->squashes[which], x);
 }
 
 static REAL TYPED(dot)(const REAL *a, const REAL *b, int64_t count) {
@@ -49,21 +42,21 @@ static REAL TYPED(gate)(const TYPED(sequence) * s, int64_t gate, int64_t unit) {
 
 static void TYPED(rnn_step)(const TYPED(sequence) * s) {
     for (int64_t i = 0; i < s->r->hidden; i++)
-        s->h[i] = TYPED(squashed)(s, 0, TYPED(gate)(s, 0, i));
+        s->h[i] = TYPED(activated)(s, 0, TYPED(gate)(s, 0, i));
 }
 
 /* Gates z, r, h. */
 static void TYPED(gru_step)(const TYPED(sequence) * s) {
     int64_t hidden = s->r->hidden;
     for (int64_t i = 0; i < hidden && !s->r->linear_before_reset; i++)
-        s->state[i] = TYPED(squashed)(s, 0, TYPED(gate)(s, 1, i)) * (s->before ? s->before[i] : 0);
+        s->state[i] = TYPED(activated)(s, 0, TYPED(gate)(s, 1, i)) * (s->before ? s->before[i] : 0);
     for (int64_t i = 0; i < hidden; i++) {
-        REAL update = TYPED(squashed)(s, 0, TYPED(gate)(s, 0, i)), recurrent_part;
+        REAL update = TYPED(activated)(s, 0, TYPED(gate)(s, 0, i)), recurrent_part;
         if (s->r->linear_before_reset)
-            recurrent_part = TYPED(squashed)(s, 0, TYPED(gate)(s, 1, i)) * TYPED(from_state)(s, s->before, 2, i);
+            recurrent_part = TYPED(activated)(s, 0, TYPED(gate)(s, 1, i)) * TYPED(from_state)(s, s->before, 2, i);
         else
             recurrent_part = TYPED(from_state)(s, s->state, 2, i);
-        REAL candidate = TYPED(squashed)(s, 1, TYPED(from_input)(s, 2, i) + recurrent_part);
+        REAL candidate = TYPED(activated)(s, 1, TYPED(from_input)(s, 2, i) + recurrent_part);
         s->h[i] = (1 - update) * candidate + update * (s->before ? s->before[i] : 0);
     }
 }
@@ -74,36 +67,36 @@ static void TYPED(lstm_step)(const TYPED(sequence) * s) {
     const REAL *p = s->peepholes;
     for (int64_t i = 0; i < hidden; i++) {
         REAL cell = s->cell[i];
-        REAL in = TYPED(squashed)(s, 0, TYPED(gate)(s, 0, i) + (p ? p[i] * cell : 0));
+        REAL in = TYPED(activated)(s, 0, TYPED(gate)(s, 0, i) + (p ? p[i] * cell : 0));
         REAL forget = s->r->input_forget
                           ? 1 - in
-                          : TYPED(squashed)(s, 0, TYPED(gate)(s, 2, i) + (p ? p[2 * hidden + i] * cell : 0));
-        cell = forget * cell + in * TYPED(squashed)(s, 1, TYPED(gate)(s, 3, i));
-        REAL out = TYPED(squashed)(s, 0, TYPED(gate)(s, 1, i) + (p ? p[hidden + i] * cell : 0));
+                          : TYPED(activated)(s, 0, TYPED(gate)(s, 2, i) + (p ? p[2 * hidden + i] * cell : 0));
+        cell = forget * cell + in * TYPED(activated)(s, 1, TYPED(gate)(s, 3, i));
+        REAL out = TYPED(activated)(s, 0, TYPED(gate)(s, 1, i) + (p ? p[hidden + i] * cell : 0));
         s->cell[i] = cell;
-        s->h[i] = out * TYPED(squashed)(s, 2, cell);
+        s->h[i] = out * TYPED(activated)(s, 2, cell);
     }
 }
 
 /* The row of a state input or output, NULL where that is absent. */
-static REAL *TYPED(state_row)(const deft_tensor *tensor, const recurrent *r, int64_t direction, int64_t batch) {
+static REAL *TYPED(state_row)(const deft_tensor *tensor, const deft_recurrent *r, int64_t direction, int64_t batch) {
     return tensor ? (REAL *)tensor->data + direction * r->h_direction + batch * r->h_batch : NULL;
 }
 
-static void TYPED(run_sequence)(const deft_op_call *call, const recurrent *r, int64_t direction, int64_t batch) {
-    const deft_tensor *bias = deft_rule_in(call, RNN_B), *peepholes = deft_rule_in(call, RNN_P);
-    int64_t rows = r->gates * r->hidden, length = length_of(call, r, batch);
+static void TYPED(run_sequence)(const deft_op_call *call, const deft_recurrent *r, int64_t direction, int64_t batch) {
+    const deft_tensor *bias = deft_rule_in(call, DEFT_RNN_B), *peepholes = deft_rule_in(call, DEFT_RNN_P);
+    int64_t rows = r->gates * r->hidden, length = deft_recurrent_length(call, DEFT_RNN_LENGTHS, r, batch);
     size_t bytes = (size_t)r->hidden * sizeof(REAL);
     REAL *y = (REAL *)call->out[0]->data + direction * r->y_direction + batch * r->y_batch;
-    const REAL *cell = TYPED(state_row)(deft_rule_in(call, RNN_C), r, direction, batch);
+    const REAL *cell = TYPED(state_row)(deft_rule_in(call, DEFT_RNN_C), r, direction, batch);
     TYPED(sequence)
     s = {.r = r,
          .squashes = r->squashes[direction],
-         .w = (const REAL *)call->in[RNN_W]->data + direction * rows * r->inputs,
-         .u = (const REAL *)call->in[RNN_R]->data + direction * rows * r->hidden,
+         .w = (const REAL *)call->in[DEFT_RNN_W]->data + direction * rows * r->inputs,
+         .u = (const REAL *)call->in[DEFT_RNN_R]->data + direction * rows * r->hidden,
          .bias = bias ? (const REAL *)bias->data + direction * 2 * rows : NULL,
          .peepholes = peepholes ? (const REAL *)peepholes->data + direction * 3 * r->hidden : NULL,
-         .before = TYPED(state_row)(deft_rule_in(call, RNN_H), r, direction, batch),
+         .before = TYPED(state_row)(deft_rule_in(call, DEFT_RNN_H), r, direction, batch),
          .state = TYPED(state_row)(call->out[1], r, direction, batch),
          .cell = TYPED(state_row)(deft_rule_out(call, 2), r, direction, batch)};
     for (int64_t i = 0; s.cell && i < r->hidden; i++)
@@ -113,8 +106,8 @@ static void TYPED(run_sequence)(const deft_op_call *call, const recurrent *r, in
             memset(y + step * r->y_step, 0, bytes);
             continue;
         }
-        int64_t at = r->reverse || direction == 1 ? length - 1 - step : step;
-        s.x = (const REAL *)call->in[RNN_X]->data + at * r->x_step + batch * r->x_batch;
+        int64_t at = deft_recurrent_goes_back(r, direction) ? length - 1 - step : step;
+        s.x = (const REAL *)call->in[DEFT_RNN_X]->data + at * r->x_step + batch * r->x_batch;
         s.h = y + at * r->y_step;
         if (call->op == DEFT_OP_LSTM)
             TYPED(lstm_step)(&s);
@@ -131,8 +124,8 @@ static void TYPED(run_sequence)(const deft_op_call *call, const recurrent *r, in
 }
 
 static deft_status TYPED(recurrent)(const deft_op_call *call) {
-    recurrent r;
-    DEFT_TRY(resolve(call, &r));
+    deft_recurrent r;
+    DEFT_TRY(deft_recurrent_read(call, &r));
     int64_t sequences = r.directions * r.batch;
     int threads = deft_rule_threads(call, sequences * r.steps * r.gates * r.hidden * (r.hidden + r.inputs));
 #pragma omp parallel for num_threads(threads)
