@@ -149,3 +149,7 @@ bool deft_linear_of(const deft_request *request, deft_linear *linear, const char
     linear->nonzeros = count_nonzeros(linear->weight, linear->weights);
     return true;
 }
+
+const float *deft_linear_row(const deft_linear *l, int64_t row) {
+    return l->weight + row / l->m * l->m * l->k + row % l->m * l->row_stride;
+}

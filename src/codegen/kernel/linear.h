@@ -32,6 +32,9 @@ typedef struct deft_linear {
  * nonzeros reads the weight once. */
 bool deft_linear_of(const deft_request *request, deft_linear *linear, const char **why);
 
+/* The weights of a row of all groups, unscaled: weight j at [j * column_stride]. */
+const float *deft_linear_row(const deft_linear *linear, int64_t row);
+
 /* Which of the first two inputs is the constant weight: the right one where both are, -1 where none is. */
 int deft_linear_weight(const deft_op_call *call);
 

@@ -189,11 +189,6 @@ int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int6
     return before + shift_y * x->size + shift_x;
 }
 
-const float *deft_sparse_row(const deft_sparse_shape *shape, int64_t row) {
-    const deft_linear *l = &shape->linear;
-    return l->weight + row / l->m * l->m * l->k + row % l->m * l->row_stride;
-}
-
 float deft_sparse_bias(const deft_sparse_shape *shape, int64_t row) {
     const deft_linear *l = &shape->linear;
     return l->bias ? l->bias_scale * l->bias[row * l->bias_stride] : 0;
@@ -204,39 +199,19 @@ deft_sparse_split deft_sparse_split_of(const deft_sparse_shape *shape, int64_t s
     return shape->units / shape->threads >= span ? DEFT_SPLIT_UNITS : DEFT_SPLIT_BANDS;
 }
 
-/* What a row costs: its nonzeros, and about as much as one for itself. */
-static int64_t row_cost(const deft_sparse_shape *shape, int64_t row) {
-    const float *weight = deft_sparse_row(shape, row);
-    int64_t cost = 1;
-    for (int64_t j = 0; j < shape->linear.k; j++)
-        cost += weight[j * shape->linear.column_stride] != 0;
-    return cost;
-}
-
-/* Sets first_row of all shares, so that they cost about as much each. Some may be empty. */
-static deft_status balance_shares(deft_context *ctx, deft_sparse *sparse) {
-    int64_t rows = sparse->shape.rows, *before; /* costs of the rows before a row */
-    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)rows + 1, sizeof *before, &before));
-    for (int64_t i = 0; i < rows; i++)
-        before[i + 1] = before[i] + row_cost(&sparse->shape, i);
-    for (int i = 0; i < sparse->share_count; i++)
-        sparse->shares[i].first_row = deft_rows_share(before, rows, i, sparse->share_count);
-    deft_release(ctx, before);
-    return DEFT_OK;
-}
-
 static deft_status make_shares(deft_context *ctx, deft_sparse *sparse) {
-    int64_t band_rows = sparse->schedule.tile_rows * sparse->schedule.band_tiles, past_row = sparse->shape.rows;
-    sparse->share_count = sparse->schedule.split == DEFT_SPLIT_BANDS ? sparse->shape.threads : 1;
-    size_t count = (size_t)sparse->share_count;
-    DEFT_TRY(deft_allocate_zeroed(ctx, count, sizeof *sparse->shares, &sparse->shares));
-    if (count > 1) DEFT_TRY(balance_shares(ctx, sparse));
-    for (int i = sparse->share_count - 1; i >= 0; i--) {
+    int64_t band_rows = sparse->schedule.tile_rows * sparse->schedule.band_tiles, *first;
+    int count = sparse->schedule.split == DEFT_SPLIT_BANDS ? sparse->shape.threads : 1;
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)count, sizeof *sparse->shares, &sparse->shares));
+    DEFT_TRY(deft_rows_balance(ctx, &sparse->shape.linear, count, &first));
+    for (int i = 0; i < count; i++) {
         deft_sparse_share *share = &sparse->shares[i];
-        share->row_count = past_row - share->first_row;
-        past_row = share->first_row;
+        share->first_row = first[i];
+        share->row_count = first[i + 1] - first[i];
         sparse->band_count += (share->row_count + band_rows - 1) / band_rows;
     }
+    sparse->share_count = count;
+    deft_release(ctx, first);
     return DEFT_OK;
 }
 

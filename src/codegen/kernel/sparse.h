@@ -172,8 +172,6 @@ deft_sparse_shape deft_sparse_packed_shape(const deft_sparse_shape *shape, int64
 deft_sparse_shape deft_sparse_picture_shape(const deft_sparse_shape *shape, deft_sparse_packing packing, int64_t block);
 /* In elements; j counts the weights of a row of `group`. */
 int64_t deft_sparse_x_offset(const deft_sparse_shape *shape, int64_t group, int64_t j);
-/* The weights of a row, unscaled: weight j at [j * linear.column_stride]. */
-const float *deft_sparse_row(const deft_sparse_shape *shape, int64_t row);
 /* Scaled; 0 where there is none. */
 float deft_sparse_bias(const deft_sparse_shape *shape, int64_t row);
 /* Output pixels of an image, in its row-major order, before a position of a masked shape. */

@@ -87,7 +87,7 @@ static deft_status compress_rows(deft_context *ctx, deft_sparse *sparse) {
     DEFT_TRY(deft_allocate(ctx, nonzeros * sizeof *sparse->stream, &sparse->stream));
     DEFT_TRY(deft_allocate(ctx, nonzeros * sizeof *sparse->offsets, &sparse->offsets));
     for (int64_t row = 0; row < shape->rows; row++) {
-        const float *weight = deft_sparse_row(shape, row);
+        const float *weight = deft_linear_row(&shape->linear, row);
         for (int64_t j = 0; j < k; j++) {
             if (weight[j * stride] == 0) continue;
             sparse->stream[count] = shape->linear.scale * weight[j * stride];

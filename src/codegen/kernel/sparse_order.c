@@ -14,7 +14,7 @@ typedef struct patterns {
 
 static void read_patterns(const deft_sparse_shape *shape, patterns *p) {
     for (int64_t row = 0; row < shape->rows; row++) {
-        const float *weights = deft_sparse_row(shape, row);
+        const float *weights = deft_linear_row(&shape->linear, row);
         uint64_t *bits = p->bits + row * p->words;
         for (int64_t j = 0; j < shape->linear.k; j++)
             bits[j / WORD_BITS] |= (uint64_t)(weights[j * shape->linear.column_stride] != 0) << j % WORD_BITS;

@@ -14,8 +14,18 @@ typedef struct deft_sorted_row {
     int64_t length, row;
 } deft_sorted_row;
 
-/* The rows of a matrix product by descending number of nonzeros, then by number: order[l->m]. */
-void deft_rows_sort(const deft_linear *l, deft_sorted_row *order);
+/* Rows and columns of a matrix [begin, past). */
+typedef struct deft_rows_part {
+    int64_t first_row, past_row, first_column, past_column;
+} deft_rows_part;
+
+/* The rows of a part of a matrix product by descending number of nonzeros in it, then by number: order[past_row -
+ * first_row]. */
+void deft_rows_sort(const deft_linear *l, deft_rows_part part, deft_sorted_row *order);
+
+/* Cuts the rows (of all groups) into `count` shares of about as many nonzeros each, a row counting for one more: share
+ * i is rows [*first)[i] to (*first)[i + 1], maybe none. To be released. Error: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_rows_balance(deft_context *ctx, const deft_linear *l, int count, int64_t **first);
 
 /* The first item of a thread's share of `count` items, whose nonzeros are numbered from begin[item]; begin[count]: how
  * many there are. Shares have about as many nonzeros each. */

@@ -1,26 +1,22 @@
-/* The loops over a stream for 4, 8 and 16 lanes, in the compiler's vectors, which it makes of whatever the target has.
- * Who includes this defines WIDTH, the lanes of the widest vector, and ENGINE_OF, the function that picks a loop. */
+/* The loops over a stream for 4 to 32 lanes, in the compiler's vectors, which it makes of whatever the target has. Who
+ * includes this defines WIDTH, the lanes of the widest vector, and ENGINE_OF, the function that picks a loop. */
 #include "codegen/kernel/sparse_stream.h"
 
 #include <string.h>
 
-enum { STEP = 4, MOST_LANES = 16, HALF = 8, QUARTER = 4, PAIR = 2 };
+enum { STEP = 4, HALF = 8, QUARTER = 4, PAIR = 2 };
 
 typedef struct offsets {
     uint64_t of[STEP];
 } offsets;
 
-static inline offsets load_short(const uint16_t *from) {
+static inline offsets load_offsets(const uint16_t *from) {
     uint64_t four;
     memcpy(&four, from, sizeof four);
     return (offsets){{four & 0xffff, four >> 16 & 0xffff, four >> 32 & 0xffff, four >> 48}};
 }
 
-static inline offsets load_long(const int32_t *from) {
-    return (offsets){{(uint64_t)from[0], (uint64_t)from[1], (uint64_t)from[2], (uint64_t)from[3]}};
-}
-
-/* The first `count` lanes, 2 at least, by two copies that overlap. */
+/* The first `count` lanes, 2 to 15, by two copies that overlap. */
 static inline void store_lanes(float *to, const float *lanes, int64_t count) {
     if (count >= HALF) {
         memcpy(to, lanes, HALF * sizeof *to);
@@ -58,6 +54,12 @@ typedef int32_t mask_16 __attribute__((vector_size(4 * LANES(16))));
 #define COUNT       (8 / LANES(8))
 #include "codegen/kernel/sparse_stream_body.h"
 #undef LANED
+#undef COUNT
+
+#define LANED(NAME) NAME##_24
+#define COUNT       (24 / LANES(8))
+#include "codegen/kernel/sparse_stream_body.h"
+#undef LANED
 #undef VECTOR
 #undef MASK
 #undef COUNT
@@ -68,12 +70,27 @@ typedef int32_t mask_16 __attribute__((vector_size(4 * LANES(16))));
 #define COUNT       (16 / LANES(16))
 #include "codegen/kernel/sparse_stream_body.h"
 #undef LANED
+#undef COUNT
+
+#define LANED(NAME) NAME##_32
+#define COUNT       (32 / LANES(16))
+#include "codegen/kernel/sparse_stream_body.h"
+#undef LANED
 #undef VECTOR
 #undef MASK
 #undef COUNT
 
-deft_stream_engine ENGINE_OF(int lanes, bool is_short) {
-    if (lanes == 4) return is_short ? run_short_4 : run_long_4;
-    if (lanes == 8) return is_short ? run_short_8 : run_long_8;
-    return is_short ? run_short_16 : run_long_16;
+deft_stream_engine ENGINE_OF(int lanes) {
+    switch (lanes) {
+    case 4:
+        return run_4;
+    case 8:
+        return run_8;
+    case 16:
+        return run_16;
+    case 24:
+        return run_24;
+    default:
+        return run_32;
+    }
 }

@@ -124,7 +124,7 @@ deft_status deft_sell_new(deft_context *ctx, const deft_linear *l, int lanes, de
     made->lanes = lanes;
     made->slice_count = (l->m + lanes - 1) / lanes;
     DEFT_TRY_OR_FAIL(deft_allocate(ctx, (size_t)l->m * sizeof *order, &order));
-    deft_rows_sort(l, order);
+    deft_rows_sort(l, (deft_rows_part){0, l->m, 0, l->k}, order);
     DEFT_TRY_OR_FAIL(fill_sell(ctx, l, order, made));
     deft_release(ctx, order);
     *sell = made;

@@ -239,7 +239,7 @@ static void read_chunk(const deft_sparse_shape *shape, const int32_t *order, int
     int64_t stride = shape->linear.column_stride;
     memset(chunk->present, 0, sizeof chunk->present);
     for (int64_t i = 0; i < rows; i++) {
-        const float *from = deft_sparse_row(shape, order[i]) + first * stride;
+        const float *from = deft_linear_row(&shape->linear, order[i]) + first * stride;
         for (int64_t j = 0; j < columns; j++) {
             float weight = from[j * step * stride];
             chunk->weights[j][i] = shape->linear.scale * weight;
