@@ -50,11 +50,10 @@ void hostile_corpus_done(hostile_corpus *corpus) {
 /* ---- a model ------------------------------------------------------------------------------------------------- */
 
 static bool read_message(deft_arena *arena, const char *path, const ProtobufCMessageDescriptor *type, void *message) {
-    void *data;
-    size_t bytes;
-    if (deft_file_read(arena->ctx, path, MAX_MODEL_BYTES, &data, &bytes) != DEFT_OK) return false;
-    deft_status status = deft_wire_unpack(arena, type, data, bytes, message);
-    deft_release(arena->ctx, data);
+    deft_stream stream;
+    if (deft_file_open(arena->ctx, path, MAX_MODEL_BYTES, &stream) != DEFT_OK) return false;
+    deft_status status = deft_wire_unpack(arena, type, &stream, message);
+    deft_stream_done(&stream);
     return status == DEFT_OK;
 }
 

@@ -21,7 +21,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t max_bytes, un
     deft_arena_init(&arena, ctx);
     Onnx__ModelProto *model;
     size_t packed = 0;
-    if (deft_wire_unpack(&arena, &onnx__model_proto__descriptor, data, bytes, &model) == DEFT_OK) {
+    deft_stream stream = deft_stream_of_memory(ctx, data, bytes);
+    if (deft_wire_unpack(&arena, &onnx__model_proto__descriptor, &stream, &model) == DEFT_OK) {
         for (uint64_t i = deft_rng_below(&rng, 3) + 1; i > 0; i--)
             mutate_model(&arena, model, &rng);
         packed = onnx__model_proto__get_packed_size(model);

@@ -182,20 +182,146 @@ static void test_file_read_within(void **state) {
     assert_int_equal(symlink("data.bin", "model/inside_link.bin"), 0);
     assert_int_equal(mkfifo("model/pipe", 0666), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char data[4] = "";
-        deft_status status = deft_file_read_within(ctx, "model", cases[i].name, 3, data, 4);
+        void *data = NULL;
+        deft_status status = deft_file_read_within(ctx, "model", cases[i].name, 3, 4, &data);
         if (status != cases[i].status) fail_msg("'%s': %s", cases[i].name, deft_status_name(status));
         if (status != DEFT_OK) assert_non_null(strstr(deft_context_message(ctx), cases[i].message));
         if (status == DEFT_OK) assert_memory_equal(data, "3456", 4);
+        deft_release(ctx, data);
     }
-    char data[16];
-    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 0, data, 10), DEFT_OK);
-    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 10, data, 0), DEFT_OK);
-    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 1, data, 10), DEFT_INVALID);
-    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 11, data, 0), DEFT_INVALID);
-    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", UINT64_MAX, data, 2), DEFT_INVALID);
-    assert_int_equal(deft_file_read_within(ctx, "nowhere", "data.bin", 0, data, 2), DEFT_INVALID);
+    void *data;
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 0, 10, &data), DEFT_OK);
+    deft_release(ctx, data);
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 10, 0, &data), DEFT_OK);
+    deft_release(ctx, data);
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 1, 10, &data), DEFT_INVALID);
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", 11, 0, &data), DEFT_INVALID);
+    assert_int_equal(deft_file_read_within(ctx, "model", "data.bin", UINT64_MAX, 2, &data), DEFT_INVALID);
+    assert_int_equal(deft_file_read_within(ctx, "nowhere", "data.bin", 0, 2, &data), DEFT_INVALID);
     test_context_free(ctx);
+}
+
+/* ---- streams ---- */
+
+/* Takes all of it in pieces of these sizes, again and again. */
+static void check_stream(deft_stream *stream, const unsigned char *expected, size_t bytes) {
+    static const size_t pieces[] = {1, 3, 0, 70000, 5, 65536, 200000, 64};
+    unsigned char *taken = malloc(bytes);
+    assert_int_equal(stream->bytes, bytes);
+    for (size_t at = 0, i = 0; at < bytes; i++) {
+        size_t piece = pieces[i % 8] < bytes - at ? pieces[i % 8] : bytes - at;
+        assert_int_equal(deft_stream_left(stream), bytes - at);
+        assert_int_equal(deft_stream_take(stream, taken + at, piece), DEFT_OK);
+        at += piece;
+    }
+    assert_int_equal(deft_stream_left(stream), 0);
+    assert_memory_equal(taken, expected, bytes);
+    free(taken);
+}
+
+static void test_streams(void **state) {
+    (void)state;
+    enum { BYTES = 1000003 };
+    deft_context *ctx = test_context();
+    deft_stream stream;
+    bool begins;
+    unsigned char *data = malloc(BYTES);
+    for (size_t i = 0; i < BYTES; i++)
+        data[i] = (unsigned char)(i % 251 + 1);
+    assert_int_equal(deft_file_write(ctx, "stream.bin", data, BYTES), DEFT_OK);
+
+    stream = deft_stream_of_memory(ctx, data, BYTES);
+    check_stream(&stream, data, BYTES);
+    assert_int_equal(deft_file_open(ctx, "stream.bin", BYTES, &stream), DEFT_OK);
+    check_stream(&stream, data, BYTES);
+    deft_stream_done(&stream);
+
+    assert_int_equal(deft_file_open(ctx, "stream.bin", BYTES, &stream), DEFT_OK);
+    const char two[] = {(char)data[0], (char)data[1], 0}, other[] = {(char)data[0], (char)(data[1] + 1), 0};
+    assert_int_equal(deft_stream_begins_with(&stream, two, &begins), DEFT_OK);
+    assert_true(begins);
+    assert_int_equal(deft_stream_begins_with(&stream, other, &begins), DEFT_OK);
+    assert_false(begins);
+    check_stream(&stream, data, BYTES);
+    deft_stream_done(&stream);
+
+    stream = deft_stream_of_memory(ctx, NULL, 0);
+    assert_int_equal(deft_stream_begins_with(&stream, two, &begins), DEFT_OK);
+    assert_false(begins);
+    assert_int_equal(deft_file_open(ctx, "stream.bin", BYTES - 1, &stream), DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "larger than"));
+    assert_int_equal(deft_file_open(ctx, "missing.bin", BYTES, &stream), DEFT_INVALID);
+    assert_int_equal(deft_file_open(ctx, ".", BYTES, &stream), DEFT_INVALID);
+    free(data);
+    test_context_free(ctx);
+}
+
+/* A file that is written to while it is read is no crash: what was taken is the reader's own. */
+static void test_stream_of_a_file_that_shrinks(void **state) {
+    (void)state;
+    enum { BYTES = 300000 };
+    deft_context *ctx = test_context();
+    deft_stream stream;
+    char *data = calloc(1, BYTES);
+    assert_int_equal(deft_file_write(ctx, "shrinks.bin", data, BYTES), DEFT_OK);
+    assert_int_equal(deft_file_open(ctx, "shrinks.bin", BYTES, &stream), DEFT_OK);
+    assert_int_equal(deft_stream_take(&stream, data, 1000), DEFT_OK);
+    assert_int_equal(truncate("shrinks.bin", BYTES / 2), 0);
+    assert_int_equal(deft_stream_take(&stream, data, BYTES - 1000), DEFT_IO);
+    assert_non_null(strstr(deft_context_message(ctx), "became shorter"));
+    deft_stream_done(&stream);
+    free(data);
+    test_context_free(ctx);
+}
+
+static void test_stream_of_a_pipe(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_stream stream;
+    char path[64];
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "from a pipe", 11), 11);
+    close(ends[1]);
+    snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    assert_int_equal(deft_file_open(ctx, path, 100, &stream), DEFT_OK);
+    check_stream(&stream, (const unsigned char *)"from a pipe", 11);
+    deft_stream_done(&stream);
+    close(ends[0]);
+    test_context_free(ctx);
+}
+
+static deft_status adopt_blocks(deft_context *ctx, void *user) {
+    void **kept = user;
+    deft_arena arena;
+    deft_arena_init(&arena, ctx);
+    deft_status status = DEFT_OK;
+    char *text = NULL;
+    for (int i = 0; i < 3 && status == DEFT_OK; i++) {
+        void *block;
+        DEFT_TRY_OR_FAIL(deft_allocate(ctx, 100, &block));
+        memset(block, i, 100);
+        if (i == 1 && kept) deft_retain(*kept = block);
+        DEFT_TRY_OR_FAIL(deft_arena_adopt(&arena, block));
+        DEFT_TRY_OR_FAIL(deft_arena_string(&arena, "between", &text));
+    }
+    assert_string_equal(text, "between");
+fail:
+    deft_arena_done(&arena);
+    return status;
+}
+
+/* What an arena has taken over goes with it, but for what someone else holds too. */
+static void test_arena_adopts(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    void *kept = NULL;
+    assert_int_equal(adopt_blocks(ctx, &kept), DEFT_OK);
+    assert_int_equal(atomic_load(&ctx->live_bytes), 100);
+    assert_int_equal(((char *)kept)[99], 1);
+    deft_release(ctx, kept);
+    test_context_free(ctx);
+    check_every_allocation_failure(adopt_blocks, NULL);
 }
 
 static void test_file_write_and_read(void **state) {
@@ -263,6 +389,10 @@ int main(void) {
         cmocka_unit_test(test_timing),
         cmocka_unit_test(test_file_read_within),
         cmocka_unit_test(test_file_write_and_read),
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_stream_of_a_file_that_shrinks),
+        cmocka_unit_test(test_stream_of_a_pipe),
+        cmocka_unit_test(test_arena_adopts),
         cmocka_unit_test(test_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 #include "tests/support.h"
 
+#include "base/core/file.h"
 #include "ir/model/onnx.h"
 #include "ir/model/onnx_wire.h"
 #include "ir/model/zoo.h"
@@ -9,6 +10,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- bytes --------------------------------------------------------------------------------------------------- */
 
@@ -33,7 +35,8 @@ static messages unpack(deft_context *ctx, const char *spec) {
     size_t bytes;
     make_model(ctx, spec, &data, &bytes);
     deft_arena_init(&m.arena, ctx);
-    assert_int_equal(deft_wire_unpack(&m.arena, &onnx__model_proto__descriptor, data, bytes, &m.model), DEFT_OK);
+    deft_stream stream = deft_stream_of_memory(ctx, data, bytes);
+    assert_int_equal(deft_wire_unpack(&m.arena, &onnx__model_proto__descriptor, &stream, &m.model), DEFT_OK);
     m.graph = m.model->graph;
     deft_release(ctx, data);
     return m;
@@ -693,6 +696,78 @@ static deft_status parse_within_budget(const void *data, size_t bytes, const cha
     return status;
 }
 
+/* The weights of a file are in memory once while it is read, and the blocks that they were read to are the graph's. */
+static void test_weights_are_read_once(void **state) {
+    (void)state;
+    peak p = {0};
+    deft_context *ctx;
+    deft_context_options options = {.cache_directory = "", .allocator = {peak_allocate, peak_release, &p}};
+    assert_int_equal(deft_context_new(&options, &ctx), DEFT_OK);
+    void *data;
+    size_t bytes;
+    make_model(ctx, "mlp:1000,700,10", &data, &bytes);
+    assert_int_equal(deft_file_write(ctx, "weights.onnx", data, bytes), DEFT_OK);
+    deft_release(ctx, data);
+    deft_stream stream;
+    deft_graph *graph;
+    p.most = p.live;
+    assert_int_equal(deft_file_open(ctx, "weights.onnx", bytes, &stream), DEFT_OK);
+    assert_int_equal(deft_onnx_read(&stream, &(deft_onnx_options){0}, &graph), DEFT_OK);
+    deft_stream_done(&stream);
+    assert_true(p.most <= bytes + 256 * 1024);
+    assert_true(p.live >= 707000 * sizeof(float));
+    for (int i = 0; i < graph->value_count; i++)
+        if (graph->values[i].desc.data) assert_false(deft_is_shared(graph->values[i].desc.data));
+    deft_graph_free(graph);
+    deft_context_free(ctx);
+    assert_int_equal(p.live, 0);
+    unlink("weights.onnx");
+}
+
+static size_t put_field(uint8_t *out, int field, const void *data, size_t bytes) {
+    out[0] = (uint8_t)(field << 3 | 2);
+    out[1] = (uint8_t)((bytes & 0x7f) | 0x80);
+    out[2] = (uint8_t)(bytes >> 7);
+    memcpy(out + 3, data, bytes);
+    return 3 + bytes;
+}
+
+/* As protobuf has it: of a field that is there twice, the last one counts. */
+static void check_raw_data_twice(deft_context *ctx, int64_t count) {
+    enum { DIMS = 1, DATA_TYPE = 2, RAW_DATA = 9 };
+    const uint8_t head[] = {DIMS << 3, (uint8_t)((count & 0x7f) | 0x80), (uint8_t)(count >> 7), DATA_TYPE << 3,
+                            DEFT_U8};
+    size_t bytes = sizeof head, size = (size_t)count;
+    uint8_t *first = malloc(size), *second = malloc(size), *file = malloc(2 * size + 64);
+    memset(first, 1, size);
+    memset(second, 2, size);
+    memcpy(file, head, sizeof head);
+    bytes += put_field(file + bytes, RAW_DATA, first, size);
+    bytes += put_field(file + bytes, RAW_DATA, second, size);
+    assert_int_equal(deft_file_write(ctx, "twice.pb", file, bytes), DEFT_OK);
+    deft_arena arena;
+    deft_tensor tensor;
+    deft_arena_init(&arena, ctx);
+    assert_int_equal(deft_onnx_tensor_load(&arena, "twice.pb", &tensor), DEFT_OK);
+    assert_int_equal(tensor.dims[0], count);
+    assert_memory_equal(tensor.data, second, size);
+    deft_arena_done(&arena);
+    free(first);
+    free(second);
+    free(file);
+    unlink("twice.pb");
+}
+
+static void test_raw_data_twice(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    check_raw_data_twice(ctx, 10);
+    check_raw_data_twice(ctx, DEFT_WIRE_BLOCK_BYTES - 1);
+    check_raw_data_twice(ctx, DEFT_WIRE_BLOCK_BYTES);
+    check_raw_data_twice(ctx, 3 * DEFT_WIRE_BLOCK_BYTES);
+    test_context_free(ctx);
+}
+
 /* Writes backwards from `at`: the bytes so far become a field of this number. Returns the new start. */
 static size_t wrap(uint8_t *data, size_t at, size_t end, int field) {
     uint8_t length[10];
@@ -810,6 +885,8 @@ int main(void) {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_random_damage),
+        cmocka_unit_test(test_weights_are_read_once),
+        cmocka_unit_test(test_raw_data_twice),
         cmocka_unit_test(test_nested_messages),
         cmocka_unit_test(test_empty_messages),
         cmocka_unit_test(test_unknown_fields),

@@ -7,6 +7,7 @@ enum { BLOCK_BYTES = 16 * 1024 };
 struct deft_arena_block {
     deft_arena_block *previous;
     size_t used, bytes; /* of what follows the header */
+    void *guest;        /* memory that came from elsewhere and goes with the block; or NULL */
 };
 enum { BLOCK_HEADER_BYTES = (sizeof(deft_arena_block) + 63) / 64 * 64 };
 
@@ -18,6 +19,7 @@ void deft_arena_init(deft_arena *arena, deft_context *ctx) {
 void deft_arena_done(deft_arena *arena) {
     while (arena->last) {
         deft_arena_block *previous = arena->last->previous;
+        deft_release(arena->ctx, arena->last->guest);
         deft_release(arena->ctx, arena->last);
         arena->last = previous;
     }
@@ -66,4 +68,18 @@ deft_status deft_arena_copy(deft_arena *arena, const void *data, size_t bytes, v
 
 deft_status deft_arena_string(deft_arena *arena, const char *text, char **out) {
     return deft_arena_copy(arena, text, strlen(text) + 1, out);
+}
+
+/* A block of its own that has no room, before the one that has. */
+deft_status deft_arena_adopt(deft_arena *arena, void *memory) {
+    deft_arena_block *block;
+    deft_status status = deft_allocate(arena->ctx, sizeof *block, &block);
+    if (status != DEFT_OK) {
+        deft_release(arena->ctx, memory);
+        return status;
+    }
+    deft_arena_block **place = arena->last ? &arena->last->previous : &arena->last;
+    *block = (deft_arena_block){.previous = *place, .guest = memory};
+    *place = block;
+    return DEFT_OK;
 }

@@ -18,5 +18,7 @@ DEFT_MUST_CHECK deft_status deft_arena_allocate(deft_arena *arena, size_t bytes,
 DEFT_MUST_CHECK deft_status deft_arena_array(deft_arena *arena, size_t count, size_t size, void *out_pointer);
 DEFT_MUST_CHECK deft_status deft_arena_string(deft_arena *arena, const char *text, char **out);
 DEFT_MUST_CHECK deft_status deft_arena_copy(deft_arena *arena, const void *data, size_t bytes, void *out_pointer);
+/* Takes over memory from deft_allocate, also where it fails: it is released with the rest. Error: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_arena_adopt(deft_arena *arena, void *memory);
 
 #endif

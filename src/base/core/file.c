@@ -15,6 +15,10 @@ static deft_status fail_errno(deft_context *ctx, const char *path, const char *d
     return deft_fail(ctx, DEFT_IO, "%s: cannot %s: %s", path, doing, strerror(errno));
 }
 
+static deft_status fail_too_large(deft_context *ctx, const char *path, size_t max_bytes) {
+    return deft_fail(ctx, DEFT_INVALID, "%s: larger than %zu bytes, the most that is read", path, max_bytes);
+}
+
 /* Reads to the end of the file: sizes are a hint only, since a pipe has none and a file may grow. */
 static deft_status read_all(deft_context *ctx, const char *path, int fd, size_t hint, size_t max_bytes, char **data,
                             size_t *bytes) {
@@ -30,8 +34,7 @@ static deft_status read_all(deft_context *ctx, const char *path, int fd, size_t 
         if (got < 0) return fail_errno(ctx, path, "read");
         if (got == 0) break;
         used += (size_t)got;
-        if (used > max_bytes)
-            return deft_fail(ctx, DEFT_INVALID, "%s: larger than %zu bytes, the most that is read", path, max_bytes);
+        if (used > max_bytes) return fail_too_large(ctx, path, max_bytes);
     }
     *bytes = used;
     return DEFT_OK;
@@ -43,23 +46,75 @@ static deft_status fail_to_open(deft_context *ctx, const char *path) {
     return deft_fail(ctx, status, "%s: cannot open: %s", path, strerror(errno));
 }
 
-deft_status deft_file_read(deft_context *ctx, const char *path, size_t max_bytes, void **data, size_t *bytes) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail_to_open(ctx, path);
-    struct stat info;
+static deft_status open_to_read(deft_context *ctx, const char *path, int *fd, struct stat *info) {
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0) return fail_to_open(ctx, path);
     deft_status status = DEFT_OK;
-    char *content = NULL;
-    if (fstat(fd, &info) != 0)
+    if (fstat(*fd, info) != 0)
         status = fail_errno(ctx, path, "read");
-    else if (S_ISDIR(info.st_mode))
+    else if (S_ISDIR(info->st_mode))
         status = deft_fail(ctx, DEFT_INVALID, "%s: is a directory; name a file", path);
-    else
-        status = read_all(ctx, path, fd, S_ISREG(info.st_mode) ? (size_t)info.st_size : 0, max_bytes, &content, bytes);
+    if (status != DEFT_OK) close(*fd);
+    return status;
+}
+
+deft_status deft_file_read(deft_context *ctx, const char *path, size_t max_bytes, void **data, size_t *bytes) {
+    struct stat info;
+    int fd;
+    char *content = NULL;
+    DEFT_TRY(open_to_read(ctx, path, &fd, &info));
+    deft_status status =
+        read_all(ctx, path, fd, S_ISREG(info.st_mode) ? (size_t)info.st_size : 0, max_bytes, &content, bytes);
     close(fd);
     if (status != DEFT_OK)
         deft_release(ctx, content);
     else
         *data = content;
+    return status;
+}
+
+/* ---- as a stream ---- */
+
+static deft_status fill_from_file(deft_stream *stream, void *data, size_t bytes) {
+    for (size_t done = 0; done < bytes;) {
+        ssize_t got = read(stream->file, (char *)data + done, bytes - done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return deft_fail(stream->ctx, DEFT_IO, "cannot read: %s", strerror(errno));
+        if (got == 0)
+            return deft_fail(stream->ctx, DEFT_IO, "it had %zu bytes, and became shorter while it was read",
+                             stream->bytes);
+        done += (size_t)got;
+    }
+    return DEFT_OK;
+}
+
+static deft_status source_of(deft_context *ctx, const char *path, int fd, const struct stat *info, size_t max_bytes,
+                             deft_stream *stream) {
+    if (S_ISREG(info->st_mode) && info->st_size > 0) {
+        if ((uintmax_t)info->st_size > max_bytes) return fail_too_large(ctx, path, max_bytes);
+        return deft_stream_init(ctx, (size_t)info->st_size, fill_from_file, stream);
+    }
+    char *content = NULL;
+    size_t bytes;
+    deft_status status = read_all(ctx, path, fd, 0, max_bytes, &content, &bytes);
+    if (status != DEFT_OK) {
+        deft_release(ctx, content);
+        return status;
+    }
+    *stream = deft_stream_of_memory(ctx, content, bytes);
+    stream->buffer = (unsigned char *)content;
+    return DEFT_OK;
+}
+
+deft_status deft_file_open(deft_context *ctx, const char *path, size_t max_bytes, deft_stream *stream) {
+    struct stat info;
+    int fd;
+    DEFT_TRY(open_to_read(ctx, path, &fd, &info));
+    deft_status status = source_of(ctx, path, fd, &info, max_bytes, stream);
+    if (status == DEFT_OK)
+        stream->file = fd;
+    else
+        close(fd);
     return status;
 }
 
@@ -99,25 +154,35 @@ static deft_status fail_to_open_within(deft_context *ctx, const char *folder, co
                      folder, strerror(errno));
 }
 
-deft_status deft_file_read_within(deft_context *ctx, const char *folder, const char *name, uint64_t offset, void *data,
-                                  size_t bytes) {
+static deft_status read_part(deft_context *ctx, const char *name, int fd, uint64_t offset, size_t bytes, void **data) {
+    char *part;
+    DEFT_TRY(deft_allocate(ctx, bytes, &part));
+    for (size_t done = 0; done < bytes;) {
+        ssize_t got = pread(fd, part + done, bytes - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) {
+            deft_release(ctx, part);
+            return fail_errno(ctx, name, "read");
+        }
+        done += (size_t)got;
+    }
+    *data = part;
+    return DEFT_OK;
+}
+
+deft_status deft_file_read_within(deft_context *ctx, const char *folder, const char *name, uint64_t offset,
+                                  size_t bytes, void **data) {
     struct stat info;
     int fd = *name ? open_within(folder, name) : (errno = EACCES, -1);
     if (fd < 0) return fail_to_open_within(ctx, folder, name);
-    deft_status status = DEFT_OK;
+    deft_status status;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
         status = deft_fail(ctx, DEFT_INVALID, "'%.128s' in %.128s is not a regular file", name, folder);
     else if (offset > (uint64_t)info.st_size || bytes > (uint64_t)info.st_size - offset)
         status = deft_fail(ctx, DEFT_INVALID, "'%.128s' has %lld bytes; %zu from byte %" PRIu64 " on are asked for",
                            name, (long long)info.st_size, bytes, offset);
-    for (size_t done = 0; status == DEFT_OK && done < bytes;) {
-        ssize_t got = pread(fd, (char *)data + done, bytes - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0)
-            status = fail_errno(ctx, name, "read");
-        else
-            done += (size_t)got;
-    }
+    else
+        status = read_part(ctx, name, fd, offset, bytes, data);
     close(fd);
     return status;
 }

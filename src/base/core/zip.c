@@ -30,6 +30,16 @@ deft_status deft_zip_read(deft_context *ctx, zip_file_t *file, void *out, size_t
     return DEFT_OK;
 }
 
+static deft_status fill_from_entry(deft_stream *stream, void *data, size_t bytes) {
+    return deft_zip_read(stream->ctx, stream->entry, data, bytes);
+}
+
+deft_status deft_zip_stream(deft_context *ctx, zip_file_t *file, size_t bytes, deft_stream *stream) {
+    DEFT_TRY(deft_stream_init(ctx, bytes, fill_from_entry, stream));
+    stream->entry = file;
+    return DEFT_OK;
+}
+
 deft_status deft_zip_read_end(deft_context *ctx, zip_file_t *file) {
     char extra;
     if (zip_fread(file, &extra, 1) == 0) return DEFT_OK;

@@ -2,7 +2,7 @@
 #ifndef DEFT_BASE_CORE_ZIP_H
 #define DEFT_BASE_CORE_ZIP_H
 
-#include "base/core/context.h"
+#include "base/core/stream.h"
 
 #include <zip.h>
 
@@ -12,6 +12,8 @@ DEFT_MUST_CHECK deft_status deft_zip_open(deft_context *ctx, const void *data, s
                                           zip_t **zip);
 /* Reads the next `bytes` of an entry. Error: DEFT_INVALID (cut off or damaged). */
 DEFT_MUST_CHECK deft_status deft_zip_read(deft_context *ctx, zip_file_t *file, void *out, size_t bytes);
+/* An entry of so many bytes as a stream; it must outlive it. Released with deft_stream_done. Error: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_zip_stream(deft_context *ctx, zip_file_t *file, size_t bytes, deft_stream *stream);
 /* Checks that an entry ends here; libzip then compares its checksum. Error: DEFT_INVALID. */
 DEFT_MUST_CHECK deft_status deft_zip_read_end(deft_context *ctx, zip_file_t *file);
 

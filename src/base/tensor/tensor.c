@@ -1,5 +1,8 @@
 #include "base/tensor/tensor.h"
 
+#include "base/number/finite.h"
+
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,6 +91,29 @@ bool deft_tensor_equal(const deft_tensor *a, const deft_tensor *b) {
     if (a->dtype != b->dtype || !deft_shape_equal(a, b)) return false;
     size_t bytes = deft_tensor_bytes(a);
     return bytes == 0 || memcmp(a->data, b->data, bytes) == 0;
+}
+
+static bool is_finite(deft_dtype dtype, const void *data, int64_t i) {
+    switch (dtype) {
+    case DEFT_F32:
+        return isfinite(((const float *)data)[i]);
+    case DEFT_F64:
+        return isfinite(((const double *)data)[i]);
+    case DEFT_F16:
+        return (((const uint16_t *)data)[i] & 0x7c00) != 0x7c00;
+    case DEFT_BF16:
+        return (((const uint16_t *)data)[i] & 0x7f80) != 0x7f80;
+    default:
+        return true;
+    }
+}
+
+int64_t deft_tensor_find_not_finite(const deft_tensor *tensor) {
+    int64_t count = deft_tensor_count(tensor);
+    if (tensor->dtype == DEFT_F32 && deft_all_finite(tensor->data, count)) return -1;
+    for (int64_t i = 0; i < count; i++)
+        if (!is_finite(tensor->dtype, tensor->data, i)) return i;
+    return -1;
 }
 
 const char *deft_shape_text(const deft_tensor *tensor, char *out, size_t bytes) {

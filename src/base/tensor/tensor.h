@@ -17,6 +17,8 @@ bool deft_shape_valid(deft_dtype dtype, int rank, const int64_t *dims);
 bool deft_shape_equal(const deft_tensor *a, const deft_tensor *b);
 /* Same dtype, shape and bit pattern. */
 bool deft_tensor_equal(const deft_tensor *a, const deft_tensor *b);
+/* The index of the first element that is infinite or no number, or -1; integers all are numbers. */
+int64_t deft_tensor_find_not_finite(const deft_tensor *tensor);
 /* "2x3x224x224", "scalar": for messages. Returns `out`. */
 const char *deft_shape_text(const deft_tensor *tensor, char *out, size_t bytes);
 #define DEFT_SHAPE_TEXT_BYTES 192

@@ -1,5 +1,6 @@
 #include "codegen/kernel/dense.h"
 
+#include "base/number/finite.h"
 #include "base/tensor/tensor.h"
 
 #include <immintrin.h>
@@ -38,26 +39,13 @@ bool deft_dense_met_invalid(int threads) {
 
 enum { FINITE_CHUNK = 1 << 14 };
 
-/* The exponent of infinities and NaN is all ones: |x| as an integer is at least that of infinity. */
-static bool chunk_is_finite(const float *x, int64_t count) {
-    uint32_t largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
-        bits &= 0x7fffffff;
-        largest = bits > largest ? bits : largest;
-    }
-    return largest < 0x7f800000;
-}
-
 bool deft_dense_all_finite(const float *x, int64_t count, int threads) {
     int64_t chunks = (count + FINITE_CHUNK - 1) / FINITE_CHUNK;
     bool finite = true;
 #pragma omp parallel for reduction(&& : finite) num_threads(threads) if (chunks > 4)
     for (int64_t i = 0; i < chunks; i++) {
         int64_t rest = count - i * FINITE_CHUNK;
-        finite = finite && chunk_is_finite(x + i * FINITE_CHUNK, rest < FINITE_CHUNK ? rest : FINITE_CHUNK);
+        finite = finite && deft_all_finite(x + i * FINITE_CHUNK, rest < FINITE_CHUNK ? rest : FINITE_CHUNK);
     }
     return finite;
 }

@@ -190,20 +190,25 @@ deft_status deft_graph_add_value(deft_graph *graph, const char *name, int *value
     return DEFT_OK;
 }
 
-deft_status deft_graph_set_constant(deft_graph *graph, int value, const deft_tensor *tensor) {
+deft_status deft_graph_take_constant(deft_graph *graph, int value, const deft_tensor *tensor) {
     deft_value *target = &graph->values[value];
-    if (target->input || target->producer >= 0)
+    if (target->input || target->producer >= 0) {
+        deft_release(graph->ctx, tensor->data);
         return deft_fail(graph->ctx, DEFT_INVALID,
                          "value '%.64s' cannot be a constant: it is an input or a node makes it", target->name);
-    deft_tensor copy = *tensor;
-    copy.data = NULL;
-    DEFT_TRY(deft_tensor_allocate(graph->ctx, &copy));
-    size_t bytes = deft_tensor_bytes(tensor);
-    if (bytes) memcpy(copy.data, tensor->data, bytes);
+    }
     deft_release(graph->ctx, target->desc.data);
-    target->desc = copy;
+    target->desc = *tensor;
     target->known = true;
     return DEFT_OK;
+}
+
+deft_status deft_graph_set_constant(deft_graph *graph, int value, const deft_tensor *tensor) {
+    deft_tensor copy = *tensor;
+    size_t bytes = deft_tensor_bytes(tensor);
+    DEFT_TRY(deft_allocate(graph->ctx, bytes, &copy.data));
+    if (bytes) memcpy(copy.data, tensor->data, bytes);
+    return deft_graph_take_constant(graph, value, &copy);
 }
 
 deft_status deft_graph_add_constant(deft_graph *graph, const char *name, const deft_tensor *tensor, int *value) {

@@ -73,7 +73,9 @@ DEFT_MUST_CHECK deft_status deft_graph_add_value(deft_graph *graph, const char *
 /* Adds a constant and copies its data. */
 DEFT_MUST_CHECK deft_status deft_graph_add_constant(deft_graph *graph, const char *name, const deft_tensor *tensor,
                                                     int *value);
-/* Makes a value a constant with a copy of the data, replacing what constant it was. */
+/* Makes a value a constant, replacing what constant it was: with the data, which deft_allocate made and which is taken
+ * over, also where it fails; or with a copy of it. */
+DEFT_MUST_CHECK deft_status deft_graph_take_constant(deft_graph *graph, int value, const deft_tensor *tensor);
 DEFT_MUST_CHECK deft_status deft_graph_set_constant(deft_graph *graph, int value, const deft_tensor *tensor);
 /* dims of -1 are symbolic, named by dim_names (may be NULL, or hold NULLs). */
 DEFT_MUST_CHECK deft_status deft_graph_add_input(deft_graph *graph, const char *name, deft_dtype dtype, int rank,

@@ -29,70 +29,96 @@ static deft_status check_entry(deft_context *ctx, const char *name, const zip_st
     return DEFT_OK;
 }
 
-/* An entry with a 0 behind it; NULL where there is none of that name. */
-static deft_status read_entry(deft_context *ctx, zip_t *zip, size_t file_bytes, const char *name, char **out,
-                              size_t *out_bytes) {
+/* *file is NULL where there is none of that name. */
+static deft_status open_entry(deft_context *ctx, zip_t *zip, size_t file_bytes, const char *name, zip_file_t **file,
+                              size_t *bytes) {
     zip_stat_t info;
     zip_stat_init(&info);
-    *out = NULL;
+    *file = NULL;
     if (zip_stat(zip, name, 0, &info) != 0) return DEFT_OK;
     DEFT_TRY(check_entry(ctx, name, &info, file_bytes));
-    zip_file_t *file = zip_fopen_index(zip, info.index, 0);
-    if (!file) return deft_fail(ctx, DEFT_INVALID, "the .deft file is damaged: its %s: %s", name, zip_strerror(zip));
-    char *data = NULL;
-    deft_status status = deft_allocate(ctx, info.size + 1, &data);
-    if (status == DEFT_OK) status = deft_zip_read(ctx, file, data, info.size);
+    *file = zip_fopen_index(zip, info.index, 0);
+    *bytes = info.size;
+    if (*file) return DEFT_OK;
+    return deft_fail(ctx, DEFT_INVALID, "the .deft file is damaged: its %s: %s", name, zip_strerror(zip));
+}
+
+static deft_status in_entry(deft_context *ctx, deft_status status, const char *name) {
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "the .deft file's %s", name);
+}
+
+/* The frontier's text; NULL where there is none. */
+static deft_status read_frontier(deft_context *ctx, zip_t *zip, size_t file_bytes, char **text) {
+    zip_file_t *file;
+    size_t bytes;
+    DEFT_TRY(open_entry(ctx, zip, file_bytes, FRONTIER_ENTRY, &file, &bytes));
+    if (!file) return DEFT_OK;
+    deft_status status = deft_allocate(ctx, bytes + 1, text);
+    if (status == DEFT_OK) status = deft_zip_read(ctx, file, *text, bytes);
     if (status == DEFT_OK) status = deft_zip_read_end(ctx, file);
     zip_fclose(file);
-    if (status != DEFT_OK) {
-        deft_release(ctx, data);
-        return deft_fail_in(ctx, status, "the .deft file's %s", name);
-    }
-    data[info.size] = 0;
-    *out = data;
-    *out_bytes = info.size;
-    return DEFT_OK;
+    if (status == DEFT_OK) (*text)[bytes] = 0;
+    return in_entry(ctx, status, FRONTIER_ENTRY);
+}
+
+static deft_status read_graph(deft_context *ctx, zip_t *zip, size_t file_bytes, const deft_onnx_options *options,
+                              deft_graph **graph) {
+    zip_file_t *file;
+    size_t bytes;
+    deft_stream stream;
+    DEFT_TRY(open_entry(ctx, zip, file_bytes, MODEL_ENTRY, &file, &bytes));
+    if (!file) return deft_fail(ctx, DEFT_INVALID, "not a .deft file: it is a zip without a %s", MODEL_ENTRY);
+    deft_status status = deft_zip_stream(ctx, file, bytes, &stream);
+    if (status == DEFT_OK) status = deft_onnx_read(&stream, options, graph);
+    if (status == DEFT_OK) status = deft_zip_read_end(ctx, file);
+    deft_stream_done(&stream);
+    zip_fclose(file);
+    return in_entry(ctx, status, MODEL_ENTRY);
 }
 
 static deft_status parse_deft(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_options *options,
                               deft_model_file *file) {
     deft_model_file read = {0};
-    char *model = NULL;
-    size_t model_bytes = 0, frontier_bytes;
     zip_t *zip;
-    deft_status status;
-    DEFT_TRY(deft_zip_open(ctx, data, bytes, "a .deft file", &zip));
-    DEFT_TRY_OR_FAIL(read_entry(ctx, zip, bytes, MODEL_ENTRY, &model, &model_bytes));
-    if (!model) {
-        status = deft_fail(ctx, DEFT_INVALID, "not a .deft file: it is a zip without a %s", MODEL_ENTRY);
-        goto fail;
-    }
-    DEFT_TRY_OR_FAIL(read_entry(ctx, zip, bytes, FRONTIER_ENTRY, &read.frontier, &frontier_bytes));
     deft_onnx_options inside = {.missing = options->missing, .user = options->user}; /* it has no folder */
-    DEFT_TRY_OR_FAIL(deft_onnx_parse_with(ctx, model, model_bytes, &inside, &read.graph));
-    deft_release(ctx, model);
+    DEFT_TRY(deft_zip_open(ctx, data, bytes, "a .deft file", &zip));
+    deft_status status = read_frontier(ctx, zip, bytes, &read.frontier);
+    if (status == DEFT_OK) status = read_graph(ctx, zip, bytes, &inside, &read.graph);
     zip_discard(zip);
-    *file = read;
-    return DEFT_OK;
-fail:
-    deft_release(ctx, model);
+    if (status == DEFT_OK) {
+        *file = read;
+        return DEFT_OK;
+    }
+    deft_graph_free(read.graph);
     deft_release(ctx, read.frontier);
-    zip_discard(zip);
     return status;
 }
 
-static deft_status parse(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_options *options,
-                         deft_model_file *file) {
-    if (bytes == 0) return deft_fail(ctx, DEFT_INVALID, "not a model: it is empty");
-    if (bytes >= 2 && memcmp(data, "PK", 2) == 0) return parse_deft(ctx, data, bytes, options, file);
+/* libzip wants the archive in memory: it is small, being compressed. */
+static deft_status read_deft(deft_stream *stream, const deft_onnx_options *options, deft_model_file *file) {
+    void *data;
+    size_t bytes = stream->bytes;
+    DEFT_TRY(deft_allocate(stream->ctx, bytes, &data));
+    deft_status status = deft_stream_take(stream, data, bytes);
+    if (status == DEFT_OK) status = parse_deft(stream->ctx, data, bytes, options, file);
+    deft_release(stream->ctx, data);
+    return status;
+}
+
+static deft_status read_model(deft_stream *stream, const deft_onnx_options *options, deft_model_file *file) {
+    bool zip;
     deft_graph *graph;
-    DEFT_TRY(deft_onnx_parse_with(ctx, data, bytes, options, &graph));
+    if (stream->bytes == 0) return deft_fail(stream->ctx, DEFT_INVALID, "not a model: it is empty");
+    DEFT_TRY(deft_stream_begins_with(stream, "PK", &zip));
+    if (zip) return read_deft(stream, options, file);
+    DEFT_TRY(deft_onnx_read(stream, options, &graph));
     *file = (deft_model_file){.graph = graph};
     return DEFT_OK;
 }
 
 deft_status deft_model_file_parse(deft_context *ctx, const void *data, size_t bytes, deft_model_file *file) {
-    return parse(ctx, data, bytes, &(deft_onnx_options){0}, file);
+    deft_stream stream = deft_stream_of_memory(ctx, data, bytes);
+    return read_model(&stream, &(deft_onnx_options){0}, file);
 }
 
 /* The folder that a file is in. */
@@ -105,16 +131,15 @@ static deft_status folder_of(deft_context *ctx, const char *path, char **folder)
 
 deft_status deft_model_file_check(deft_context *ctx, const char *path, void (*missing)(void *user, const char *message),
                                   void *user, deft_model_file *file) {
-    void *data = NULL;
-    size_t bytes;
     char *folder;
-    deft_status status;
+    deft_stream stream;
     DEFT_TRY(folder_of(ctx, path, &folder));
-    DEFT_TRY_OR_FAIL(deft_file_read(ctx, path, FILE_MAX_BYTES, &data, &bytes));
-    status = parse(ctx, data, bytes, &(deft_onnx_options){folder, missing, user}, file);
-    if (status != DEFT_OK) status = deft_fail_in(ctx, status, "%s", path);
-fail:
-    deft_release(ctx, data);
+    deft_status status = deft_file_open(ctx, path, FILE_MAX_BYTES, &stream);
+    if (status == DEFT_OK) {
+        status = read_model(&stream, &(deft_onnx_options){folder, missing, user}, file);
+        deft_stream_done(&stream);
+        if (status != DEFT_OK) status = deft_fail_in(ctx, status, "%s", path);
+    }
     deft_release(ctx, folder);
     return status;
 }

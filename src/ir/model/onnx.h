@@ -2,11 +2,13 @@
 #ifndef DEFT_IR_MODEL_ONNX_H
 #define DEFT_IR_MODEL_ONNX_H
 
+#include "base/core/stream.h"
 #include "ir/graph/graph.h"
 
 /* Reads a model, verifies it and infers its shapes with symbolic dimensions at 1. Where a model with symbolic
  * dimensions does not fit together at 1, which need not be a fault of its, no shape is known yet. Memory while reading
- * is bounded by a small multiple of `bytes`; nesting by 100 levels (onnx_wire.h). Errors: DEFT_INVALID (malformed,
+ * is bounded by a small multiple of `bytes`, and by little more than they are where tensors are stored as raw data, as
+ * exporters do; nesting by 100 levels (onnx_wire.h). Errors: DEFT_INVALID (malformed,
  * cycles, dangling names, shapes that do not fit, weights of Gemm, MatMul or Conv that are not finite),
  * DEFT_UNSUPPORTED (an operator, an operator set, a data type, data in other files), DEFT_MEMORY. The
  * message names the node or tensor. */
@@ -20,6 +22,8 @@ typedef struct deft_onnx_options {
 } deft_onnx_options;
 DEFT_MUST_CHECK deft_status deft_onnx_parse_with(deft_context *ctx, const void *data, size_t bytes,
                                                  const deft_onnx_options *options, deft_graph **graph);
+/* The same of a stream, whose errors it has too. */
+DEFT_MUST_CHECK deft_status deft_onnx_read(deft_stream *stream, const deft_onnx_options *options, deft_graph **graph);
 
 /* A file that holds one TensorProto, as ONNX's tests have them (input_0.pb). The data is the arena's. Messages name the
  * file. Errors: DEFT_IO, DEFT_INVALID, DEFT_UNSUPPORTED (a data type that Deft lacks), DEFT_MEMORY. */

@@ -3,11 +3,10 @@
 #include "ir/model/onnx_tensor.h"
 #include "ir/model/onnx_wire.h"
 
-#include <math.h>
 #include <string.h>
 
 enum {
-    FIRST_OPSET = 6,           /* older ones are read where the operators are the same in them */
+    FIRST_OPSET = 6, /* older ones are read where the operators are the same in them */
     LAST_OPSET = 28,
     NUMPY_BROADCAST_OPSET = 7, /* before it, element-wise operators had an axis to broadcast along */
     MAX_ENDS = 4096,           /* inputs or outputs of a model; metadata entries */
@@ -77,16 +76,12 @@ static deft_status read_header(reader *r) {
 
 /* ---- constants and inputs ------------------------------------------------------------------------------------ */
 
-/* Weights can be large: what is decoded of one is gone before the next. */
 static deft_status read_initializer(reader *r, const Onnx__TensorProto *proto, const char *name) {
-    deft_arena decoded;
     deft_tensor tensor;
     int value;
-    deft_arena_init(&decoded, r->ctx);
-    deft_status status = deft_onnx_tensor_read(&decoded, proto, name, r->options->folder, &tensor);
-    if (status == DEFT_OK) status = deft_graph_add_constant(r->graph, name, &tensor, &value);
-    deft_arena_done(&decoded);
-    return status;
+    DEFT_TRY(deft_graph_add_value(r->graph, name, &value));
+    DEFT_TRY(deft_onnx_tensor_read(r->ctx, proto, name, r->options->folder, &tensor));
+    return deft_graph_take_constant(r->graph, value, &tensor);
 }
 
 static deft_status read_initializers(reader *r) {
@@ -221,7 +216,8 @@ static deft_status read_attr(reader *r, const char *label, const Onnx__Attribute
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
         attr->type = DEFT_ATTR_TENSOR;
         if (!proto->t) return deft_fail(r->ctx, DEFT_INVALID, "%s: its attribute '%.64s' holds no tensor", label, name);
-        return deft_onnx_tensor_read(r->scratch, proto->t, name, r->options->folder, &attr->tensor);
+        DEFT_TRY(deft_onnx_tensor_read(r->ctx, proto->t, name, r->options->folder, &attr->tensor));
+        return deft_arena_adopt(r->scratch, attr->tensor.data);
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
         return read_body(r, label, proto->g, attr);
     default:
@@ -330,9 +326,9 @@ static deft_status read_constant(reader *r, const char *label, const deft_attrs 
     int64_t i = attr->i;
     float f = attr->f;
     switch (attr->type) {
-    case DEFT_ATTR_TENSOR:
-        tensor = attr->tensor;
-        break;
+    case DEFT_ATTR_TENSOR: /* in a block, which the scratch memory has too */
+        deft_retain(attr->tensor.data);
+        return deft_graph_take_constant(r->graph, out[0], &attr->tensor);
     case DEFT_ATTR_INT:
         tensor.dtype = DEFT_I64;
         tensor.data = &i;
@@ -442,19 +438,6 @@ static deft_status read_outputs(reader *r) {
     return DEFT_OK;
 }
 
-static int64_t find_not_finite(const deft_tensor *tensor) {
-    int64_t count = deft_tensor_count(tensor);
-    for (int64_t i = 0; i < count; i++) {
-        bool finite = true;
-        if (tensor->dtype == DEFT_F32) finite = isfinite(((const float *)tensor->data)[i]);
-        if (tensor->dtype == DEFT_F64) finite = isfinite(((const double *)tensor->data)[i]);
-        if (tensor->dtype == DEFT_F16) finite = (((const uint16_t *)tensor->data)[i] & 0x7c00) != 0x7c00;
-        if (tensor->dtype == DEFT_BF16) finite = (((const uint16_t *)tensor->data)[i] & 0x7f80) != 0x7f80;
-        if (!finite) return i;
-    }
-    return -1;
-}
-
 /* A network with a weight that is not finite computes nothing of use: its training diverged, or the file is damaged. */
 static deft_status check_weights(reader *r) {
     for (int i = 0; i < r->graph->node_count; i++) {
@@ -462,7 +445,7 @@ static deft_status check_weights(reader *r) {
         if (node->op != DEFT_OP_GEMM && node->op != DEFT_OP_MATMUL && node->op != DEFT_OP_CONV) continue;
         for (int j = 0; j < node->in_count; j++) {
             const deft_value *value = node->in[j] == DEFT_NO_VALUE ? NULL : &r->graph->values[node->in[j]];
-            int64_t at = value && value->desc.data ? find_not_finite(&value->desc) : -1;
+            int64_t at = value && value->desc.data ? deft_tensor_find_not_finite(&value->desc) : -1;
             char label[DEFT_NODE_LABEL_BYTES];
             if (at >= 0)
                 return deft_fail(r->ctx, DEFT_INVALID,
@@ -572,8 +555,8 @@ static deft_status read_body(reader *r, const char *label, const Onnx__GraphProt
     return status == DEFT_OK ? DEFT_OK : deft_fail_in(r->ctx, status, "in %s", label);
 }
 
-static deft_status read_model(reader *r, const void *data, size_t bytes) {
-    DEFT_TRY(deft_wire_unpack(r->scratch, &onnx__model_proto__descriptor, data, bytes, &r->model));
+static deft_status read_model(reader *r, deft_stream *stream) {
+    DEFT_TRY(deft_wire_unpack(r->scratch, &onnx__model_proto__descriptor, stream, &r->model));
     DEFT_TRY(deft_graph_new(r->ctx, &r->graph));
     DEFT_TRY(read_header(r));
     DEFT_TRY(read_graph(r));
@@ -581,19 +564,24 @@ static deft_status read_model(reader *r, const void *data, size_t bytes) {
     return check_shapes(r);
 }
 
-deft_status deft_onnx_parse_with(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_options *options,
-                                 deft_graph **graph) {
+deft_status deft_onnx_read(deft_stream *stream, const deft_onnx_options *options, deft_graph **graph) {
     deft_arena scratch;
     int missing = 0;
-    reader r = {.ctx = ctx, .scratch = &scratch, .options = options, .missing = &missing};
-    deft_arena_init(&scratch, ctx);
-    deft_status status = read_model(&r, data, bytes);
+    reader r = {.ctx = stream->ctx, .scratch = &scratch, .options = options, .missing = &missing};
+    deft_arena_init(&scratch, stream->ctx);
+    deft_status status = read_model(&r, stream);
     deft_arena_done(&scratch);
     if (status == DEFT_OK)
         *graph = r.graph;
     else
         deft_graph_free(r.graph);
     return status;
+}
+
+deft_status deft_onnx_parse_with(deft_context *ctx, const void *data, size_t bytes, const deft_onnx_options *options,
+                                 deft_graph **graph) {
+    deft_stream stream = deft_stream_of_memory(ctx, data, bytes);
+    return deft_onnx_read(&stream, options, graph);
 }
 
 deft_status deft_onnx_parse(deft_context *ctx, const void *data, size_t bytes, deft_graph **graph) {

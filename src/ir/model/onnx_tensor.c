@@ -55,79 +55,94 @@ static void range_of(deft_dtype dtype, int32_t *low, int32_t *high) {
 }
 
 /* Narrow types, an element in each 32-bit integer: little-endian, so its first bytes are the element. */
-static deft_status read_narrow(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
+static deft_status copy_narrow(deft_context *ctx, const Onnx__TensorProto *proto, const char *name,
                                deft_tensor *tensor) {
     size_t size = deft_dtype_bytes(tensor->dtype);
-    char *out;
-    DEFT_TRY(deft_arena_array(arena, proto->n_int32_data, size, &out));
+    char *out = tensor->data;
     int32_t low, high;
     range_of(tensor->dtype, &low, &high);
     for (size_t i = 0; i < proto->n_int32_data; i++) {
         int32_t value = proto->int32_data[i];
         if (value < low || value > high)
-            return deft_fail(arena->ctx, DEFT_INVALID, "tensor '%.64s': element %zu is %d, outside the range of %s",
-                             name, i, (int)value, deft_dtype_name(tensor->dtype));
+            return deft_fail(ctx, DEFT_INVALID, "tensor '%.64s': element %zu is %d, outside the range of %s", name, i,
+                             (int)value, deft_dtype_name(tensor->dtype));
         memcpy(out + i * size, &value, size);
     }
-    tensor->data = out;
     return DEFT_OK;
 }
 
-static deft_status read_u32(deft_arena *arena, const Onnx__TensorProto *proto, const char *name, deft_tensor *tensor) {
-    uint32_t *out;
-    DEFT_TRY(deft_arena_array(arena, proto->n_uint64_data, sizeof *out, &out));
+static deft_status copy_u32(deft_context *ctx, const Onnx__TensorProto *proto, const char *name, deft_tensor *tensor) {
+    uint32_t *out = tensor->data;
     for (size_t i = 0; i < proto->n_uint64_data; i++) {
         if (proto->uint64_data[i] > UINT32_MAX)
-            return deft_fail(arena->ctx, DEFT_INVALID, "tensor '%.64s': element %zu is outside the range of u32", name,
-                             i);
+            return deft_fail(ctx, DEFT_INVALID, "tensor '%.64s': element %zu is outside the range of u32", name, i);
         out[i] = (uint32_t)proto->uint64_data[i];
     }
-    tensor->data = out;
     return DEFT_OK;
 }
 
 /* The typed field that ONNX gives each data type. */
-static size_t stored_count(const Onnx__TensorProto *proto, deft_dtype dtype) {
+static const void *stored_elements(const Onnx__TensorProto *proto, deft_dtype dtype, size_t *count) {
     switch (dtype) {
     case DEFT_F32:
-        return proto->n_float_data;
+        *count = proto->n_float_data;
+        return proto->float_data;
     case DEFT_F64:
-        return proto->n_double_data;
+        *count = proto->n_double_data;
+        return proto->double_data;
     case DEFT_I64:
-        return proto->n_int64_data;
+        *count = proto->n_int64_data;
+        return proto->int64_data;
     case DEFT_U32:
     case DEFT_U64:
-        return proto->n_uint64_data;
+        *count = proto->n_uint64_data;
+        return proto->uint64_data;
     default:
-        return proto->n_int32_data;
+        *count = proto->n_int32_data;
+        return proto->int32_data;
     }
 }
 
-static deft_status read_typed(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
-                              deft_tensor *tensor) {
-    DEFT_TRY(check_stored_count(arena->ctx, name, tensor, "elements", (size_t)deft_tensor_count(tensor),
-                                stored_count(proto, tensor->dtype)));
+static deft_status copy_elements(deft_context *ctx, const Onnx__TensorProto *proto, const char *name,
+                                 const void *elements, deft_tensor *tensor) {
+    size_t bytes = deft_tensor_bytes(tensor);
     switch (tensor->dtype) {
     case DEFT_F32:
-        tensor->data = proto->float_data;
-        return DEFT_OK;
     case DEFT_F64:
-        tensor->data = proto->double_data;
-        return DEFT_OK;
     case DEFT_I64:
-        tensor->data = proto->int64_data;
-        return DEFT_OK;
     case DEFT_U64:
-        tensor->data = proto->uint64_data;
-        return DEFT_OK;
     case DEFT_I32:
-        tensor->data = proto->int32_data;
+        if (bytes) memcpy(tensor->data, elements, bytes);
         return DEFT_OK;
     case DEFT_U32:
-        return read_u32(arena, proto, name, tensor);
+        return copy_u32(ctx, proto, name, tensor);
     default:
-        return read_narrow(arena, proto, name, tensor);
+        return copy_narrow(ctx, proto, name, tensor);
     }
+}
+
+static deft_status read_typed(deft_context *ctx, const Onnx__TensorProto *proto, const char *name,
+                              deft_tensor *tensor) {
+    size_t count;
+    const void *elements = stored_elements(proto, tensor->dtype, &count);
+    DEFT_TRY(check_stored_count(ctx, name, tensor, "elements", (size_t)deft_tensor_count(tensor), count));
+    DEFT_TRY(deft_allocate(ctx, deft_tensor_bytes(tensor), &tensor->data));
+    deft_status status = copy_elements(ctx, proto, name, elements, tensor);
+    if (status != DEFT_OK) deft_release(ctx, tensor->data);
+    return status;
+}
+
+static deft_status read_raw(deft_context *ctx, const Onnx__TensorProto *proto, const char *name, deft_tensor *tensor) {
+    size_t bytes = proto->raw_data.len;
+    DEFT_TRY(check_stored_count(ctx, name, tensor, "bytes", deft_tensor_bytes(tensor), bytes));
+    if (bytes >= DEFT_WIRE_BLOCK_BYTES) {
+        tensor->data = proto->raw_data.data;
+        deft_retain(tensor->data);
+        return DEFT_OK;
+    }
+    DEFT_TRY(deft_allocate(ctx, bytes, &tensor->data));
+    if (bytes) memcpy(tensor->data, proto->raw_data.data, bytes);
+    return DEFT_OK;
 }
 
 /* ---- in another file ---- */
@@ -153,36 +168,30 @@ static deft_status external_number(deft_context *ctx, const Onnx__TensorProto *p
                      name, key, text);
 }
 
-static deft_status read_external(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
+static deft_status read_external(deft_context *ctx, const Onnx__TensorProto *proto, const char *name,
                                  const char *folder, deft_tensor *tensor) {
     const char *location = external_entry(proto, "location");
     uint64_t offset, length, bytes = deft_tensor_bytes(tensor);
     if (!folder)
         return deft_fail(
-            arena->ctx, DEFT_UNSUPPORTED,
+            ctx, DEFT_UNSUPPORTED,
             "tensor '%.64s' is stored in another file; load the model from its file, or save it with its data "
             "inside",
             name);
-    DEFT_TRY(external_number(arena->ctx, proto, name, "offset", 0, &offset));
-    DEFT_TRY(external_number(arena->ctx, proto, name, "length", bytes, &length));
-    DEFT_TRY(check_stored_count(arena->ctx, name, tensor, "bytes", bytes, length));
-    char *data;
-    DEFT_TRY(deft_arena_allocate(arena, bytes ? bytes : 1, &data));
-    deft_status status = deft_file_read_within(arena->ctx, folder, location ? location : "", offset, data, bytes);
-    if (status != DEFT_OK) return deft_fail_in(arena->ctx, status, "tensor '%.64s'", name);
-    tensor->data = data;
-    return DEFT_OK;
+    DEFT_TRY(external_number(ctx, proto, name, "offset", 0, &offset));
+    DEFT_TRY(external_number(ctx, proto, name, "length", bytes, &length));
+    DEFT_TRY(check_stored_count(ctx, name, tensor, "bytes", bytes, length));
+    deft_status status = deft_file_read_within(ctx, folder, location ? location : "", offset, bytes, &tensor->data);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "tensor '%.64s'", name);
 }
 
-deft_status deft_onnx_tensor_read(deft_arena *arena, const Onnx__TensorProto *proto, const char *name,
+deft_status deft_onnx_tensor_read(deft_context *ctx, const Onnx__TensorProto *proto, const char *name,
                                   const char *folder, deft_tensor *tensor) {
-    DEFT_TRY(check_stored(arena->ctx, proto, name));
-    DEFT_TRY(read_shape(arena->ctx, proto, name, tensor));
+    DEFT_TRY(check_stored(ctx, proto, name));
+    DEFT_TRY(read_shape(ctx, proto, name, tensor));
     if (proto->n_external_data || proto->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
-        return read_external(arena, proto, name, folder, tensor);
-    if (!proto->has_raw_data) return read_typed(arena, proto, name, tensor);
-    tensor->data = proto->raw_data.data;
-    return check_stored_count(arena->ctx, name, tensor, "bytes", deft_tensor_bytes(tensor), proto->raw_data.len);
+        return read_external(ctx, proto, name, folder, tensor);
+    return proto->has_raw_data ? read_raw(ctx, proto, name, tensor) : read_typed(ctx, proto, name, tensor);
 }
 
 void deft_onnx_tensor_write(const deft_tensor *tensor, const char *name, Onnx__TensorProto *proto) {
@@ -197,13 +206,17 @@ void deft_onnx_tensor_write(const deft_tensor *tensor, const char *name, Onnx__T
     proto->raw_data.data = tensor->data;
 }
 
-deft_status deft_onnx_tensor_load(deft_arena *arena, const char *path, deft_tensor *tensor) {
+static deft_status load(deft_arena *arena, deft_stream *stream, deft_tensor *tensor) {
     const Onnx__TensorProto *proto;
-    void *data;
-    size_t bytes;
-    DEFT_TRY(deft_file_read(arena->ctx, path, FILE_MAX_BYTES, &data, &bytes));
-    deft_status status = deft_wire_unpack(arena, &onnx__tensor_proto__descriptor, data, bytes, &proto);
-    deft_release(arena->ctx, data);
-    if (status == DEFT_OK) status = deft_onnx_tensor_read(arena, proto, proto->name ? proto->name : "", NULL, tensor);
+    DEFT_TRY(deft_wire_unpack(arena, &onnx__tensor_proto__descriptor, stream, &proto));
+    DEFT_TRY(deft_onnx_tensor_read(arena->ctx, proto, proto->name ? proto->name : "", NULL, tensor));
+    return deft_arena_adopt(arena, tensor->data);
+}
+
+deft_status deft_onnx_tensor_load(deft_arena *arena, const char *path, deft_tensor *tensor) {
+    deft_stream stream;
+    DEFT_TRY(deft_file_open(arena->ctx, path, FILE_MAX_BYTES, &stream));
+    deft_status status = load(arena, &stream, tensor);
+    deft_stream_done(&stream);
     return status == DEFT_OK ? DEFT_OK : deft_fail_in(arena->ctx, status, "%s", path);
 }
