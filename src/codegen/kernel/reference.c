@@ -34,6 +34,12 @@ static double work_per_element(const deft_op_call *call) {
         return in[1]->dims[0] ? (double)deft_tensor_count(in[1]) / (double)in[1]->dims[0] : 0;
     case DEFT_OP_CONV_WEIGHT_GRAD:
         return in[0]->dims[1] ? (double)deft_tensor_count(in[0]) / (double)in[0]->dims[1] : 0;
+    case DEFT_OP_LSTM:
+    case DEFT_OP_GRU:
+    case DEFT_OP_RNN: { /* the weights of a unit in each step, by dot products in vectors */
+        double units = (double)(in[2]->dims[0] * in[2]->dims[2]);
+        return units ? 0.25 * (double)(deft_tensor_count(in[1]) + deft_tensor_count(in[2])) / units : 0;
+    }
     case DEFT_OP_MAX_POOL:
         return 0.7 * window_taps(call);
     case DEFT_OP_AVERAGE_POOL:

@@ -55,6 +55,8 @@ typedef enum deft_binary {
         DEFT_BINARY_COUNT
 } deft_binary;
 
+enum { DEFT_PRODUCT_WIDTH = 32 };
+
 typedef struct deft_vector_loops {
     deft_unary_loop unary[DEFT_UNARY_COUNT];
     deft_binary_loop binary[DEFT_BINARY_COUNT];
@@ -63,6 +65,18 @@ typedef struct deft_vector_loops {
     /* y[i] = (x[i] - mean) / sqrt(variance + epsilon) scale[i] + shift[i], by two passes; shift may be NULL. */
     void (*layer_norm)(const float *x, const float *scale, const float *shift, float epsilon, float *y, int64_t count);
     float (*sum)(const float *x, int64_t count);
+    /* Y[rows, panels * width] += X[rows, inner] W, row r of X at x + r * x_row, of Y at y + r * y_row; W in panels
+     * [panels][inner][width], 64-byte aligned. error: gamma(inner + 1) (sum|x||w| + |y|). */
+    void (*product)(const float *x, int64_t x_row, int64_t rows, int64_t inner, const float *w, int64_t panels,
+                    float *y, int64_t y_row);
+    int64_t product_width; /* of a panel: at most DEFT_PRODUCT_WIDTH */
+    /* y[i] += sigmoid(gate[i]) * x[i]; */
+    void (*add_gated)(const float *gate, const float *x, float *y, int64_t count);
+    /* cell[i] = sigmoid(f) cell[i] + sigmoid(i) tanh(c), h[i] = sigmoid(o) tanh(cell[i]); the gates i, o, f, c of unit
+     * i are gates[i + {0, 1, 2, 3} * stride]. */
+    void (*lstm)(const float *gates, int64_t stride, float *cell, float *h, int64_t count);
+    /* h[i] = (1 - sigmoid(update[i])) tanh(candidate[i]) + sigmoid(update[i]) before[i]; before may be NULL, for 0. */
+    void (*gru)(const float *update, const float *candidate, const float *before, float *h, int64_t count);
 } deft_vector_loops;
 
 extern const deft_vector_loops deft_vector_loops_avx512, deft_vector_loops_avx2, deft_vector_loops_c;

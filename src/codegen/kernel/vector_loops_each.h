@@ -87,6 +87,107 @@ static void layer_norm(const float *x, const float *scale, const float *shift, f
         y[i] = DEFT_MULTIPLY_ADD((x[i] - mean) * factor, scale[i], shift[i]);
 }
 
+/* ---- products with packed weights ---- */
+
+#if defined(__AVX512F__)
+enum { LANES = 16, MOST_ROWS = 8 };
+#elif defined(__AVX2__)
+enum { LANES = 8, MOST_ROWS = 6 };
+#else
+enum { LANES = 4, MOST_ROWS = 6 };
+#endif
+enum { WIDTH = 2 * LANES };
+typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+/* Inlined with constant rows and turns: rows * turns pairs of sums are kept in registers. Several turns of one row hide
+ * the latency of additions. */
+static inline __attribute__((always_inline)) void add_rows(int rows, int turns, const float *x, int64_t x_row,
+                                                           int64_t inner, const float *w, float *y, int64_t y_row) {
+    lanes sums[MOST_ROWS][2];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows * turns; i++)
+        sums[i][0] = sums[i][1] = (lanes){0};
+    int64_t k = 0;
+    for (; k + turns <= inner; k += turns) {
+#pragma GCC unroll 8
+        for (int t = 0; t < turns; t++) {
+            lanes low = *(const lanes *)(w + (k + t) * WIDTH), high = *(const lanes *)(w + (k + t) * WIDTH + LANES);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) {
+                sums[t * rows + r][0] += x[r * x_row + k + t] * low;
+                sums[t * rows + r][1] += x[r * x_row + k + t] * high;
+            }
+        }
+    }
+    for (; k < inner; k++) {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            sums[r][0] += x[r * x_row + k] * *(const lanes *)(w + k * WIDTH);
+            sums[r][1] += x[r * x_row + k] * *(const lanes *)(w + k * WIDTH + LANES);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+#pragma GCC unroll 8
+        for (int t = 1; t < turns; t++) {
+            sums[r][0] += sums[t * rows + r][0];
+            sums[r][1] += sums[t * rows + r][1];
+        }
+        *(lanes *)(y + r * y_row) += sums[r][0];
+        *(lanes *)(y + r * y_row + LANES) += sums[r][1];
+    }
+}
+
+static void add_panel(const float *x, int64_t x_row, int64_t rows, int64_t inner, const float *w, float *y,
+                      int64_t y_row) {
+    int64_t r = 0;
+    for (; r + MOST_ROWS <= rows; r += MOST_ROWS)
+        add_rows(MOST_ROWS, 1, x + r * x_row, x_row, inner, w, y + r * y_row, y_row);
+    for (; r + 4 <= rows; r += 4)
+        add_rows(4, 1, x + r * x_row, x_row, inner, w, y + r * y_row, y_row);
+    for (; r + 2 <= rows; r += 2)
+        add_rows(2, 2, x + r * x_row, x_row, inner, w, y + r * y_row, y_row);
+    if (r < rows) add_rows(1, 4, x + r * x_row, x_row, inner, w, y + r * y_row, y_row);
+}
+
+static void product(const float *x, int64_t x_row, int64_t rows, int64_t inner, const float *w, int64_t panels,
+                    float *y, int64_t y_row) {
+    for (int64_t p = 0; p < panels; p++)
+        add_panel(x, x_row, rows, inner, w + p * inner * WIDTH, y + p * WIDTH, y_row);
+}
+
+/* ---- recurrent networks ---- */
+
+static void add_gated(const float *gate, const float *x, float *y, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++)
+        y[i] += deft_vector_sigmoid(gate[i]) * x[i];
+}
+
+static void lstm(const float *gates, int64_t stride, float *cell, float *h, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        float kept = deft_vector_sigmoid(gates[i + 2 * stride]) * cell[i];
+        float added = deft_vector_sigmoid(gates[i]) * deft_vector_tanh(gates[i + 3 * stride]);
+        cell[i] = kept + added;
+        h[i] = deft_vector_sigmoid(gates[i + stride]) * deft_vector_tanh(cell[i]);
+    }
+}
+
+static void gru(const float *update, const float *candidate, const float *before, float *h, int64_t count) {
+    if (!before) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++)
+            h[i] = (1.0f - deft_vector_sigmoid(update[i])) * deft_vector_tanh(candidate[i]);
+        return;
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        float share = deft_vector_sigmoid(update[i]);
+        h[i] = (1.0f - share) * deft_vector_tanh(candidate[i]) + share * before[i];
+    }
+}
+
 const deft_vector_loops LOOPS = {
     .unary =
         {
@@ -103,4 +204,9 @@ const deft_vector_loops LOOPS = {
     .softmax = softmax,
     .layer_norm = layer_norm,
     .sum = add_up,
+    .product = product,
+    .product_width = WIDTH,
+    .add_gated = add_gated,
+    .lstm = lstm,
+    .gru = gru,
 };

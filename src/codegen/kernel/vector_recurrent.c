@@ -1,0 +1,316 @@
+/* LSTM, GRU and RNN with constant weights, with the usual activations. The input's part of the gates of all steps is
+ * one product; a step multiplies the state before it by packed weights. error of a gate before its activation:
+ * gamma(inputs + hidden + 2) (sum|w||x| + sum|u||h| + |b|), and what that of the steps before it comes to. */
+#include "codegen/kernel/vector.h"
+#include "ir/op/recurrent.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MACS_WORTH_THREADS = 1 << 17 };
+
+typedef struct recurrent {
+    const deft_vector_loops *loops;
+    deft_op op;
+    int threads, in_count;
+    deft_recurrent geometry;
+    int64_t width;        /* units of a gate, with those that fill up its last panel */
+    int64_t row;          /* gates * width: floats of a step of a sequence in one direction */
+    float *input, *state; /* weights by direction and gate: panels of [inputs] and [hidden] rows */
+    float *bias;          /* by direction: [row], then [width] inside of GRU's reset; the others are sums of both */
+} recurrent;
+
+static const deft_tensor *input_of(const deft_op_call *call, int index) {
+    return index < call->in_count ? call->in[index] : NULL;
+}
+
+static bool has_usual_activations(deft_op op, const deft_recurrent *g) {
+    deft_squash first = op == DEFT_OP_RNN ? DEFT_SQUASH_TANH : DEFT_SQUASH_SIGMOID;
+    int count = op == DEFT_OP_LSTM ? 3 : op == DEFT_OP_GRU ? 2 : 1;
+    for (int64_t direction = 0; direction < g->directions; direction++)
+        for (int i = 0; i < count; i++)
+            if (g->squashes[direction][i] != (i == 0 ? first : DEFT_SQUASH_TANH)) return false;
+    return !isfinite(g->clip);
+}
+
+static bool geometry_of(const deft_request *request, deft_recurrent *g, const char **why) {
+    const deft_op_call *call = &request->call;
+    *why = "it computes LSTM, GRU and RNN only";
+    if (call->op != DEFT_OP_LSTM && call->op != DEFT_OP_GRU && call->op != DEFT_OP_RNN) return false;
+    *why = "it works on f32 only, row-major, without an activation after it";
+    if (call->in[0]->dtype != DEFT_F32 || request->in_layout != DEFT_LAYOUT_ROWS ||
+        request->out_layout != DEFT_LAYOUT_ROWS || !deft_activation_is_none(request->activation))
+        return false;
+    *why = "its weights are not constant";
+    const deft_tensor *bias = input_of(call, DEFT_RNN_B);
+    if (!call->in[DEFT_RNN_W]->data || !call->in[DEFT_RNN_R]->data || (bias && !bias->data)) return false;
+    *why = "it knows no peepholes, and all sequences are as long";
+    if (input_of(call, DEFT_RNN_LENGTHS) || input_of(call, DEFT_RNN_P)) return false;
+    *why = "it knows the usual activations only, without a clip";
+    if (deft_recurrent_read(call, g) != DEFT_OK || !has_usual_activations(call->op, g) || g->input_forget) return false;
+    *why = "there is nothing to compute: a dimension is 0";
+    return g->steps > 0 && g->batch > 0 && g->inputs > 0 && g->hidden > 0;
+}
+
+bool deft_vector_recurrent_accepts(const deft_request *request, const char **why) {
+    deft_recurrent geometry;
+    return geometry_of(request, &geometry, why);
+}
+
+double deft_vector_recurrent_estimate_ns(const deft_request *request) {
+    static const double macs_per_ns = 20;
+    deft_recurrent g;
+    const char *why;
+    if (!geometry_of(request, &g, &why)) return INFINITY;
+    double macs = (double)(g.steps * g.batch * g.directions) * (double)(g.gates * g.hidden * (g.inputs + g.hidden));
+    return 500 + macs / macs_per_ns + 2 * (double)(g.steps * g.batch * g.directions * g.hidden);
+}
+
+/* ---- packing ------------------------------------------------------------------------------------------------- */
+
+/* from[hidden, inner], a row a unit, to panels [width / panel][inner][panel]; what it does not fill is 0 already. */
+static void pack_gate(const recurrent *state, const float *from, int64_t inner, float *to) {
+    int64_t panel = state->loops->product_width;
+    for (int64_t unit = 0; unit < state->geometry.hidden; unit++)
+        for (int64_t k = 0; k < inner; k++)
+            to[(unit / panel * inner + k) * panel + unit % panel] = from[unit * inner + k];
+}
+
+static void pack_bias(const recurrent *state, const float *from, int64_t direction) {
+    const deft_recurrent *g = &state->geometry;
+    float *to = state->bias + direction * (state->row + state->width);
+    from += direction * 2 * g->gates * g->hidden;
+    for (int64_t gate = 0; gate < g->gates; gate++) {
+        bool apart = state->op == DEFT_OP_GRU && gate == 2 && g->linear_before_reset;
+        for (int64_t unit = 0; unit < g->hidden; unit++) {
+            float of_input = from[gate * g->hidden + unit], of_state = from[(g->gates + gate) * g->hidden + unit];
+            to[gate * state->width + unit] = apart ? of_input : of_input + of_state;
+            if (apart) to[state->row + unit] = of_state;
+        }
+    }
+}
+
+static deft_status pack(deft_context *ctx, const deft_op_call *call, recurrent *state) {
+    const deft_recurrent *g = &state->geometry;
+    const deft_tensor *bias = input_of(call, DEFT_RNN_B);
+    const float *w = call->in[DEFT_RNN_W]->data, *u = call->in[DEFT_RNN_R]->data;
+    size_t rows = (size_t)(g->directions * state->row);
+    DEFT_TRY(deft_allocate_zeroed(ctx, rows * (size_t)g->inputs, sizeof(float), &state->input));
+    DEFT_TRY(deft_allocate_zeroed(ctx, rows * (size_t)g->hidden, sizeof(float), &state->state));
+    DEFT_TRY(
+        deft_allocate_zeroed(ctx, (size_t)(g->directions * (state->row + state->width)), sizeof(float), &state->bias));
+    for (int64_t gate = 0; gate < g->directions * g->gates; gate++) {
+        pack_gate(state, w + gate * g->hidden * g->inputs, g->inputs, state->input + gate * state->width * g->inputs);
+        pack_gate(state, u + gate * g->hidden * g->hidden, g->hidden, state->state + gate * state->width * g->hidden);
+    }
+    for (int64_t direction = 0; bias && direction < g->directions; direction++)
+        pack_bias(state, bias->data, direction);
+    return DEFT_OK;
+}
+
+/* Of each direction: the gates of all steps of all sequences, and for each sequence a vector besides. */
+static size_t scratch_floats(const recurrent *state) {
+    const deft_recurrent *g = &state->geometry;
+    return (size_t)(g->directions * g->batch * (g->steps * state->row + state->width));
+}
+
+deft_status deft_vector_recurrent_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
+    recurrent *state;
+    const char *why;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
+    geometry_of(request, &state->geometry, &why);
+    const deft_recurrent *g = &state->geometry;
+    state->loops = deft_vector_loops_of(request->isa);
+    state->op = request->call.op;
+    state->threads = request->call.threads;
+    state->in_count = request->call.in_count;
+    int64_t panel = state->loops->product_width;
+    state->width = (g->hidden + panel - 1) / panel * panel;
+    state->row = g->gates * state->width;
+    kernel->state = state;
+    kernel->scratch_bytes = scratch_floats(state) * sizeof(float);
+    kernel->weight_bytes = (size_t)(g->directions * state->row * (g->inputs + g->hidden)) * sizeof(float);
+    deft_status status = pack(ctx, &request->call, state);
+    if (status != DEFT_OK) deft_vector_recurrent_done(ctx, kernel);
+    return status;
+}
+
+/* ---- a run --------------------------------------------------------------------------------------------------- */
+
+/* Some sequences in one direction. Row b of `gates`, of the step that it is at, is at gates + b * gates_batch. */
+typedef struct sequences {
+    const recurrent *state;
+    int64_t direction, first, count;
+    const float *before; /* h of the step before, or NULL for 0; rows as in h_batch or y_batch */
+    int64_t before_batch;
+    float *gates, *aside, *h, *cell;
+    int64_t gates_batch;
+} sequences;
+
+/* gates += before U, of `count` gates from the given one on. */
+static void add_state(const sequences *s, const float *before, int64_t before_batch, int64_t gate, int64_t count,
+                      float *to, int64_t to_batch) {
+    const recurrent *state = s->state;
+    const deft_recurrent *g = &state->geometry;
+    const float *weight = state->state + (s->direction * g->gates + gate) * state->width * g->hidden;
+    state->loops->product(before, before_batch, s->count, g->hidden, weight,
+                          count * state->width / state->loops->product_width, to, to_batch);
+}
+
+static void step_lstm(const sequences *s) {
+    const recurrent *state = s->state;
+    const deft_recurrent *g = &state->geometry;
+    if (s->before) add_state(s, s->before, s->before_batch, 0, 4, s->gates, s->gates_batch);
+    for (int64_t b = 0; b < s->count; b++)
+        state->loops->lstm(s->gates + b * s->gates_batch, state->width, s->cell + b * g->h_batch, s->h + b * g->y_batch,
+                           g->hidden);
+}
+
+static void step_rnn(const sequences *s) {
+    const deft_recurrent *g = &s->state->geometry;
+    if (s->before) add_state(s, s->before, s->before_batch, 0, 1, s->gates, s->gates_batch);
+    for (int64_t b = 0; b < s->count; b++)
+        s->state->loops->unary[DEFT_UNARY_TANH](s->gates + b * s->gates_batch, s->h + b * g->y_batch, g->hidden, 0, 0);
+}
+
+/* The candidate's part of the state goes through the reset gate after its product with U. */
+static void reset_after(const sequences *s) {
+    const recurrent *state = s->state;
+    const float *bias = state->bias + s->direction * (state->row + state->width) + state->row;
+    for (int64_t b = 0; b < s->count; b++)
+        memcpy(s->aside + b * state->width, bias, (size_t)state->width * sizeof *bias);
+    if (s->before) add_state(s, s->before, s->before_batch, 2, 1, s->aside, state->width);
+    for (int64_t b = 0; b < s->count; b++) {
+        float *gates = s->gates + b * s->gates_batch;
+        state->loops->add_gated(gates + state->width, s->aside + b * state->width, gates + 2 * state->width,
+                                state->geometry.hidden);
+    }
+}
+
+/* Or before it. */
+static void reset_before(const sequences *s) {
+    const recurrent *state = s->state;
+    if (!s->before) return;
+    memset(s->aside, 0, (size_t)(s->count * state->width) * sizeof *s->aside);
+    for (int64_t b = 0; b < s->count; b++)
+        state->loops->add_gated(s->gates + b * s->gates_batch + state->width, s->before + b * s->before_batch,
+                                s->aside + b * state->width, state->geometry.hidden);
+    add_state(s, s->aside, state->width, 2, 1, s->gates + 2 * state->width, s->gates_batch);
+}
+
+static void step_gru(const sequences *s) {
+    const recurrent *state = s->state;
+    const deft_recurrent *g = &state->geometry;
+    if (s->before) add_state(s, s->before, s->before_batch, 0, 2, s->gates, s->gates_batch);
+    if (g->linear_before_reset)
+        reset_after(s);
+    else
+        reset_before(s);
+    for (int64_t b = 0; b < s->count; b++) {
+        const float *gates = s->gates + b * s->gates_batch;
+        state->loops->gru(gates, gates + 2 * state->width, s->before ? s->before + b * s->before_batch : NULL,
+                          s->h + b * g->y_batch, g->hidden);
+    }
+}
+
+static void step(const sequences *s) {
+    if (s->state->op == DEFT_OP_LSTM)
+        step_lstm(s);
+    else if (s->state->op == DEFT_OP_GRU)
+        step_gru(s);
+    else
+        step_rnn(s);
+}
+
+/* The first of the sequences' rows in a state input or output; NULL where that is absent. */
+static float *state_rows(const deft_tensor *tensor, const deft_recurrent *g, int64_t direction, int64_t first) {
+    return tensor ? (float *)tensor->data + direction * g->h_direction + first * g->h_batch : NULL;
+}
+
+static void copy_rows(const float *from, int64_t from_row, float *to, int64_t to_row, int64_t rows, int64_t count) {
+    for (int64_t r = 0; r < rows; r++) {
+        if (from)
+            memcpy(to + r * to_row, from + r * from_row, (size_t)count * sizeof *to);
+        else
+            memset(to + r * to_row, 0, (size_t)count * sizeof *to);
+    }
+}
+
+/* The gates as the input's part has them, in scratch: [direction][as X]. */
+static float *gates_of(const recurrent *state, float *scratch, int64_t direction) {
+    const deft_recurrent *g = &state->geometry;
+    return scratch + direction * g->batch * g->steps * state->row;
+}
+
+static void run_sequences(const recurrent *state, const deft_tensor *h, const deft_tensor *c, deft_tensor *const *out,
+                          float *scratch, sequences *s) {
+    const deft_recurrent *g = &state->geometry;
+    bool backwards = deft_recurrent_goes_back(g, s->direction);
+    float *y = (float *)out[0]->data + s->direction * g->y_direction + s->first * g->y_batch;
+    float *gates = gates_of(state, scratch, s->direction) + s->first * g->x_batch / g->inputs * state->row;
+    s->state = state;
+    s->before = state_rows(h, g, s->direction, s->first);
+    s->before_batch = g->h_batch;
+    s->gates_batch = g->x_batch / g->inputs * state->row;
+    s->aside = gates_of(state, scratch, g->directions) + (s->direction * g->batch + s->first) * state->width;
+    if (state->op == DEFT_OP_LSTM) {
+        s->cell = state_rows(out[2], g, s->direction, s->first);
+        copy_rows(state_rows(c, g, s->direction, s->first), g->h_batch, s->cell, g->h_batch, s->count, g->hidden);
+    }
+    for (int64_t i = 0; i < g->steps; i++) {
+        int64_t at = backwards ? g->steps - 1 - i : i;
+        s->gates = gates + at * (g->x_step / g->inputs) * state->row;
+        s->h = y + at * g->y_step;
+        step(s);
+        s->before = s->h;
+        s->before_batch = g->y_batch;
+    }
+    copy_rows(s->before, s->before_batch, state_rows(out[1], g, s->direction, s->first), g->h_batch, s->count,
+              g->hidden);
+}
+
+/* The input's part of the gates of rows [begin, end) of X, with the biases. */
+static void run_input(const recurrent *state, int64_t direction, const float *x, int64_t begin, int64_t end,
+                      float *scratch) {
+    const deft_recurrent *g = &state->geometry;
+    const float *bias = state->bias + direction * (state->row + state->width);
+    float *to = gates_of(state, scratch, direction) + begin * state->row;
+    copy_rows(bias, 0, to, state->row, end - begin, state->row);
+    state->loops->product(x + begin * g->inputs, g->inputs, end - begin, g->inputs,
+                          state->input + direction * state->row * g->inputs, state->row / state->loops->product_width,
+                          to, state->row);
+}
+
+deft_status deft_vector_recurrent_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
+                                      deft_tensor *const *out, void *scratch) {
+    (void)ctx;
+    const recurrent *state = kernel->state;
+    const deft_recurrent *g = &state->geometry;
+    const deft_tensor *h = state->in_count > DEFT_RNN_H ? in[DEFT_RNN_H] : NULL;
+    const deft_tensor *c = state->in_count > DEFT_RNN_C ? in[DEFT_RNN_C] : NULL;
+    int64_t rows = g->steps * g->batch, macs = g->directions * rows * state->row * (g->inputs + g->hidden);
+    int threads = macs < MACS_WORTH_THREADS ? 1 : state->threads;
+    int64_t slices = (threads + g->directions - 1) / g->directions, groups = slices < g->batch ? slices : g->batch;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+#pragma omp for
+        for (int64_t i = 0; i < g->directions * slices; i++)
+            run_input(state, i / slices, in[DEFT_RNN_X]->data, i % slices * rows / slices,
+                      (i % slices + 1) * rows / slices, scratch);
+#pragma omp for
+        for (int64_t i = 0; i < g->directions * groups; i++) {
+            int64_t first = i % groups * g->batch / groups, past = (i % groups + 1) * g->batch / groups;
+            sequences s = {.direction = i / groups, .first = first, .count = past - first};
+            run_sequences(state, h, c, out, scratch, &s);
+        }
+    }
+    return DEFT_OK;
+}
+
+void deft_vector_recurrent_done(deft_context *ctx, deft_kernel *kernel) {
+    recurrent *state = kernel->state;
+    deft_release(ctx, state->input);
+    deft_release(ctx, state->state);
+    deft_release(ctx, state->bias);
+    deft_release(ctx, state);
+}
