@@ -4,6 +4,8 @@
 #include "codegen/kernel/sparse.h"
 #include "codegen/kernel/sparse_rows.h"
 
+#include <math.h>
+
 #include <string.h>
 
 /* Vectors of the compiler, which it makes of whatever the target has. */
@@ -114,17 +116,18 @@ bool deft_sparse_c_accepts(const deft_request *request, const char **why) {
 }
 
 /* Basis: measured on the AVX-512 machine of docs/BENCHMARKS.md, compiled for SSE2: four lanes per multiplication and
- * addition, about 0.55 ns for 4 lanes, 1.3 ns for one, and 1 ns an element that is packed or copied out. */
+ * addition, about 0.14 ns a lane but at least 1.5 ns, 1.3 ns for a single one, and 1 ns an element that is packed or
+ * copied out. */
 double deft_sparse_c_estimate_ns(const deft_request *request) {
     deft_request portable = *request;
     portable.isa = DEFT_ISA_C;
     deft_sparse_shape shape;
     if (!deft_sparse_shape_of(&portable, &shape, NULL)) return 0;
     double lanes = (double)(shape.images * shape.units * shape.unit_lanes);
-    double work = (double)(shape.linear.nonzeros + 2 * shape.rows) * lanes;
+    double steps = (double)(shape.linear.nonzeros + 2 * shape.rows);
     double copied = shape.linear.conv ? (double)(shape.images * (shape.picture + shape.y_image))
                                       : lanes * (double)(shape.linear.k + shape.linear.m);
-    return is_single(&shape) ? work * 1.3 : work * 0.14 + copied;
+    return is_single(&shape) ? steps * lanes * 1.3 : steps * fmax(0.14 * lanes, 1.5) + copied;
 }
 
 deft_status deft_sparse_c_prepare(deft_context *ctx, const deft_request *request, deft_kernel *kernel) {
