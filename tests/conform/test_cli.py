@@ -367,7 +367,7 @@ def test_data_that_is_refused():
         refused("optimize", "net.onnx", "--data", data, "-o", "out.onnx", status=status)
 
 
-def test_train_reports_epochs_and_keeps_nothing_else():
+def test_train_reports_epochs():
     done = deft("train", "net.onnx", "--data", "digits:1000", "--epochs", 3, "-o", "trained.onnx", "--json")
     lines = objects(done)
     assert [l["epoch"] for l in lines[:-1]] == [1, 2, 3] and lines[0]["loss"] > lines[2]["loss"]

@@ -149,9 +149,10 @@ static void test_resumed_is_uninterrupted(void **state) {
     remove(path);
 }
 
-static void count_epochs(void *user, const deft_epoch *epoch) {
+static deft_status count_epochs(void *user, const deft_epoch *epoch) {
     (void)epoch;
     ++*(int *)user;
+    return DEFT_OK;
 }
 
 static void test_a_finished_run_is_not_run_again(void **state) {

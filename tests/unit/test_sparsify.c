@@ -41,10 +41,11 @@ typedef struct zero_log {
     int count;
 } zero_log;
 
-static void log_zeros(void *user, const deft_epoch *epoch) {
+static deft_status log_zeros(void *user, const deft_epoch *epoch) {
     zero_log *log = user;
     (void)epoch;
     log->zeros[log->count++] = zeros_of(log->graph, "w1") + zeros_of(log->graph, "w2");
+    return DEFT_OK;
 }
 
 static deft_status sparsify(setting *s, const deft_sparsify_options *options, const char *checkpoint, zero_log *log) {

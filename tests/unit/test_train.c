@@ -13,10 +13,11 @@ typedef struct log_of_epochs {
     int count;
 } log_of_epochs;
 
-static void remember(void *user, const deft_epoch *epoch) {
+static deft_status remember(void *user, const deft_epoch *epoch) {
     log_of_epochs *log = user;
     assert_true(log->count < 64);
     log->epochs[log->count++] = *epoch;
+    return DEFT_OK;
 }
 
 static const int64_t six[] = {6};
@@ -542,9 +543,10 @@ static void test_divergence_is_told(void **state) {
 }
 
 /* Puts a NaN among the training samples once an epoch is done. */
-static void spoil(void *user, const deft_epoch *epoch) {
+static deft_status spoil(void *user, const deft_epoch *epoch) {
     deft_dataset *data = user;
     if (epoch->epoch == 2) samples_of(data, DEFT_TRAIN)[77] = NAN;
+    return DEFT_OK;
 }
 
 /* A loss that is not finite in the third epoch leaves the model, and the checkpoint, of the second. */

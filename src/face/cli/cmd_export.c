@@ -8,7 +8,7 @@ typedef struct export_options {
 } export_options;
 
 static const deft_option options[] = {
-    {"output", 'o', DEFT_OPTION_TEXT, offsetof(export_options, output), "FILE", "where to write the ONNX model", 0, 0,
+    {"output", 'o', DEFT_OPTION_FILE, offsetof(export_options, output), "FILE", "where to write the ONNX model", 0, 0,
      true},
 };
 

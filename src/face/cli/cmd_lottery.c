@@ -29,7 +29,7 @@ static const lottery_options defaults = {.rounds = 15,
 
 static const deft_option options[] = {
     {"data", 0, DEFT_OPTION_TEXT, offsetof(lottery_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
-    {"output", 'o', DEFT_OPTION_TEXT, offsetof(lottery_options, folder), "FOLDER", "for the log and the networks", 0, 0,
+    {"output", 'o', DEFT_OPTION_FILE, offsetof(lottery_options, folder), "FOLDER", "for the log and the networks", 0, 0,
      true},
     {"rounds", 0, DEFT_OPTION_INT, offsetof(lottery_options, rounds), "R", "of pruning (default 15)", 1, 1000, false},
     {"rate", 0, DEFT_OPTION_REAL, offsetof(lottery_options, rate), "SHARE", "of what is left, a round (default 0.2)",

@@ -9,7 +9,7 @@ typedef struct new_options {
 } new_options;
 
 static const deft_option options[] = {
-    {"output", 'o', DEFT_OPTION_TEXT, offsetof(new_options, output), "FILE", "where to write the model", 0, 0, true},
+    {"output", 'o', DEFT_OPTION_FILE, offsetof(new_options, output), "FILE", "where to write the model", 0, 0, true},
 };
 
 typedef struct made {

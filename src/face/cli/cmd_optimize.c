@@ -16,7 +16,7 @@ static const optimize_options defaults = {.max_drop = 0.5};
 
 static const deft_option options[] = {
     {"data", 0, DEFT_OPTION_TEXT, offsetof(optimize_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
-    {"output", 'o', DEFT_OPTION_TEXT, offsetof(optimize_options, output), "FILE", "where to write the fast model", 0, 0,
+    {"output", 'o', DEFT_OPTION_FILE, offsetof(optimize_options, output), "FILE", "where to write the fast model", 0, 0,
      true},
     {"max-drop", 0, DEFT_OPTION_REAL, offsetof(optimize_options, max_drop), "PP",
      "percentage points of accuracy that may go (0.5)", 0, 100, false},

@@ -1,5 +1,5 @@
 /* deft prune: zeros in a model; without data, with calibration data, or fine-tuned under the mask. */
-#include "face/cli/cli.h"
+#include "face/cli/journal.h"
 #include "face/cli/output.h"
 #include "face/report/shape.h"
 #include "ir/model/file.h"
@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct prune_options {
-    const char *output, *pattern, *data, *calibrate;
+    const char *output, *pattern, *data, *calibrate, *log;
     deft_prune_scope scope;
     int cubic; /* one-shot|cubic */
     double zeros, learning_rate, move;
@@ -21,7 +21,7 @@ typedef struct prune_options {
 static const prune_options defaults = {.zeros = -1, .learning_rate = 0.1, .epochs = 10, .every = 100, .samples = 512};
 
 static const deft_option options[] = {
-    {"output", 'o', DEFT_OPTION_TEXT, offsetof(prune_options, output), "FILE", "where to write the pruned model", 0, 0,
+    {"output", 'o', DEFT_OPTION_FILE, offsetof(prune_options, output), "FILE", "where to write the pruned model", 0, 0,
      true},
     {"zeros", 0, DEFT_OPTION_REAL, offsetof(prune_options, zeros), "SHARE", "of the weights, 0 to 1", 0, 1, false},
     {"scope", 0, DEFT_OPTION_CHOICE, offsetof(prune_options, scope), "global|layer",
@@ -43,6 +43,8 @@ static const deft_option options[] = {
      "no training: the least change on this data", 0, 0, false},
     {"samples", 0, DEFT_OPTION_INT64, offsetof(prune_options, samples), "N", "of it to use (default 512)", 1, 1e9,
      false},
+    {"log", 0, DEFT_OPTION_FILE, offsetof(prune_options, log), "FILE",
+     "of fine-tuning, in JSON (default: OUTPUT.log.jsonl)", 0, 0, false},
 };
 
 /* ---- what is asked ------------------------------------------------------------------------------------------- */
@@ -67,6 +69,8 @@ static deft_status read_options(deft_context *ctx, const prune_options *wanted, 
         return deft_fail(ctx, DEFT_INVALID, "--zeros SHARE is missing, or --pattern N:M; see 'deft help prune'");
     if (!wanted->data && (wanted->cubic || wanted->move > 0))
         return deft_fail(ctx, DEFT_INVALID, "a schedule and masks that move need --data to train on");
+    if (!wanted->data && wanted->log)
+        return deft_fail(ctx, DEFT_INVALID, "--log is of fine-tuning, which needs --data");
     if (wanted->data && wanted->calibrate)
         return deft_fail(ctx, DEFT_INVALID, "--data fine-tunes and --calibrate does not: choose one of them");
     sparsify->prune.scope = wanted->scope;
@@ -107,6 +111,7 @@ static const deft_column outcome_columns[] = {
     {"accuracy_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, test), 2, NULL, 0, "pruned"},
     {"relative_error", "error", DEFT_FIELD_SHARE, offsetof(outcome, error), 2, NULL, 0, "pruned"},
 };
+enum { OUTCOME_COLUMNS = sizeof outcome_columns / sizeof *outcome_columns };
 
 static deft_status print_layers(deft_cli *cli, const deft_graph *graph, const deft_weights *weights) {
     deft_report report;
@@ -138,7 +143,7 @@ static deft_status evaluate(deft_cli *cli, const deft_graph *graph, const deft_g
 }
 
 static deft_status print_outcome(deft_cli *cli, const char *file, const deft_graph *graph, const deft_graph *original,
-                                 const deft_weights *weights, const deft_dataset *data) {
+                                 const deft_weights *weights, const deft_dataset *data, deft_journal *journal) {
     int64_t zeros = deft_weights_zeros(weights);
     double none = deft_share(0, 0), error;
     outcome row = {file, weights->total, zeros, deft_share(zeros, weights->total), none, none, none, none, none};
@@ -148,32 +153,39 @@ static deft_status print_outcome(deft_cli *cli, const char *file, const deft_gra
         DEFT_TRY(evaluate(cli, graph, original, data, DEFT_VALIDATION, &row.validation, &error));
         DEFT_TRY(evaluate(cli, graph, original, data, DEFT_TEST, &row.test, &row.error));
     }
-    return deft_cli_print(cli, "outcome", outcome_columns, sizeof outcome_columns / sizeof *outcome_columns, &row);
+    DEFT_TRY(deft_journal_outcome(journal, outcome_columns, OUTCOME_COLUMNS, &row));
+    return deft_cli_print(cli, "outcome", outcome_columns, OUTCOME_COLUMNS, &row);
 }
 
 static deft_status print_all(deft_cli *cli, const char *file, const deft_graph *graph, const deft_graph *original,
-                             const deft_dataset *data) {
+                             const deft_dataset *data, deft_journal *journal) {
     deft_arena arena;
     deft_weights weights;
     deft_arena_init(&arena, cli->ctx);
     deft_status status = deft_weights_find(graph, &arena, &weights);
     if (status == DEFT_OK) status = print_layers(cli, graph, &weights);
-    if (status == DEFT_OK) status = print_outcome(cli, file, graph, original, &weights, data);
+    if (status == DEFT_OK) status = print_outcome(cli, file, graph, original, &weights, data, journal);
     deft_arena_done(&arena);
     return status;
 }
 
 /* ---- pruning ------------------------------------------------------------------------------------------------- */
 
+static deft_status on_epoch(void *user, const deft_epoch *epoch) {
+    return deft_journal_epoch(user, epoch);
+}
+
 static deft_status fine_tune(deft_cli *cli, const prune_options *wanted, const deft_sparsify_options *sparsify,
                              const char *checkpoint, deft_graph *graph, const deft_graph *original,
-                             const deft_dataset *data) {
+                             const deft_dataset *data, deft_journal *journal) {
     deft_train_options training = {.epochs = wanted->epochs,
                                    .learning_rate = (float)wanted->learning_rate,
                                    .step_factor = 0.3f,
                                    .optimizer = {.weight_decay = 1e-4f},
                                    .teacher = original,
-                                   .checkpoint = checkpoint};
+                                   .checkpoint = checkpoint,
+                                   .on_epoch = on_epoch,
+                                   .user = journal};
     return deft_sparsify_train(cli->ctx, graph, data, sparsify, &training);
 }
 
@@ -193,13 +205,13 @@ fail:
 
 /* As it was asked for: fine-tuned, calibrated, or neither. */
 static deft_status prune(deft_cli *cli, const prune_options *wanted, const deft_sparsify_options *sparsify,
-                         deft_graph *graph, const deft_graph *original, deft_dataset **data) {
+                         deft_graph *graph, const deft_graph *original, deft_dataset **data, deft_journal *journal) {
     char *checkpoint;
     if (wanted->calibrate) return calibrate(cli, wanted, &sparsify->prune, graph, data);
     if (!wanted->data) return deft_prune_graph(cli->ctx, graph, &sparsify->prune);
     DEFT_TRY(deft_dataset_open(cli->ctx, wanted->data, data));
     DEFT_TRY(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));
-    deft_status status = fine_tune(cli, wanted, sparsify, checkpoint, graph, original, *data);
+    deft_status status = fine_tune(cli, wanted, sparsify, checkpoint, graph, original, *data, journal);
     /* the checkpoint stays until the model is written */
     if (status == DEFT_OK) status = deft_model_file_save(cli->ctx, wanted->output, graph, NULL);
     if (status == DEFT_OK && checkpoint) remove(checkpoint);
@@ -213,15 +225,19 @@ static deft_status run(deft_cli *cli, const void *arguments) {
     deft_graph *original = NULL;
     deft_dataset *data = NULL;
     deft_sparsify_options sparsify;
+    deft_journal journal = {0};
     deft_status status;
     DEFT_TRY(read_options(cli->ctx, wanted, &sparsify));
     DEFT_TRY(deft_output_claim(cli, wanted->output));
+    if (wanted->data)
+        DEFT_TRY_OR_FAIL(deft_journal_init(cli, &deft_command_prune, wanted, wanted->log, wanted->output, &journal));
     DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));
     DEFT_TRY_OR_FAIL(deft_graph_clone(cli->ctx, model.graph, &original));
-    DEFT_TRY_OR_FAIL(prune(cli, wanted, &sparsify, model.graph, original, &data));
+    DEFT_TRY_OR_FAIL(prune(cli, wanted, &sparsify, model.graph, original, &data, &journal));
     if (!wanted->data) DEFT_TRY_OR_FAIL(deft_model_file_save(cli->ctx, wanted->output, model.graph, NULL));
-    DEFT_TRY_OR_FAIL(print_all(cli, wanted->output, model.graph, original, data));
+    DEFT_TRY_OR_FAIL(print_all(cli, wanted->output, model.graph, original, data, &journal));
 fail:
+    deft_journal_done(&journal);
     deft_dataset_free(data);
     deft_graph_free(original);
     deft_graph_free(model.graph);

@@ -12,7 +12,7 @@ typedef struct report_options {
 } report_options;
 
 static const deft_option options[] = {
-    {"output", 'o', DEFT_OPTION_TEXT, offsetof(report_options, output), "FILE", "where to write the page", 0, 0, true},
+    {"output", 'o', DEFT_OPTION_FILE, offsetof(report_options, output), "FILE", "where to write the page", 0, 0, true},
     {"tables", 0, DEFT_OPTION_FLAG, offsetof(report_options, tables), NULL, "no plots, so gnuplot is not needed", 0, 0,
      false},
 };
@@ -59,8 +59,8 @@ const deft_command deft_command_report = {
     .summary = "Plot training curves, lottery tickets and frontiers, as a page.",
     .operand = "LOG",
     .many_operands = true,
-    .notes = "LOG: lines that train or optimize print with --json, log.jsonl of a lottery,\n"
-             "frontier.json, or a .deft file.\n",
+    .notes = "LOG: OUTPUT.log.jsonl of train or prune, log.jsonl of a lottery, lines that train\n"
+             "or optimize print with --json, frontier.json, or a .deft file.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .options_bytes = sizeof(report_options),

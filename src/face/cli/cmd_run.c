@@ -19,7 +19,7 @@ static const run_options defaults = {.tolerance = 1e-3};
 static const deft_option options[] = {
     {"input", 0, DEFT_OPTION_TEXTS, offsetof(run_options, inputs), "[NAME=]FILE", "a .npy array; once for each input",
      0, 0, false},
-    {"output", 'o', DEFT_OPTION_TEXT, offsetof(run_options, output), "PATH",
+    {"output", 'o', DEFT_OPTION_FILE, offsetof(run_options, output), "PATH",
      "write outputs: FILE.npy, FILE.npz or a folder", 0, 0, false},
     {"compare", 0, DEFT_OPTION_TEXT, offsetof(run_options, compare), "FILE.npz",
      "with outputs of another runtime; exit 1 if far", 0, 0, false},

@@ -1,5 +1,5 @@
 /* deft train: a network and labelled data in, a trained network out. */
-#include "face/cli/cli.h"
+#include "face/cli/journal.h"
 #include "face/cli/output.h"
 #include "ir/model/file.h"
 #include "learn/train/train.h"
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 typedef struct train_options {
-    const char *data, *output, *checkpoint;
+    const char *data, *output, *checkpoint, *log;
     int epochs;
     int64_t batch;
     deft_optimizer optimizer;
@@ -22,7 +22,7 @@ static const train_options defaults = {.epochs = 10, .batch = 64, .momentum = 0.
 
 static const deft_option options[] = {
     {"data", 0, DEFT_OPTION_TEXT, offsetof(train_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
-    {"output", 'o', DEFT_OPTION_TEXT, offsetof(train_options, output), "FILE", "where to write the trained model", 0, 0,
+    {"output", 'o', DEFT_OPTION_FILE, offsetof(train_options, output), "FILE", "where to write the trained model", 0, 0,
      true},
     {"epochs", 0, DEFT_OPTION_INT, offsetof(train_options, epochs), "E", "passes over the data (default 10)", 1, 1e6,
      false},
@@ -49,18 +49,10 @@ static const deft_option options[] = {
      "share of a label given to all classes (default 0)", 0, 0.9999, false},
     {"keep-zeros", 0, DEFT_OPTION_FLAG, offsetof(train_options, keep_zeros), NULL,
      "weights that are zero now stay exactly zero", 0, 0, false},
-    {"checkpoint", 0, DEFT_OPTION_TEXT, offsetof(train_options, checkpoint), "FILE",
+    {"checkpoint", 0, DEFT_OPTION_FILE, offsetof(train_options, checkpoint), "FILE",
      "to keep (default: OUTPUT.checkpoint, until the end)", 0, 0, false},
-};
-
-static const deft_column epoch_columns[] = {
-    {"epoch", "epoch", DEFT_FIELD_INT, offsetof(deft_epoch, epoch), 0, NULL, 0, NULL},
-    {"epochs", "of", DEFT_FIELD_INT, offsetof(deft_epoch, epochs), 0, NULL, 3, NULL},
-    {"loss", "loss", DEFT_FIELD_REAL, offsetof(deft_epoch, loss), 4, NULL, 8, NULL},
-    {"accuracy_validation", "validation", DEFT_FIELD_SHARE, offsetof(deft_epoch, accuracy), 2, NULL, 0, NULL},
-    {"learning_rate", "rate", DEFT_FIELD_REAL, offsetof(deft_epoch, learning_rate), 5, NULL, 8, NULL},
-    {"images_per_second", "images/s", DEFT_FIELD_REAL, offsetof(deft_epoch, images_per_second), 0, NULL, 9, NULL},
-    {"seconds", "seconds", DEFT_FIELD_REAL, offsetof(deft_epoch, seconds), 1, NULL, 0, NULL},
+    {"log", 0, DEFT_OPTION_FILE, offsetof(train_options, log), "FILE",
+     "of the run, in JSON (default: OUTPUT.log.jsonl)", 0, 0, false},
 };
 
 typedef struct outcome {
@@ -73,18 +65,20 @@ static const deft_column outcome_columns[] = {
     {"accuracy_validation", "validation", DEFT_FIELD_SHARE, offsetof(outcome, accuracy_validation), 2, NULL, 0, NULL},
     {"accuracy_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, accuracy_test), 2, NULL, 0, NULL},
 };
+enum { OUTCOME_COLUMNS = sizeof outcome_columns / sizeof *outcome_columns };
 
 /* Training under way. */
 typedef struct training_job {
     deft_cli *cli;
     deft_report epochs;
-    deft_status printed; /* whether the rows so far could be printed */
+    deft_journal *journal;
 } training_job;
 
-static void on_epoch(void *user, const deft_epoch *epoch) {
+static deft_status on_epoch(void *user, const deft_epoch *epoch) {
     training_job *job = user;
     deft_console_clear(&job->cli->console);
-    if (job->printed == DEFT_OK) job->printed = deft_report_row(&job->epochs, epoch);
+    DEFT_TRY(deft_report_row(&job->epochs, epoch));
+    return deft_journal_epoch(job->journal, epoch);
 }
 
 /* The library's number, where 0 is the default and a negative one is none; here, 0 is none and a negative one the
@@ -111,13 +105,13 @@ static deft_train_options training_options(const train_options *wanted) {
 }
 
 static deft_status train(deft_cli *cli, const train_options *wanted, const char *checkpoint, deft_graph *graph,
-                         const deft_dataset *data) {
-    training_job job = {.cli = cli, .printed = DEFT_OK};
+                         const deft_dataset *data, deft_journal *journal) {
+    training_job job = {.cli = cli, .journal = journal};
     deft_train_options training = training_options(wanted);
     training.checkpoint = checkpoint;
     training.on_epoch = on_epoch;
     training.user = &job;
-    deft_cli_report(cli, &job.epochs, epoch_columns, sizeof epoch_columns / sizeof *epoch_columns);
+    deft_cli_report(cli, &job.epochs, deft_epoch_columns, DEFT_EPOCH_COLUMNS);
     job.epochs.live = true;
     job.epochs.kind = "epoch";
     deft_status status = deft_train(cli->ctx, graph, data, &training);
@@ -125,32 +119,38 @@ static deft_status train(deft_cli *cli, const train_options *wanted, const char 
     if (status == DEFT_CANCELLED && checkpoint && access(checkpoint, F_OK) == 0)
         deft_console_note(&cli->console, "%s keeps the finished epochs: the same command goes on from there",
                           checkpoint);
-    return status == DEFT_OK ? job.printed : status;
+    return status;
 }
 
-static deft_status print_outcome(deft_cli *cli, const char *file, const deft_graph *graph, const deft_dataset *data) {
+static deft_status print_outcome(deft_cli *cli, const char *file, const deft_graph *graph, const deft_dataset *data,
+                                 deft_journal *journal) {
     deft_quality validation, test;
     DEFT_TRY(deft_evaluate(cli->ctx, graph, NULL, data, DEFT_VALIDATION, &validation));
     DEFT_TRY(deft_evaluate(cli->ctx, graph, NULL, data, DEFT_TEST, &test));
     outcome row = {file, validation.accuracy, test.accuracy};
-    return deft_cli_print(cli, "outcome", outcome_columns, sizeof outcome_columns / sizeof *outcome_columns, &row);
+    DEFT_TRY(deft_journal_outcome(journal, outcome_columns, OUTCOME_COLUMNS, &row));
+    return deft_cli_print(cli, "outcome", outcome_columns, OUTCOME_COLUMNS, &row);
 }
 
 static deft_status run(deft_cli *cli, const void *arguments) {
     const train_options *wanted = arguments;
     deft_model_file model = {0};
     deft_dataset *data = NULL;
+    deft_journal journal;
     char *checkpoint = NULL;
     deft_status status;
     DEFT_TRY(deft_output_claim(cli, wanted->output));
+    DEFT_TRY_OR_FAIL(deft_journal_init(cli, &deft_command_train, wanted, wanted->log, wanted->output, &journal));
     DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));
     DEFT_TRY_OR_FAIL(deft_dataset_open(cli->ctx, wanted->data, &data));
     DEFT_TRY_OR_FAIL(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));
-    DEFT_TRY_OR_FAIL(train(cli, wanted, wanted->checkpoint ? wanted->checkpoint : checkpoint, model.graph, data));
+    DEFT_TRY_OR_FAIL(
+        train(cli, wanted, wanted->checkpoint ? wanted->checkpoint : checkpoint, model.graph, data, &journal));
     DEFT_TRY_OR_FAIL(deft_model_file_save(cli->ctx, wanted->output, model.graph, NULL));
     if (checkpoint && !wanted->checkpoint) remove(checkpoint);
-    DEFT_TRY_OR_FAIL(print_outcome(cli, wanted->output, model.graph, data));
+    DEFT_TRY_OR_FAIL(print_outcome(cli, wanted->output, model.graph, data, &journal));
 fail:
+    deft_journal_done(&journal);
     deft_release(cli->ctx, checkpoint);
     deft_dataset_free(data);
     deft_graph_free(model.graph);

@@ -80,6 +80,7 @@ static bool set_field(const deft_option *option, void *field, const char *text) 
         *(bool *)field = true;
         return true;
     case DEFT_OPTION_TEXT:
+    case DEFT_OPTION_FILE:
         *(const char **)field = text;
         return *text != '\0';
     case DEFT_OPTION_TEXTS:
@@ -125,6 +126,7 @@ static void explain_value(const option_parse *parse, const deft_option *option, 
         fprintf(stderr, "possible: it is empty, or one of more than %d\n", DEFT_TEXTS);
         break;
     case DEFT_OPTION_TEXT:
+    case DEFT_OPTION_FILE:
     case DEFT_OPTION_FLAG:
         fprintf(stderr, "possible: it is empty\n");
         break;

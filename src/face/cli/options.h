@@ -11,6 +11,7 @@
 typedef enum deft_option_type {
     DEFT_OPTION_FLAG,
     DEFT_OPTION_TEXT,
+    DEFT_OPTION_FILE, /* a text that names a file or folder which the command writes */
     DEFT_OPTION_TEXTS, /* may be given more than once */
     DEFT_OPTION_INT,
     DEFT_OPTION_INT64,

@@ -4,8 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Names out of a model need not be UTF-8, as JSON must be: what is not ASCII then becomes '?'. */
-static json_t *text_value(const char *text) {
+json_t *deft_json_text(const char *text) {
     if (!text) return json_null();
     json_t *value = json_string(text);
     if (value) return value;
@@ -21,7 +20,7 @@ static json_t *field_value(const deft_column *column, const void *row) {
     const void *field = (const char *)row + column->offset;
     switch (column->field) {
     case DEFT_FIELD_TEXT:
-        return text_value(*(const char *const *)field);
+        return deft_json_text(*(const char *const *)field);
     case DEFT_FIELD_INT:
         return json_integer(*(const int *)field);
     case DEFT_FIELD_INT64:

@@ -70,6 +70,9 @@ int deft_text_width(const char *text);
 /* Replaces control characters by '?', in place: names out of a file must not command a terminal. */
 void deft_text_clean(char *text);
 
+/* A string; null for NULL. Names need not be UTF-8, as JSON must be: what is not ASCII then becomes '?'. NULL where
+ * memory ran out. */
+json_t *deft_json_text(const char *text);
 /* Prints an object, whose reference it takes, as a line of JSON. NULL stands for one that memory ran out for.
  * Error: DEFT_MEMORY. */
 DEFT_MUST_CHECK deft_status deft_json_line(deft_context *ctx, FILE *file, json_t *object);

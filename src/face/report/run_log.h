@@ -5,7 +5,7 @@
 #include "base/core/arena.h"
 #include "learn/approx/lottery.h"
 
-/* An epoch of `deft train --json`. */
+/* An epoch of `deft train` or `deft prune`. */
 typedef struct deft_logged_epoch {
     int epoch;
     double loss, accuracy, learning_rate;
@@ -29,9 +29,10 @@ typedef struct deft_run_log {
     int epoch_count, ticket_count, curve_count, point_count;
 } deft_run_log;
 
-/* Reads a .deft file, a frontier.json, or lines of JSON: what `deft train` and `deft optimize` print with --json, and
- * the log.jsonl of a lottery. Lines of other kinds are passed over. To be done with after a failure too; `path` must
- * outlive it. Errors: DEFT_INVALID (missing, a line that is no JSON, nothing in it that a report shows), DEFT_IO. */
+/* Reads a .deft file, a frontier.json, or lines of JSON: the logs of `deft train`, `deft prune` and `deft lottery`,
+ * and what `deft train` and `deft optimize` print with --json. Lines of other kinds are passed over. To be done with
+ * after a failure too; `path` must outlive it. Errors: DEFT_INVALID (missing, a line that is no JSON, nothing in it
+ * that a report shows), DEFT_IO. */
 DEFT_MUST_CHECK deft_status deft_run_log_read(deft_context *ctx, const char *path, deft_run_log *log);
 void deft_run_log_done(deft_run_log *log);
 

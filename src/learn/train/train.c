@@ -182,11 +182,10 @@ static deft_status run_epoch(training *t, int epoch) {
     report.images_per_second = (double)((t->schedule.steps - first_step(t, epoch)) * t->net.batch) / training_seconds;
     deft_trainer_store(&t->trainer, t->graph);
     DEFT_TRY(validate(t, &report.accuracy));
-    t->checkpoint.epoch = epoch + 1;
-    if (o->checkpoint) DEFT_TRY(deft_checkpoint_write(t->ctx, o->checkpoint, &t->checkpoint));
     report.seconds = (double)(deft_time_ns() - start) * 1e-9;
-    if (o->on_epoch) o->on_epoch(o->user, &report);
-    return DEFT_OK;
+    if (o->on_epoch) DEFT_TRY(o->on_epoch(o->user, &report));
+    t->checkpoint.epoch = epoch + 1;
+    return o->checkpoint ? deft_checkpoint_write(t->ctx, o->checkpoint, &t->checkpoint) : DEFT_OK;
 }
 
 static deft_status prepare(training *t) {

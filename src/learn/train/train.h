@@ -13,7 +13,7 @@ typedef struct deft_epoch {
                                  [N, classes], else 1 - relative error */
     double learning_rate;     /* of its first step */
     double images_per_second; /* of the training steps alone */
-    double seconds;           /* with the validation and the checkpoint */
+    double seconds;           /* with the validation */
 } deft_epoch;
 
 /* What looks on while a graph is trained, and may change weights and masks through the trainer. */
@@ -46,7 +46,9 @@ typedef struct deft_train_options {
                                     they are, not as the data set's augmentation changes them */
     const char *checkpoint;      /* written at the start and after each epoch, resumed from where it is; or NULL */
     const deft_train_hook *hook; /* or NULL */
-    void (*on_epoch)(void *user, const deft_epoch *epoch);
+    /* After each epoch, before its checkpoint is written: of a log, nothing is missing then when training goes on from
+     * the checkpoint. Training stops where it does not return DEFT_OK. */
+    deft_status (*on_epoch)(void *user, const deft_epoch *epoch);
     void *user;
 } deft_train_options;
 
