@@ -75,6 +75,20 @@ static bool is_empty(const deft_window *window) {
            window->in[1] == 0;
 }
 
+static void swap(int64_t pair[2]) {
+    int64_t first = pair[0];
+    pair[0] = pair[1];
+    pair[1] = first;
+}
+
+/* Pictures of one column lie in memory as those of one row do, in which oneDNN vectorises along the row. */
+static void lay_down(deft_window *w) {
+    if (w->in[1] != 1 || w->out[1] != 1 || w->kernel[1] != 1 || w->in[0] == 1) return;
+    int64_t *const pairs[] = {w->in, w->out, w->kernel, w->stride, w->dilation, w->pad_begin, w->pad_end};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        swap(pairs[i]);
+}
+
 /* Pictures are in ROWS or BLOCKS; a gradient's in ROWS. */
 static bool layouts_of(const deft_request *request, conv_method method, deft_onednn_problem *problem,
                        const char **why) {
@@ -109,6 +123,7 @@ static bool problem_of(const deft_request *request, conv_method method, deft_one
     if (!layouts_of(request, method, problem, why)) return false;
     *why = "there is nothing to compute: a dimension is 0";
     if (deft_window_of_conv(call, r->x, r->w, &problem->window) != DEFT_OK || is_empty(&problem->window)) return false;
+    lay_down(&problem->window);
     *why = "oneDNN has no fast implementation of this convolution";
     return true;
 }

@@ -18,12 +18,38 @@ deft_status deft_shape_cast_like(const deft_op_call *call) {
     return set_type(call, call->in[1]->dtype);
 }
 
+/* What becomes f32 most often, without asking for the types of each element; false for other types. */
+static bool cast_to_f32(const deft_tensor *x, int64_t count, float *y, int threads) {
+#define CAST(TYPE)                                                                                                     \
+    {                                                                                                                  \
+        const TYPE *from = x->data;                                                                                    \
+        _Pragma("omp parallel for simd num_threads(threads)") for (int64_t i = 0; i < count; i++) y[i] =               \
+            (float)(double)from[i];                                                                                    \
+        return true;                                                                                                   \
+    }
+    switch (x->dtype) {
+    case DEFT_BOOL:
+    case DEFT_U8:
+        CAST(uint8_t)
+    case DEFT_I32:
+        CAST(int32_t)
+    case DEFT_I64:
+        CAST(int64_t)
+    case DEFT_F64:
+        CAST(double)
+    default:
+        return false;
+    }
+#undef CAST
+}
+
 deft_status deft_forward_cast(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
     int64_t count = deft_tensor_count(x);
     if (x->dtype == call->out[0]->dtype) return deft_forward_copy(call);
     bool reals = deft_dtype_is_float(x->dtype) || deft_dtype_is_float(call->out[0]->dtype);
     int threads = deft_rule_threads(call, count);
+    if (call->out[0]->dtype == DEFT_F32 && cast_to_f32(x, count, call->out[0]->data, threads)) return DEFT_OK;
 #pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < count; i++) {
         if (reals)

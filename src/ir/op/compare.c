@@ -52,6 +52,39 @@ static bool decide(deft_op op, const deft_tensor *a, int64_t i, const deft_tenso
     }
 }
 
+/* Rows of one type, without asking for it at each element; false for other types and operators. NaN is neither equal
+ * nor in order. */
+static bool compare_row(deft_op op, const deft_tensor *a, int64_t i, int64_t a_stride, const deft_tensor *b, int64_t j,
+                        int64_t b_stride, int64_t length, uint8_t *y) {
+#define EACH(OPERATOR)                                                                                                 \
+    {                                                                                                                  \
+        for (int64_t at = 0; at < length; at++)                                                                        \
+            y[at] = p[at * a_stride] OPERATOR q[at * b_stride];                                                        \
+        return true;                                                                                                   \
+    }
+#define COMPARE(TYPE)                                                                                                  \
+    {                                                                                                                  \
+        const TYPE *p = (const TYPE *)a->data + i, *q = (const TYPE *)b->data + j;                                     \
+        if (op == DEFT_OP_EQUAL) EACH(==)                                                                              \
+        if (op == DEFT_OP_GREATER) EACH(>)                                                                             \
+        if (op == DEFT_OP_LESS) EACH(<)                                                                                \
+        return false;                                                                                                  \
+    }
+    if (a->dtype != b->dtype) return false;
+    switch (a->dtype) {
+    case DEFT_F32:
+        COMPARE(float)
+    case DEFT_I32:
+        COMPARE(int32_t)
+    case DEFT_I64:
+        COMPARE(int64_t)
+    default:
+        return false;
+    }
+#undef COMPARE
+#undef EACH
+}
+
 deft_status deft_forward_compare(const deft_op_call *call) {
     const deft_tensor *a = call->in[0], *b = call->in[1], *out = call->out[0];
     uint8_t *y = out->data;
@@ -63,7 +96,9 @@ deft_status deft_forward_compare(const deft_op_call *call) {
     int last = nest.rank - 1;
     for (int64_t done = 0; done < nest.count;) {
         deft_nest_row row = deft_nest_row_at(&nest, done, nest.count);
-        for (int64_t i = 0; i < row.length; i++)
+        bool typed = compare_row(call->op, a, row.offset[0], nest.strides[0][last], b, row.offset[1],
+                                 nest.strides[1][last], row.length, y + row.begin);
+        for (int64_t i = 0; i < row.length && !typed; i++)
             y[row.begin + i] = decide(call->op, a, row.offset[0] + i * nest.strides[0][last], b,
                                       row.offset[1] + i * nest.strides[1][last]);
         done += row.length;

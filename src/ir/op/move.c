@@ -45,6 +45,10 @@ static inline __attribute__((always_inline)) void gather(size_t bytes, const cha
 }
 
 static void gather_row(size_t bytes, const char *from, int64_t stride, char *to, int64_t count) {
+    if (stride == 1) {
+        memcpy(to, from, (size_t)count * bytes);
+        return;
+    }
     switch (bytes) {
     case 1:
         gather(1, from, stride, to, count);

@@ -286,30 +286,60 @@ static void read_pad_value(const deft_op_call *call, deft_tensor *value, uint64_
         deft_element_set_real(value, 0, (double)deft_attr_float(call->attrs, "value", 0));
 }
 
+/* Where a row of the output (its last dimension) begins in x; false where it is all padding. */
+static bool padded_row(const padding *pad, const deft_tensor *x, const deft_tensor *y, const int64_t *strides,
+                       int64_t row, int64_t *offset) {
+    *offset = 0;
+    for (int dim = y->rank - 2; dim >= 0; dim--) {
+        int64_t at = padded_index(pad->mode, row % y->dims[dim] - pad->begin[dim], x->dims[dim]);
+        if (at < 0) return false;
+        row /= y->dims[dim];
+        *offset += at * strides[dim];
+    }
+    return true;
+}
+
+/* Elements [from, to) of the row of y that begins at `begin`, one by one. */
+static void pad_elements(const padding *pad, const deft_tensor *x, int64_t offset, const deft_tensor *value,
+                         int64_t from, int64_t to, deft_tensor *y, int64_t begin) {
+    int last = y->rank - 1;
+    for (int64_t i = from; i < to; i++) {
+        int64_t at = padded_index(pad->mode, i - pad->begin[last], x->dims[last]);
+        if (at >= 0)
+            deft_element_copy(x, offset + at, y, begin + i);
+        else
+            deft_element_copy(value, 0, y, begin + i);
+    }
+}
+
 deft_status deft_forward_pad(const deft_op_call *call) {
     const deft_tensor *x = call->in[0];
     deft_tensor *y = call->out[0], value;
     uint64_t memory;
     padding pad;
-    int64_t strides[DEFT_MAX_RANK], count = deft_tensor_count(y);
+    int64_t strides[DEFT_MAX_RANK];
+    int last = y->rank - 1;
     DEFT_TRY(read_padding(call, &pad));
     read_pad_value(call, &value, &memory);
+    if (y->rank == 0) return deft_forward_copy(call);
     deft_rule_strides(x, strides);
-    int threads = deft_rule_threads(call, count);
+    size_t bytes = deft_dtype_bytes(x->dtype);
+    int64_t width = y->dims[last], rows = deft_rule_product(y->dims, 0, last);
+    int64_t first = clamp(pad.begin[last], 0, width), past = clamp(pad.begin[last] + x->dims[last], first, width);
+    int threads = deft_rule_threads(call, rows * width);
 #pragma omp parallel for num_threads(threads)
-    for (int64_t i = 0; i < count; i++) {
-        int64_t rest = i, offset = 0;
-        bool inside = true;
-        for (int dim = y->rank - 1; dim >= 0; dim--) {
-            int64_t at = padded_index(pad.mode, rest % y->dims[dim] - pad.begin[dim], x->dims[dim]);
-            rest /= y->dims[dim];
-            inside &= at >= 0;
-            offset += at * strides[dim];
+    for (int64_t row = 0; row < rows; row++) {
+        int64_t offset;
+        if (!padded_row(&pad, x, y, strides, row, &offset)) {
+            for (int64_t i = 0; i < width; i++)
+                deft_element_copy(&value, 0, y, row * width + i);
+            continue;
         }
-        if (inside)
-            deft_element_copy(x, offset, y, i);
-        else
-            deft_element_copy(&value, 0, y, i);
+        pad_elements(&pad, x, offset, &value, 0, first, y, row * width);
+        memcpy((char *)y->data + (size_t)(row * width + first) * bytes,
+               (const char *)x->data + (size_t)(offset + first - pad.begin[last]) * bytes,
+               (size_t)(past - first) * bytes);
+        pad_elements(&pad, x, offset, &value, past, width, y, row * width);
     }
     return DEFT_OK;
 }
