@@ -409,6 +409,23 @@ static void test_conv_gradients(void **state) {
     }
 }
 
+static void test_conv_transpose(void **state) {
+    (void)state;
+    for (int i = 0; i < CONV_CASES; i++)
+        for (int bias = 0; bias < 2; bias++) {
+            const conv_case *c = &conv_cases[i];
+            int64_t pads[4];
+            sample s = new_sample(DEFT_OP_CONV_TRANSPOSE);
+            add_conv_attrs(&s, c, pads);
+            add_out_gradient(&s, c);
+            add_filters(&s, c, bias);
+            if (bias) add_input(&s, true, 1, (int64_t[]){c->c});
+            if (bias) s.activation = (deft_activation){-1, 2};
+            s.terms = c->m / c->groups * c->kh * c->kw;
+            assert_int_equal(check_all(&s), 1);
+        }
+}
+
 /* ---- pooling ------------------------------------------------------------------------------------------------- */
 
 static int check_pool(deft_op op, const conv_case *c, bool ceil_mode, bool include_pad) {
@@ -696,6 +713,7 @@ int main(void) {
         cmocka_unit_test(test_matmul_broadcasts),
         cmocka_unit_test(test_conv),
         cmocka_unit_test(test_conv_gradients),
+        cmocka_unit_test(test_conv_transpose),
         cmocka_unit_test(test_pool),
         cmocka_unit_test(test_checker_sees_a_wrong_value),
         cmocka_unit_test(test_not_finite_values_survive),

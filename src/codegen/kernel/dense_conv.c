@@ -1,6 +1,7 @@
-/* Conv and its gradients on oneDNN. Three kernels, since no one of them is always the fastest: `dense` computes in
- * blocked layouts and pays for reorders where its pictures are row-major outside, `dense-nchw` keeps them row-major,
- * and `dense-winograd` computes 3x3 convolutions with fewer multiplications. Reorders are part of a run's time.
+/* Conv, ConvTranspose and Conv's gradients on oneDNN. Three kernels, since no one of them is always the fastest:
+ * `dense` computes in blocked layouts and pays for reorders where its pictures are row-major outside, `dense-nchw`
+ * keeps them row-major, and `dense-winograd` computes 3x3 convolutions with fewer multiplications. Reorders are part of
+ * a run's time.
  *
  * error of the first two: |Y - Y64| <= gamma(k + 1) (sum|w||x| + |b|), k the products summed for an element (for a
  * weight gradient: batch * output positions). Winograd's error is bound by the largest of these in a picture, times
@@ -28,6 +29,8 @@ typedef struct conv {
     bool weight_is_finite;
     int64_t x_count, y_count; /* elements, as they are laid out */
     deft_activation activation;
+    bool transposed, has_bias; /* ConvTranspose: a bias is added, and the activation applied, to the rows of y */
+    int64_t y_rows;
 } conv;
 
 /* Which tensors of the call are the picture, the weight and the bias, and which operand is which input. */
@@ -57,6 +60,14 @@ static bool roles_of(const deft_op_call *call, roles *r) {
                      {DEFT_ONEDNN_Y, DEFT_ONEDNN_W, DEFT_ONEDNN_B},
                      DEFT_ONEDNN_X};
         return true;
+    case DEFT_OP_CONV_TRANSPOSE: /* the gradient of the convolution of its output; its bias is added after that */
+        *r = (roles){DEFT_ONEDNN_CONV_INPUT_GRAD,
+                     call->out[0],
+                     in[1],
+                     NULL,
+                     {DEFT_ONEDNN_Y, DEFT_ONEDNN_W, DEFT_ONEDNN_B},
+                     DEFT_ONEDNN_X};
+        return true;
     case DEFT_OP_CONV_WEIGHT_GRAD:
         *r = (roles){DEFT_ONEDNN_CONV_WEIGHT_GRAD,
                      in[1],
@@ -68,6 +79,10 @@ static bool roles_of(const deft_op_call *call, roles *r) {
     default:
         return false;
     }
+}
+
+static bool is_gradient(deft_op op) {
+    return op == DEFT_OP_CONV_INPUT_GRAD || op == DEFT_OP_CONV_WEIGHT_GRAD;
 }
 
 static bool is_empty(const deft_window *window) {
@@ -107,7 +122,7 @@ static bool layouts_of(const deft_request *request, conv_method method, deft_one
 static bool problem_of(const deft_request *request, conv_method method, deft_onednn_problem *problem, roles *r,
                        const char **why) {
     const deft_op_call *call = &request->call;
-    *why = method == BLOCKED ? "it computes Conv and its gradients only" : "it computes Conv only";
+    *why = method == BLOCKED ? "it computes Conv, ConvTranspose and Conv's gradients only" : "it computes Conv only";
     if (!roles_of(call, r) || (method != BLOCKED && r->kind != DEFT_ONEDNN_CONV)) return false;
     if (!deft_dense_schedule_exists(request->schedule, why)) return false;
     *why = "it works on f32 only";
@@ -117,12 +132,15 @@ static bool problem_of(const deft_request *request, conv_method method, deft_one
                                      .has_bias = r->b != NULL,
                                      .has_residual = request->residual != NULL,
                                      .activation = request->activation,
-                                     .weight = r->kind == DEFT_ONEDNN_CONV ? r->w->data : NULL,
+                                     .weight = is_gradient(call->op) ? NULL : r->w->data,
                                      .plain = method == NCHW,
                                      .winograd = method == WINOGRAD};
     if (!layouts_of(request, method, problem, why)) return false;
     *why = "there is nothing to compute: a dimension is 0";
-    if (deft_window_of_conv(call, r->x, r->w, &problem->window) != DEFT_OK || is_empty(&problem->window)) return false;
+    deft_status found = call->op == DEFT_OP_CONV_TRANSPOSE
+                            ? deft_window_of_transpose(call, call->in[0], r->w, &problem->window)
+                            : deft_window_of_conv(call, r->x, r->w, &problem->window);
+    if (found != DEFT_OK || is_empty(&problem->window)) return false;
     lay_down(&problem->window);
     *why = "oneDNN has no fast implementation of this convolution";
     return true;
@@ -184,6 +202,9 @@ static deft_status prepare(deft_context *ctx, const deft_request *request, conv_
     state->in_count = r.kind == DEFT_ONEDNN_CONV ? 2 + (r.b != NULL) : 2;
     state->out = r.out;
     state->activation = request->activation;
+    state->transposed = request->call.op == DEFT_OP_CONV_TRANSPOSE;
+    state->has_bias = request->call.in_count > 2 && request->call.in[2];
+    state->y_rows = problem.window.batch * problem.window.channels;
     state->guarded = r.kind == DEFT_ONEDNN_CONV && !deft_activation_is_none(request->activation);
     state->weight_is_finite =
         !problem.weight || deft_dense_all_finite(problem.weight, deft_tensor_count(r.w), problem.threads);
@@ -217,6 +238,15 @@ static deft_status run_carefully(deft_context *ctx, conv *state, const void *con
     return status;
 }
 
+/* A row is a channel of a picture. */
+static void finish_transposed(const conv *state, const float *bias, float *y) {
+    int64_t channels = state->problem.window.channels, pixels = state->y_count / state->y_rows;
+    deft_bias each = {.data = bias, .scale = 1, .row_stride = 1};
+    for (int64_t image = 0; image < state->problem.window.batch; image++)
+        deft_activation_apply_biased(state->activation, &each, y + image * channels * pixels, channels, pixels,
+                                     state->problem.threads);
+}
+
 static deft_status run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
                        deft_tensor *const *out, void *scratch) {
     conv *state = kernel->state;
@@ -228,6 +258,7 @@ static deft_status run(deft_context *ctx, const deft_kernel *kernel, const deft_
     deft_dense_forget_invalid();
     DEFT_TRY(deft_onednn_run(ctx, state->primitive, operands, scratch));
     int threads = state->problem.threads;
+    if (state->transposed) finish_transposed(state, state->has_bias ? in[2]->data : NULL, out[0]->data);
     if (!state->guarded || !deft_dense_met_invalid(threads)) return DEFT_OK;
     bool finite = state->weight_is_finite && deft_dense_all_finite(in[0]->data, state->x_count, threads);
     if (finite && state->problem.has_residual)

@@ -32,6 +32,11 @@ static double work_per_element(const deft_op_call *call) {
     case DEFT_OP_CONV:
     case DEFT_OP_CONV_INPUT_GRAD:
         return in[1]->dims[0] ? (double)deft_tensor_count(in[1]) / (double)in[1]->dims[0] : 0;
+    case DEFT_OP_CONV_TRANSPOSE: { /* each of its inputs is multiplied by the weights of its channel */
+        double outputs = (double)deft_tensor_count(call->out[0]), channels = (double)in[1]->dims[0];
+        double inputs = (double)deft_tensor_count(in[0]);
+        return outputs * channels > 0 ? inputs * (double)deft_tensor_count(in[1]) / channels / outputs : 0;
+    }
     case DEFT_OP_CONV_WEIGHT_GRAD:
         return in[0]->dims[1] ? (double)deft_tensor_count(in[0]) / (double)in[0]->dims[1] : 0;
     case DEFT_OP_LSTM:

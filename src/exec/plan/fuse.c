@@ -94,7 +94,8 @@ static void fuse_activation(deft_planner *p, int index) {
 void deft_planner_fuse(deft_planner *p) {
     for (int i = 0; i < p->graph->node_count; i++) {
         deft_op op = p->graph->nodes[i].op;
-        if (p->absorbed[i] || (op != DEFT_OP_GEMM && op != DEFT_OP_MATMUL && op != DEFT_OP_CONV)) continue;
+        bool product = op == DEFT_OP_GEMM || op == DEFT_OP_MATMUL;
+        if (p->absorbed[i] || (!product && op != DEFT_OP_CONV && op != DEFT_OP_CONV_TRANSPOSE)) continue;
         fuse_bias(p, i);
         fuse_residual(p, i);
         fuse_activation(p, i);

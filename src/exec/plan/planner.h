@@ -42,7 +42,7 @@ static inline bool deft_planner_is_fixed(const deft_planner *p, int value) {
     return deft_planner_is_constant(p, value) && !p->graph->values[value].variable;
 }
 
-/* fuse.c: bias, residual and activation into the Gemm, MatMul or Conv that they follow. */
+/* fuse.c: bias, residual and activation into the Gemm, MatMul, Conv or ConvTranspose that they follow. */
 void deft_planner_fuse(deft_planner *p);
 /* fuse.c: whether a convolution's constant f32 weight has so many zeros that it is for sparse kernels, which add no
  * residual and work on rows. */
