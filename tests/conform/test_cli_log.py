@@ -108,6 +108,15 @@ def test_refusals():
     refused(*TRAIN, "-o", "x.onnx", status=2, names="x.onnx.log.jsonl")
 
 
+def test_a_loss_that_is_not_finite():
+    """At a rate that nothing is learned with, nothing but the first checkpoint, of no epoch, is left."""
+    command = [*TRAIN, "--learning-rate", 1e6, "--clip", 0, "-o", "wild.onnx"]
+    message = deft(*command, status=2).error
+    assert message.count("\n") == 1 and "not finite" in message and "after epoch 0" in message, message
+    assert os.path.exists("wild.onnx.checkpoint") and not os.path.exists("wild.onnx")
+    assert not os.path.exists("wild.onnx.log.jsonl"), "no epoch was finished"
+
+
 def test_a_full_disk():
     deft(*TRAIN, "-o", "whole.onnx")
     stop_after_an_epoch(TRAIN, "full.onnx")

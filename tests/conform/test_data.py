@@ -3,9 +3,10 @@
 import os
 import random
 import struct
+import zipfile
 import zlib
 
-from command import deft, objects, read, refused, run_tests, write
+from command import deft, npy, objects, read, refused, run_tests, write
 
 
 def png(width, height, grey):
@@ -88,6 +89,44 @@ def test_a_truncated_batch_is_named():
     write("cut/data_batch_3.bin", b"\x0a" + bytes(3072))
     refused("train", "new.onnx", "--data", "cut", "-o", "out2.onnx", status=2, names="cut/data_batch_3.bin")
     assert not os.path.exists("out2.onnx")
+
+
+def write_regression(path, targets):
+    """200 samples of 4 numbers."""
+    noise = random.Random(3)
+    rows = [[noise.gauss(0, 1) for _ in range(4)] for _ in range(200)]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", npy("<f4", (200, 4), b"".join(struct.pack("<4f", *row) for row in rows)))
+        archive.writestr("targets.npy", npy("<f8", (200, 1), b"".join(struct.pack("<d", targets(row)) for row in rows)))
+
+
+def test_numbers_are_learned():
+    write_regression("numbers.npz", lambda row: 3 + row[0] - 0.5 * row[1])
+    deft("new", "mlp:4,16,1", "-o", "line.onnx")
+    for loss in "auto", "percentage":
+        *epochs, outcome = objects(deft("train", "line.onnx", "--data", "npz:numbers.npz", "--epochs", 60, "--batch", 8,
+                                        "--optimizer", "adam", "--learning-rate", 0.01, "--weight-decay", 0, "--loss",
+                                        loss, "-o", "fit.onnx", "--json"))
+        assert outcome["error_test"] < 0.08 and outcome["percentage_test"] < 0.15, outcome
+        assert abs(epochs[-1]["accuracy_validation"] - (1 - outcome["error_validation"])) < 1e-6
+    assert "validation" in deft("train", "line.onnx", "--data", "numbers.npz", "--epochs", 1, "-o", "fit.onnx").out
+    pruned = objects(deft("prune", "fit.onnx", "--zeros", 0.3, "--data", "numbers.npz", "--epochs", 2, "-o", "p.onnx",
+                          "--json"))[-1]
+    assert pruned["accuracy_validation"] is not None and pruned["dense_validation"] is not None, pruned
+    deft("new", "mlp:4,16,2", "-o", "two.onnx")
+    refused("train", "two.onnx", "--data", "numbers.npz", "-o", "fit2.onnx", status=2, names="1 targets")
+
+
+def test_labels_out_of_range_are_named():
+    for label, what in (10, "11 classes"), (-1, "y[7] is -1"):
+        labels = [3] * 30
+        labels[7] = label
+        with zipfile.ZipFile("labels.npz", "w") as archive:
+            archive.writestr("x.npy", npy("<f4", (30, 4), b"\0" * 480))
+            archive.writestr("y.npy", npy("<i8", (30,), struct.pack("<30q", *labels)))
+        deft("new", "mlp:4,10", "-o", "ten.onnx")
+        message = refused("train", "ten.onnx", "--data", "labels.npz", "-o", "out10.onnx", status=2, names="labels.npz")
+        assert what in message, message
 
 
 run_tests(globals())

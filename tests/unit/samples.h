@@ -33,7 +33,7 @@ static inline deft_dataset *make_samples(deft_context *ctx, int rank, const int6
             x[i * set->sample_count + j] = 0.3f * deft_rng_normal(&rng) + (classes && j % classes == y[i] ? 1 : 0);
     }
     for (int split = 0; split < DEFT_SPLITS; split++) {
-        set->split[split] = (deft_samples){counts[split], classes ? y + at : NULL};
+        set->split[split] = (deft_samples){.count = counts[split], .y = classes ? y + at : NULL};
         arrays->split[split].x = x + at * set->sample_count;
         at += counts[split];
     }

@@ -378,6 +378,35 @@ static void test_npz_types(void **state) {
     test_context_free(ctx);
 }
 
+/* Numbers to learn go with their samples. */
+static void test_npz_targets(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    npz_fixture f;
+    double wide[NPZ_COUNT * 2];
+    float narrow[NPZ_COUNT * 2];
+    npz_fill(&f);
+    for (int i = 0; i < NPZ_COUNT * 2; i++)
+        wide[i] = narrow[i] = (float)i - 3.5f;
+    for (int type = 0; type < 2; type++) {
+        f.entries[1] = (deft_npz_entry){"targets", {DEFT_F64, 2, {NPZ_COUNT, 2}, wide}};
+        if (type == 1) f.entries[1].tensor = (deft_tensor){DEFT_F32, 3, {NPZ_COUNT, 1, 2}, narrow};
+        npz_write(ctx, &f, 2);
+        deft_dataset *set = open_set(ctx, "npz:a.npz");
+        expect_counts(set, 32, 4, 4);
+        assert_true(set->classes == 0 && set->target_count == 2);
+        for (int split = 0; split < DEFT_SPLITS; split++)
+            for (int64_t i = 0; i < set->split[split].count; i++) {
+                float x[6];
+                assert_int_equal(deft_dataset_read(set, ctx, (deft_split)split, i, x), DEFT_OK);
+                int number = (int)x[0] / 6;
+                assert_memory_equal(set->split[split].targets + 2 * i, narrow + 2 * number, 2 * sizeof *narrow);
+            }
+        deft_dataset_free(set);
+    }
+    test_context_free(ctx);
+}
+
 static void test_npz_malformed(void **state) {
     (void)state;
     deft_context *ctx = test_context();
@@ -409,6 +438,19 @@ static void test_npz_malformed(void **state) {
     EXPECT((f.entries[1].tensor.dtype = DEFT_F32, f.entries[1].tensor.data = (float[NPZ_COUNT]){0, NAN}), DEFT_INVALID,
            "y[1] is nan (f32)");
     EXPECT(f.entries[1].tensor.dtype = DEFT_F16, DEFT_INVALID, "y[");
+#define TARGETS(...)                                                                                                   \
+    f.entries[1] = (deft_npz_entry) {                                                                                  \
+        "targets", {                                                                                                   \
+            __VA_ARGS__                                                                                                \
+        }                                                                                                              \
+    }
+    EXPECT(TARGETS(DEFT_I64, 1, {NPZ_COUNT}, f.y), DEFT_UNSUPPORTED, "targets is of type i64");
+    EXPECT(TARGETS(DEFT_F32, 1, {NPZ_COUNT - 1}, f.x), DEFT_INVALID, "targets has shape 39: expected numbers");
+    EXPECT(TARGETS(DEFT_F32, 2, {NPZ_COUNT, 0}, f.x), DEFT_INVALID, "targets has shape 40x0");
+    EXPECT(TARGETS(DEFT_F32, 0, {0}, f.x), DEFT_INVALID, "targets has shape scalar");
+    EXPECT(TARGETS(DEFT_F64, 1, {NPZ_COUNT}, ((double[NPZ_COUNT]){0, 0, 1e39})), DEFT_INVALID,
+           "targets: sample 2, element 0 is not a finite float32");
+#undef TARGETS
     EXPECT(f.x[20] = NAN, DEFT_INVALID, "x: sample 3, element 2 is not a finite float32");
     EXPECT(f.x[239] = -INFINITY, DEFT_INVALID, "x: sample 39, element 5 is not a finite float32");
     EXPECT((f.entries[0].tensor = (deft_tensor){DEFT_F64, 2, {3, 1}, (double[]){0, 1e39, 0}}), DEFT_INVALID,
@@ -628,6 +670,7 @@ int main(void) {
         cmocka_unit_test(test_real_mnist),
         cmocka_unit_test(test_npz),
         cmocka_unit_test(test_npz_types),
+        cmocka_unit_test(test_npz_targets),
         cmocka_unit_test(test_npz_malformed),
         cmocka_unit_test(test_cifar10),
         cmocka_unit_test(test_cifar100),

@@ -577,6 +577,92 @@ static void test_divergence_keeps_the_checkpoint(void **state) {
     test_context_free(ctx);
 }
 
+/* ---- numbers to learn ---------------------------------------------------------------------------------------- */
+
+/* Samples whose two targets are linear in them. */
+static deft_dataset *linear_targets(deft_context *ctx) {
+    deft_dataset *data = make_samples(ctx, 1, six, 0, COUNTS(300, 100, 100));
+    data->target_count = 2;
+    for (int split = 0; split < DEFT_SPLITS; split++) {
+        float *targets;
+        int64_t count = data->split[split].count;
+        const float *x = samples_of(data, (deft_split)split);
+        assert_int_equal(deft_arena_array(&data->arena, (size_t)(2 * count), sizeof *targets, &targets), DEFT_OK);
+        for (int64_t i = 0; i < count; i++) {
+            targets[2 * i] = x[6 * i] - 2 * x[6 * i + 3] + 5;
+            targets[2 * i + 1] = 0.5f * x[6 * i + 1] - 3;
+        }
+        data->split[split].targets = targets;
+    }
+    return data;
+}
+
+static deft_graph *linear_model(deft_context *ctx, int64_t outputs) {
+    deft_graph *graph = new_graph(ctx);
+    add_graph_input(graph, "x", DIMS(-1, 6));
+    add_weight(graph, "w", DIMS(6, outputs), 0);
+    add_weight(graph, "b", DIMS(outputs), 0);
+    NODE(graph, GEMM, "y", "x", "w", "b");
+    finish_graph(graph, "y");
+    assert_int_equal(deft_graph_infer(graph, 1, NULL, 0), DEFT_OK);
+    return graph;
+}
+
+static void test_targets(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_dataset *data = linear_targets(ctx);
+    static const deft_loss losses[] = {DEFT_LOSS_DEFAULT, DEFT_LOSS_SQUARED_ERROR, DEFT_LOSS_PERCENTAGE_ERROR};
+    for (int i = 0; i < 3; i++) {
+        deft_graph *graph = linear_model(ctx, 2);
+        log_of_epochs log = {.count = 0};
+        deft_quality before, after;
+        const deft_train_options options = {.epochs = 30,
+                                            .batch = 10,
+                                            .loss = losses[i],
+                                            .optimizer = {.weight_decay = -1},
+                                            .on_epoch = remember,
+                                            .user = &log};
+        assert_int_equal(deft_evaluate(ctx, graph, NULL, data, DEFT_VALIDATION, &before), DEFT_OK);
+        assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
+        assert_int_equal(deft_evaluate(ctx, graph, NULL, data, DEFT_VALIDATION, &after), DEFT_OK);
+        assert_true(before.target_error > 0.8 && after.target_error < 0.02);
+        assert_true(before.percentage_error > 0.8 && after.percentage_error < 0.02);
+        assert_true(isnan(after.accuracy) && isnan(after.agreement) && isnan(after.loss));
+        assert_true(log.epochs[29].accuracy == 1 - after.target_error);
+        deft_graph_free(graph);
+    }
+    deft_dataset_free(data);
+    test_context_free(ctx);
+}
+
+/* Half of what is followed is the teacher, which says 0; the targets are the other half. */
+static void test_targets_and_a_teacher(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_dataset *data = linear_targets(ctx);
+    deft_graph *graph = linear_model(ctx, 2), *teacher = linear_model(ctx, 2);
+    for (int i = 0; i < 2; i++) {
+        const deft_tensor *constant = constant_of(teacher, i ? "w" : "b");
+        memset(constant->data, 0, deft_tensor_bytes(constant));
+    }
+    const deft_train_options options = {
+        .epochs = 30, .batch = 10, .teacher = teacher, .optimizer = {.weight_decay = -1}};
+    assert_int_equal(deft_train(ctx, graph, data, &options), DEFT_OK);
+    const float *w = constant_of(graph, "w")->data, *b = constant_of(graph, "b")->data;
+    assert_true(fabsf(w[2 * 3] + 1) < 0.02f && fabsf(w[0] - 0.5f) < 0.02f && fabsf(b[0] - 2.5f) < 0.02f);
+    deft_graph *narrow = linear_model(ctx, 1);
+    deft_quality quality;
+    assert_int_equal(deft_train(ctx, narrow, data, &(deft_train_options){.epochs = 1}), DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "2 targets for each sample"));
+    assert_int_equal(deft_evaluate(ctx, narrow, NULL, data, DEFT_TEST, &quality), DEFT_INVALID);
+    deft_graph_free(narrow);
+    deft_graph_free(teacher);
+    deft_graph_free(graph);
+    deft_dataset_free(data);
+    test_context_free(ctx);
+}
+
 /* ---- errors -------------------------------------------------------------------------------------------------- */
 
 static void expect_refused(deft_context *ctx, deft_graph *graph, const deft_dataset *data, deft_train_options options,
@@ -685,6 +771,8 @@ int main(void) {
         cmocka_unit_test(test_smoothing_by_hand),
         cmocka_unit_test(test_teacher_by_hand),
         cmocka_unit_test(test_follows_a_teacher_without_labels),
+        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_targets_and_a_teacher),
         cmocka_unit_test(test_regression),
         cmocka_unit_test(test_softmax_is_taken_into_the_loss),
         cmocka_unit_test(test_fixed_batch),

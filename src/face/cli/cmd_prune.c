@@ -132,12 +132,13 @@ static deft_status print_layers(deft_cli *cli, const deft_graph *graph, const de
     return status;
 }
 
-/* Accuracy where there are labels, else agreement with the original; and the relative error of the outputs. */
+/* Accuracy where there are labels, 1 - the relative error of targets, else agreement with the original; and the
+ * relative error of the outputs. */
 static deft_status evaluate(deft_cli *cli, const deft_graph *graph, const deft_graph *original,
                             const deft_dataset *data, deft_split split, double *result, double *error) {
     deft_quality quality;
     DEFT_TRY(deft_evaluate(cli->ctx, graph, original, data, split, &quality));
-    *result = data->classes ? quality.accuracy : quality.agreement;
+    *result = data->classes ? quality.accuracy : data->target_count ? 1 - quality.target_error : quality.agreement;
     *error = quality.relative_error;
     return DEFT_OK;
 }

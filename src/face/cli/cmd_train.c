@@ -58,6 +58,7 @@ static const deft_option options[] = {
 typedef struct outcome {
     const char *file;
     double accuracy_validation, accuracy_test;
+    double error_validation, error_test, percentage_validation, percentage_test;
 } outcome;
 
 static const deft_column outcome_columns[] = {
@@ -66,6 +67,17 @@ static const deft_column outcome_columns[] = {
     {"accuracy_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, accuracy_test), 2, NULL, 0, NULL},
 };
 enum { OUTCOME_COLUMNS = sizeof outcome_columns / sizeof *outcome_columns };
+
+/* Where numbers are learned. */
+static const deft_column regression_columns[] = {
+    {"file", "file", DEFT_FIELD_TEXT, offsetof(outcome, file), 0, NULL, 0, NULL},
+    {"error_validation", "validation", DEFT_FIELD_SHARE, offsetof(outcome, error_validation), 2, NULL, 0, "error"},
+    {"error_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, error_test), 2, NULL, 0, "error"},
+    {"percentage_validation", "validation", DEFT_FIELD_SHARE, offsetof(outcome, percentage_validation), 2, NULL, 0,
+     "mean of each"},
+    {"percentage_test", "test", DEFT_FIELD_SHARE, offsetof(outcome, percentage_test), 2, NULL, 0, "mean of each"},
+};
+enum { REGRESSION_COLUMNS = sizeof regression_columns / sizeof *regression_columns };
 
 /* Training under way. */
 typedef struct training_job {
@@ -127,9 +139,17 @@ static deft_status print_outcome(deft_cli *cli, const char *file, const deft_gra
     deft_quality validation, test;
     DEFT_TRY(deft_evaluate(cli->ctx, graph, NULL, data, DEFT_VALIDATION, &validation));
     DEFT_TRY(deft_evaluate(cli->ctx, graph, NULL, data, DEFT_TEST, &test));
-    outcome row = {file, validation.accuracy, test.accuracy};
-    DEFT_TRY(deft_journal_outcome(journal, outcome_columns, OUTCOME_COLUMNS, &row));
-    return deft_cli_print(cli, "outcome", outcome_columns, OUTCOME_COLUMNS, &row);
+    outcome row = {file,
+                   validation.accuracy,
+                   test.accuracy,
+                   validation.target_error,
+                   test.target_error,
+                   validation.percentage_error,
+                   test.percentage_error};
+    const deft_column *columns = data->target_count ? regression_columns : outcome_columns;
+    int count = data->target_count ? REGRESSION_COLUMNS : OUTCOME_COLUMNS;
+    DEFT_TRY(deft_journal_outcome(journal, columns, count, &row));
+    return deft_cli_print(cli, "outcome", columns, count, &row);
 }
 
 static deft_status run(deft_cli *cli, const void *arguments) {
@@ -160,7 +180,7 @@ fail:
 
 const deft_command deft_command_train = {
     .name = "train",
-    .summary = "Train, or go on training, a network on labelled data.",
+    .summary = "Train, or go on training, a network on labels or targets.",
     .operand = "MODEL",
     .notes = "Stopped at any moment, it loses the epoch under way: the same command goes on\n"
              "from its checkpoint.\n",

@@ -9,7 +9,8 @@ typedef enum deft_split { DEFT_TRAIN, DEFT_VALIDATION, DEFT_TEST, DEFT_SPLITS } 
 
 typedef struct deft_samples {
     int64_t count;
-    const int32_t *y; /* [count], 0 to classes-1; NULL without labels */
+    const int32_t *y;     /* [count], 0 to classes-1; NULL without labels */
+    const float *targets; /* [count][target_count]; NULL without them */
 } deft_samples;
 
 typedef struct deft_dataset deft_dataset;
@@ -39,6 +40,7 @@ struct deft_dataset {
     int64_t sample_count;               /* elements of one sample */
     int64_t size[3];                    /* height, width and channels of pictures that were asked for; 0: as they are */
     int classes;                        /* 0 without labels */
+    int64_t target_count;               /* numbers to learn for each sample; 0 without targets, or with labels */
     deft_samples split[DEFT_SPLITS];
     deft_source source;
     const float *mean, *deviation; /* of each channel, which samples are standardised by; NULL: they are not */
@@ -52,7 +54,8 @@ struct deft_dataset {
  *                  / 255; read from the files as they are needed. source: KRIZHEVSKY2009
  *   cifar100:DIR   train.bin and test.bin, records of a coarse label, which is not used, a fine one, and the pixels
  *   npz:FILE       arrays x [count, ...] (f32, f64 or u8, taken as it is; finite) and, optionally, y [count] (whole
- *                  numbers below 1,000,000; classes is the largest + 1); 3 samples or more
+ *                  numbers below 1,000,000; classes is the largest + 1), or targets [count, ...] (f32 or f64; finite),
+ *                  numbers to learn for each sample; 3 samples or more
  *   pictures:DIR   PNG and JPEG files, in a folder for each class, whose order is that of their names: DIR/train/CLASS
  *                  and DIR/test/CLASS (or val, or both, where val is the validation split), or DIR/CLASS; read when
  *                  they are needed; pixels / 255. Their size and whether they are grey is the first one's

@@ -1,4 +1,4 @@
-/* NumPy's archives: samples x and, optionally, labels y. */
+/* NumPy's archives: samples x and, optionally, labels y or targets. */
 #include "base/tensor/npy.h"
 #include "learn/data/arrays.h"
 #include "learn/data/format.h"
@@ -84,8 +84,9 @@ static deft_status copy_labels(deft_dataset *set, const deft_tensor *tensor, con
         double value;
         if (!read_label(tensor, order[i], &value))
             return deft_fail(set->ctx, DEFT_INVALID,
-                             "y[%" PRId64 "] is %.17g (%s): expected a class, a whole number from 0 up", order[i],
-                             value, deft_dtype_name(tensor->dtype));
+                             "y[%" PRId64 "] is %.17g (%s): expected a class, a whole number from 0 up; numbers to "
+                             "learn go into an array 'targets'",
+                             order[i], value, deft_dtype_name(tensor->dtype));
         (*y)[i] = (int32_t)value;
         if ((*y)[i] >= set->classes) set->classes = (*y)[i] + 1;
     }
@@ -104,6 +105,35 @@ static deft_status check_finite(const deft_dataset *set, const deft_tensor *x) {
     return DEFT_OK;
 }
 
+static deft_status check_targets(deft_context *ctx, const deft_tensor *x, const deft_tensor *targets,
+                                 const deft_tensor *labels) {
+    char text[DEFT_SHAPE_TEXT_BYTES];
+    if (labels) return deft_fail(ctx, DEFT_INVALID, "there are labels 'y' and 'targets': leave one of them out");
+    if (targets->dtype != DEFT_F32 && targets->dtype != DEFT_F64)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "targets is of type %s; convert to float32 or float64",
+                         deft_dtype_name(targets->dtype));
+    if (targets->rank >= 1 && targets->dims[0] == x->dims[0] && deft_tensor_count(targets) > 0) return DEFT_OK;
+    return deft_fail(ctx, DEFT_INVALID,
+                     "targets has shape %s: expected numbers to learn for each of the %" PRId64 " samples of x",
+                     deft_shape_text(targets, text, sizeof text), x->dims[0]);
+}
+
+static deft_status copy_targets(deft_dataset *set, const deft_tensor *tensor, const int64_t *order, float **targets) {
+    int64_t width = set->target_count = deft_tensor_count(tensor) / tensor->dims[0];
+    DEFT_TRY(deft_arena_array(&set->arena, (size_t)deft_tensor_count(tensor), sizeof **targets, targets));
+    for (int64_t i = 0; i < deft_tensor_count(tensor); i++) {
+        int64_t from = order[i / width] * width + i % width;
+        float value = tensor->dtype == DEFT_F32 ? ((const float *)tensor->data)[from]
+                                                : (float)((const double *)tensor->data)[from];
+        if (!isfinite(value))
+            return deft_fail(set->ctx, DEFT_INVALID,
+                             "targets: sample %" PRId64 ", element %" PRId64 " is not a finite float32; clean the data",
+                             from / width, from % width);
+        (*targets)[i] = value;
+    }
+    return DEFT_OK;
+}
+
 /* The set's arrays take x over. */
 static void take_samples(deft_arrays *arrays, deft_npz *npz, const deft_tensor *x) {
     for (int i = 0; i < npz->count; i++) {
@@ -115,20 +145,26 @@ static void take_samples(deft_arrays *arrays, deft_npz *npz, const deft_tensor *
 
 static deft_status open_arrays(deft_dataset *set, deft_npz *npz) {
     const deft_tensor *x = deft_npz_find(npz, "x"), *labels = deft_npz_find(npz, "y");
+    const deft_tensor *numbers = deft_npz_find(npz, "targets");
     deft_arrays *arrays;
     int64_t *order;
     int32_t *y = NULL;
+    float *targets = NULL;
     DEFT_TRY(check_shapes(set->ctx, x, labels));
+    if (numbers) DEFT_TRY(check_targets(set->ctx, x, numbers, labels));
     deft_data_set_shape(set, x->rank - 1, x->dims + 1);
     DEFT_TRY(check_finite(set, x));
     DEFT_TRY(deft_data_shuffle(set, x->dims[0], &order));
     if (labels) DEFT_TRY(copy_labels(set, labels, order, &y));
+    if (numbers) DEFT_TRY(copy_targets(set, numbers, order, &targets));
     deft_data_split_evenly(set, x->dims[0], y);
     DEFT_TRY(deft_arrays_attach(set, &arrays));
     arrays->dtype = x->dtype;
     for (int split = 0; split < DEFT_SPLITS; split++) {
         arrays->split[split].x = x->data;
-        arrays->split[split].order = order + deft_data_number(set, (deft_split)split, 0);
+        int64_t first = deft_data_number(set, (deft_split)split, 0);
+        arrays->split[split].order = order + first;
+        if (targets) set->split[split].targets = targets + first * set->target_count;
     }
     take_samples(arrays, npz, x);
     return DEFT_OK;

@@ -209,7 +209,7 @@ static deft_status split_files(deft_dataset *set, const char *dir) {
         deft_data_split_evenly(set, count, y);
     if (p->files[DEFT_VALIDATION]) {
         set->split[DEFT_TRAIN].count = count;
-        set->split[DEFT_VALIDATION] = (deft_samples){p->count[DEFT_VALIDATION], y_held[DEFT_VALIDATION]};
+        set->split[DEFT_VALIDATION] = (deft_samples){.count = p->count[DEFT_VALIDATION], .y = y_held[DEFT_VALIDATION]};
     }
     for (int split = 0; split < DEFT_SPLITS; split++) {
         if (split != DEFT_TRAIN && p->files[split]) continue;

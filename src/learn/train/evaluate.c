@@ -10,8 +10,9 @@
 /* What is counted over a split. */
 typedef struct tally {
     int64_t correct, agreeing;
-    double error, norm; /* sums of squares */
-    double loss;        /* sum of cross-entropies */
+    double error, norm;                           /* sums of squares */
+    double loss;                                  /* sum of cross-entropies */
+    double target_error, target_norm, percentage; /* sums of squares; of shares */
 } tally;
 
 /* The index of the largest element, the first of equals; NaN is never it, and -1 says that all are. */
@@ -44,11 +45,24 @@ static void compare_outputs(const float *y, const float *reference, int64_t coun
     }
 }
 
+static void compare_targets(const float *y, const float *targets, int64_t count, tally *t) {
+    for (int64_t i = 0; i < count; i++) {
+        double target = (double)targets[i], error = (double)y[i] - target;
+        t->target_error += error * error;
+        t->target_norm += target * target;
+        t->percentage += fabs(error) / fmax(fabs(target), 1e-7);
+    }
+}
+
 static deft_status check_outputs(deft_context *ctx, const deft_predictor *model, const deft_predictor *reference,
                                  const deft_dataset *data) {
     if (data->classes > model->outputs)
         return deft_fail(ctx, DEFT_INVALID, "%s has %d classes, but the model gives %" PRId64 " outputs for a sample",
                          data->spec, data->classes, model->outputs);
+    if (data->target_count && data->target_count != model->outputs)
+        return deft_fail(ctx, DEFT_INVALID,
+                         "%s has %" PRId64 " targets for a sample, but the model gives %" PRId64 " outputs", data->spec,
+                         data->target_count, model->outputs);
     if (reference && reference->outputs != model->outputs)
         return deft_fail(ctx, DEFT_INVALID,
                          "the model gives %" PRId64 " outputs for a sample, but its reference %" PRId64, model->outputs,
@@ -56,9 +70,11 @@ static deft_status check_outputs(deft_context *ctx, const deft_predictor *model,
     return DEFT_OK;
 }
 
-/* Counts the next samples, with their labels or NULL; no more than either batch holds. */
+/* Counts the next samples, from number `first` on; no more than either batch holds. */
 static deft_status count_samples(deft_predictor *model, deft_predictor *reference, deft_loader *loader,
-                                 const int32_t *labels, int64_t count, tally *t) {
+                                 const deft_samples *samples, int64_t first, int64_t count, tally *t) {
+    const int32_t *labels = samples->y ? samples->y + first : NULL;
+    const float *targets = samples->targets ? samples->targets + first * model->outputs : NULL;
     deft_op head = deft_graph_head(model->plan->graph);
     DEFT_TRY(deft_loader_next(loader, model->x));
     if (reference) memcpy(reference->x, model->x, (size_t)(count * model->sample_count) * sizeof *model->x);
@@ -68,6 +84,7 @@ static deft_status count_samples(deft_predictor *model, deft_predictor *referenc
         const float *y = model->y + i * model->outputs;
         if (labels) t->correct += top_answer(y, model->outputs) == labels[i];
         if (labels) t->loss += cross_entropy(y, model->outputs, labels[i], head);
+        if (targets) compare_targets(y, targets + i * model->outputs, model->outputs, t);
         if (reference) compare_outputs(y, reference->y + i * model->outputs, model->outputs, t);
     }
     return DEFT_OK;
@@ -84,7 +101,7 @@ static deft_status count_split(deft_context *ctx, const char *what, deft_predict
     deft_loader_start(loader, NULL, 0, total, 0);
     for (int64_t first = 0; first < total && status == DEFT_OK; first += batch) {
         int64_t count = total - first < batch ? total - first : batch;
-        status = count_samples(model, reference, loader, samples->y ? samples->y + first : NULL, count, t);
+        status = count_samples(model, reference, loader, samples, first, count, t);
         if (what && status == DEFT_OK) status = deft_progress(ctx, what, (double)(first + count) / (double)total);
     }
     deft_loader_free(loader);
@@ -92,12 +109,21 @@ static deft_status count_split(deft_context *ctx, const char *what, deft_predict
 }
 
 static deft_quality quality_of(const tally *t, const deft_samples *samples, bool compared, int64_t outputs) {
-    deft_quality quality = {
-        .accuracy = NAN, .agreement = NAN, .loss = NAN, .relative_error = NAN, .count = samples->count};
+    deft_quality quality = {.accuracy = NAN,
+                            .agreement = NAN,
+                            .loss = NAN,
+                            .relative_error = NAN,
+                            .target_error = NAN,
+                            .percentage_error = NAN,
+                            .count = samples->count};
     if (samples->y) {
         quality.correct = t->correct;
         quality.accuracy = (double)t->correct / (double)samples->count;
         quality.loss = t->loss / (double)samples->count;
+    }
+    if (samples->targets) {
+        quality.target_error = t->target_error == 0 ? 0 : sqrt(t->target_error / t->target_norm);
+        quality.percentage_error = t->percentage / (double)(samples->count * outputs);
     }
     if (compared && outputs > 1) quality.agreement = (double)t->agreeing / (double)samples->count;
     if (compared) quality.relative_error = t->error == 0 ? 0 : sqrt(t->error / t->norm);

@@ -13,12 +13,13 @@ static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool
     const deft_graph *graph = made->graph;
     const deft_value *output = &graph->values[graph->outputs[0]];
     const deft_tensor *y = &output->desc;
-    bool labelled = data->classes > 0, classes = labelled || deft_graph_head(graph) != DEFT_OP_COUNT;
+    bool labelled = data->classes > 0, numbers = data->target_count > 0;
+    bool classes = labelled || (!numbers && deft_graph_head(graph) != DEFT_OP_COUNT);
     char text[DEFT_SHAPE_TEXT_BYTES];
-    if (!labelled && !teacher)
-        return deft_fail(ctx, DEFT_INVALID, "%s has no labels to train on; add them, or distil from a teacher",
-                         data->spec);
-    if (loss == DEFT_LOSS_PERCENTAGE_ERROR && !teacher)
+    if (!labelled && !numbers && !teacher)
+        return deft_fail(ctx, DEFT_INVALID,
+                         "%s has no labels or targets to train on; add them, or distil from a teacher", data->spec);
+    if (loss == DEFT_LOSS_PERCENTAGE_ERROR && !numbers && !teacher)
         return deft_fail(ctx, DEFT_INVALID,
                          "a percentage error is relative to outputs to learn, but %s has labels: take another loss, or "
                          "distil from a teacher",
@@ -35,7 +36,9 @@ static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool
                          output->name, deft_shape_text(y, text, sizeof text), made->batch);
     made->kind = loss != DEFT_LOSS_DEFAULT ? loss : classes ? DEFT_LOSS_CROSS_ENTROPY : DEFT_LOSS_SQUARED_ERROR;
     made->outputs = deft_tensor_count(y) / made->batch;
-    return DEFT_OK;
+    if (!numbers || data->target_count == made->outputs) return DEFT_OK;
+    return deft_fail(ctx, DEFT_INVALID, "output '%.64s' is %s; %s has %" PRId64 " targets for each sample",
+                     output->name, deft_shape_text(y, text, sizeof text), data->spec, data->target_count);
 }
 
 /* The model at the batch, its first output alone, and without the Softmax that the loss takes in. */

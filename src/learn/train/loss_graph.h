@@ -36,9 +36,10 @@ typedef struct deft_loss_graph {
 /* Builds the training graph of `original`. A Softmax or LogSoftmax that makes the model's output is taken into the
  * cross-entropy. Learned is every f32 constant (but scalars) that the loss has a gradient for, without those that
  * element-wise operators apply to the input before the first layer: they are preprocessing.
- * By default the loss is cross-entropy where there are labels or the graph ends in a Softmax, else squared error.
- * To be done with after a failure too. Errors: DEFT_INVALID (shapes; no labels and no teacher; a loss that does not fit
- * them; nothing to learn), DEFT_UNSUPPORTED (an operator without a gradient). */
+ * By default the loss is cross-entropy where there are labels, or no targets and the graph ends in a
+ * Softmax, else squared error. To be done with after a failure too. Errors: DEFT_INVALID (shapes; no labels or targets
+ * and no teacher; a loss that does not fit them; nothing to learn), DEFT_UNSUPPORTED (an operator without a gradient).
+ */
 DEFT_MUST_CHECK deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original,
                                                  const deft_dataset *data, int64_t batch, bool teacher, deft_loss loss,
                                                  deft_loss_graph *made);

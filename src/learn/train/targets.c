@@ -31,6 +31,12 @@ static void mix_in_label(int32_t label, int64_t classes, float smoothing, float 
     shares[label] += part * (1 - smoothing);
 }
 
+/* Half and half. */
+static void mix_in_targets(const float *targets, int64_t count, float *row) {
+    for (int64_t i = 0; i < count; i++)
+        row[i] = 0.5f * (row[i] + targets[i]);
+}
+
 static deft_status ask(deft_targets *targets, deft_loss kind, deft_predictor *teacher, deft_loader *loader) {
     const deft_samples *samples = targets->samples;
     deft_op head = deft_graph_head(teacher->plan->graph);
@@ -43,12 +49,15 @@ static deft_status ask(deft_targets *targets, deft_loss kind, deft_predictor *te
         for (int64_t i = 0; i < count; i++) {
             const float *y = teacher->y + i * targets->outputs;
             float *row = targets->rows + (first + i) * targets->outputs;
-            if (kind != DEFT_LOSS_CROSS_ENTROPY) {
+            bool shares = kind == DEFT_LOSS_CROSS_ENTROPY;
+            if (shares)
+                to_shares(head, y, targets->outputs, row);
+            else
                 memcpy(row, y, (size_t)targets->outputs * sizeof *row);
-                continue;
-            }
-            to_shares(head, y, targets->outputs, row);
-            if (samples->y) mix_in_label(samples->y[first + i], targets->outputs, targets->smoothing, 0.5f, row);
+            if (samples->y && shares)
+                mix_in_label(samples->y[first + i], targets->outputs, targets->smoothing, 0.5f, row);
+            if (samples->targets)
+                mix_in_targets(samples->targets + (first + i) * targets->outputs, targets->outputs, row);
         }
     }
     return DEFT_OK;
@@ -89,8 +98,9 @@ void deft_targets_gather(const deft_targets *targets, const int64_t *order, int6
     size_t bytes = (size_t)targets->outputs * sizeof *out;
     for (int64_t i = 0; i < count; i++, out += targets->outputs) {
         int64_t sample = order[first + i];
-        if (targets->rows) {
-            memcpy(out, targets->rows + sample * targets->outputs, bytes);
+        const float *rows = targets->rows ? targets->rows : targets->samples->targets;
+        if (rows) {
+            memcpy(out, rows + sample * targets->outputs, bytes);
             continue;
         }
         memset(out, 0, bytes);

@@ -67,9 +67,13 @@ static deft_status fingerprint_run(const training *t, uint64_t *print) {
     const double numbers[] = {
         o->epochs,      (double)o->batch,         (double)o->learning_rate,   o->schedule,   (double)o->step_factor,
         o->step_epochs, (double)o->warmup_epochs, (double)o->label_smoothing, o->keep_zeros, o->teacher != NULL};
-    const int64_t counts[] = {data->sample_count, data->split[DEFT_TRAIN].count,
-                              data->classes,      (int64_t)t->ctx->seed,
-                              o->first_step,      o->hook ? (int64_t)o->hook->print : 0};
+    const int64_t counts[] = {data->sample_count,
+                              data->split[DEFT_TRAIN].count,
+                              data->classes,
+                              (int64_t)t->ctx->seed,
+                              data->target_count,
+                              o->first_step,
+                              o->hook ? (int64_t)o->hook->print : 0};
     *print = DEFT_FINGERPRINT_START;
     DEFT_TRY(deft_fingerprint_structure(t->ctx, t->net.graph, print));
     *print = deft_fingerprint_constants(*print, t->net.graph);
@@ -162,10 +166,11 @@ static deft_status run_steps(training *t, int epoch, double *mean_loss) {
 /* On the validation split; without labels, how well the graph follows its teacher. */
 static deft_status validate(const training *t, double *accuracy) {
     deft_quality quality;
-    const deft_graph *reference = t->data->classes ? NULL : t->options.teacher;
+    const deft_graph *reference = t->data->classes || t->data->target_count ? NULL : t->options.teacher;
     DEFT_TRY(deft_evaluate_as(t->ctx, NULL, t->graph, reference, t->data, DEFT_VALIDATION, &quality));
     const deft_tensor *targets = &t->net.graph->values[t->net.targets].desc;
-    *accuracy = !reference                                   ? quality.accuracy
+    *accuracy = t->data->target_count                        ? 1 - quality.target_error
+                : !reference                                 ? quality.accuracy
                 : targets->rank == 2 && targets->dims[1] > 1 ? quality.agreement
                                                              : 1 - quality.relative_error;
     return DEFT_OK;

@@ -9,8 +9,8 @@
 typedef struct deft_epoch {
     int epoch, epochs;        /* 1-based */
     double loss;              /* mean over the steps, each before its update */
-    double accuracy;          /* validation, 0 to 1; where there are no labels: agreement with the teacher for outputs
-                                 [N, classes], else 1 - relative error */
+    double accuracy;          /* validation, 0 to 1; of targets, 1 - relative error; where there are no labels either:
+                                 agreement with the teacher for outputs [N, classes], else 1 - relative error */
     double learning_rate;     /* of its first step */
     double images_per_second; /* of the training steps alone */
     double seconds;           /* with the validation */
@@ -34,16 +34,16 @@ typedef struct deft_train_options {
     deft_optimizer_options optimizer;
     float learning_rate; /* default 0.05; Adam, AdamW: 0.001 */
     deft_schedule_kind schedule;
-    float step_factor;     /* STEPS: learning rate times this ... default 0.1 */
-    int step_epochs;       /* ... every so many epochs; default: after 1/2 and 3/4 of them */
-    float warmup_epochs;   /* the learning rate rises from 0 over them; may be a part of one; default 0 */
-    deft_loss loss;        /* default: cross-entropy where there are labels or the graph ends in a Softmax, else squared
-                              error */
-    float label_smoothing; /* this share of a label's weight goes to all classes alike; default 0 */
-    bool keep_zeros;       /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
+    float step_factor;           /* STEPS: learning rate times this ... default 0.1 */
+    int step_epochs;             /* ... every so many epochs; default: after 1/2 and 3/4 of them */
+    float warmup_epochs;         /* the learning rate rises from 0 over them; may be a part of one; default 0 */
+    deft_loss loss;              /* default: cross-entropy where there are labels, or no targets and the graph ends in a
+                                    Softmax, else squared error */
+    float label_smoothing;       /* this share of a label's weight goes to all classes alike; default 0 */
+    bool keep_zeros;             /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
     const deft_graph *teacher;   /* distil from it: for cross-entropy its softmax is the target, and where there are
-                                    labels, half and half; for the other losses, its outputs. It sees samples as
-                                    they are, not as the data set's augmentation changes them */
+                                    labels or targets, half and half; for the other losses, its outputs. It sees samples
+                                    as   they are, not as the data set's augmentation changes them */
     const char *checkpoint;      /* written at the start and after each epoch, resumed from where it is; or NULL */
     const deft_train_hook *hook; /* or NULL */
     /* After each epoch, before its checkpoint is written: of a log, nothing is missing then when training goes on from
@@ -60,17 +60,20 @@ typedef struct deft_train_options {
  * whole epochs only: where training fails or is cancelled, it is as after the last one. The result depends on the
  * threads and the instruction set, but not on the run. A checkpoint (version field, checksum) resumes to the same
  * weights, bit for bit, as an uninterrupted run; one of another graph, data, seed or options is refused with
- * DEFT_INVALID. Errors: DEFT_INVALID (shapes of data and graph, options, no labels and no teacher, a loss that is not
- * finite or does not fit), DEFT_UNSUPPORTED (an operator without a gradient), DEFT_IO (the checkpoint), DEFT_CANCELLED.
+ * DEFT_INVALID. Errors: DEFT_INVALID (shapes of data and graph, options, no labels or targets and no teacher, a loss
+ * that is not finite or does not fit), DEFT_UNSUPPORTED (an operator without a gradient), DEFT_IO (the checkpoint),
+ * DEFT_CANCELLED.
  */
 DEFT_MUST_CHECK deft_status deft_train(deft_context *ctx, deft_graph *graph, const deft_dataset *data,
                                        const deft_train_options *options);
 
 typedef struct deft_quality {
-    double accuracy;       /* share of samples whose top answer is the label's; NaN without labels */
-    double agreement;      /* share whose top answer is the reference's; NaN without a reference, or for one output */
-    double loss;           /* mean softmax cross-entropy with the labels, of outputs [N, classes]; NaN for others */
-    double relative_error; /* |y - y_reference|_2 / |y_reference|_2 over all outputs; NaN without a reference */
+    double accuracy;         /* share of samples whose top answer is the label's; NaN without labels */
+    double agreement;        /* share whose top answer is the reference's; NaN without a reference, or for one output */
+    double loss;             /* mean softmax cross-entropy with the labels, of outputs [N, classes]; NaN for others */
+    double relative_error;   /* |y - y_reference|_2 / |y_reference|_2 over all outputs; NaN without a reference */
+    double target_error;     /* |y - target|_2 / |target|_2 over all outputs; NaN without targets */
+    double percentage_error; /* mean of |y - target| / max(|target|, 1e-7); 1 is 100%; NaN without targets */
     int64_t correct, count;
 } deft_quality;
 
