@@ -15,11 +15,13 @@ static int find_other(const deft_candidate *all, const double *ns, int count, in
     return other;
 }
 
-/* Least times still vary by some percent: a layer is sparse where that is clearly faster, so that none is slower. */
-static const double sparse_handicap = 1.03;
+/* Least times still vary by some percent: a layer is sparse where that is clearly faster, so that none is slower; and
+ * its weights are packed where that is worth a copy of them. */
+static const double sparse_handicap = 1.03, packed_handicap = 1.02;
 
 static double handicapped(const deft_candidate *candidate, double ns) {
-    return deft_kernels[candidate->kernel].sparse ? sparse_handicap * ns : ns;
+    bool packed = candidate->kernel == DEFT_KERNEL_DENSE_PACKED;
+    return ns * (deft_kernels[candidate->kernel].sparse ? sparse_handicap : packed ? packed_handicap : 1);
 }
 
 deft_verdict deft_verdict_of(const deft_candidate *all, const double *ns, int count) {
