@@ -25,7 +25,7 @@ typedef void (*code)(float *x, float *sums, const float *stream, int64_t passes,
                      const float *source, const float *residual);
 
 enum { MOST_ROWS = 32, MOST_VECTORS = 4, CHUNK_COLUMNS = 16 };
-enum { CODE_ALIGNMENT = 64, JUMP_DISTANCE = 240, PREFETCH_BYTES = 128 };
+enum { CODE_ALIGNMENT = 64, JUMP_DISTANCE = 240, PREFETCH_BYTES = 64 };
 
 enum { KEPT = 1, STORED = 2, SEEN = 3 }; /* mask registers */
 
