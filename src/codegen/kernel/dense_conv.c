@@ -155,6 +155,16 @@ static bool accepts(const deft_request *request, conv_method method, const char 
     return deft_onednn_supports(&problem);
 }
 
+/* Winograd's algorithm multiplies as many tiles of 4x4 at a time as registers take and divide all of them: of few, each
+ * weight that is loaded serves few. */
+static double winograd_efficiency(const deft_window *o) {
+    enum { MOST = 14, ENOUGH = 6 };
+    int64_t tiles = o->batch * ((o->out[0] + 3) / 4) * ((o->out[1] + 3) / 4), at_a_time = MOST;
+    while (tiles % at_a_time)
+        at_a_time--;
+    return 1.75 * (at_a_time < ENOUGH ? (double)at_a_time / ENOUGH : 1);
+}
+
 /* Of the peak. Row-major pictures are unrolled into matrices, a group at a time. */
 static double efficiency_of(const deft_window *o, conv_method method) {
     double terms = (double)(o->channels / o->groups * o->kernel[0] * o->kernel[1]);
@@ -163,7 +173,7 @@ static double efficiency_of(const deft_window *o, conv_method method) {
     case NCHW:
         return 0.55 * terms / (terms + 256) * rows / (rows + 8);
     case WINOGRAD:
-        return 1.75;
+        return winograd_efficiency(o);
     default:
         return o->groups > 1 ? 0.6 : 0.87;
     }

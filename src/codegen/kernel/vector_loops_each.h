@@ -96,11 +96,12 @@ enum { LANES = 8, MOST_ROWS = 6 };
 #else
 enum { LANES = 4, MOST_ROWS = 6 };
 #endif
-enum { WIDTH = 2 * LANES };
+enum { WIDTH = 2 * LANES, DEPTH = 64 /* rows of a panel that stay in L1 while all rows of X pass */ };
 typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 /* Inlined with constant rows and turns: rows * turns pairs of sums are kept in registers. Several turns of one row hide
- * the latency of additions. */
+ * the latency of additions. What the next rows of the panel are is fetched ahead: past the end of the last one too,
+ * which reads nothing. */
 static inline __attribute__((always_inline)) void add_rows(int rows, int turns, const float *x, int64_t x_row,
                                                            int64_t inner, const float *w, float *y, int64_t y_row) {
     lanes sums[MOST_ROWS][2];
@@ -111,6 +112,8 @@ static inline __attribute__((always_inline)) void add_rows(int rows, int turns, 
     for (; k + turns <= inner; k += turns) {
 #pragma GCC unroll 8
         for (int t = 0; t < turns; t++) {
+            __builtin_prefetch(w + (k + t + DEPTH) * WIDTH);
+            if (LANES == 16) __builtin_prefetch(w + (k + t + DEPTH) * WIDTH + LANES);
             lanes low = *(const lanes *)(w + (k + t) * WIDTH), high = *(const lanes *)(w + (k + t) * WIDTH + LANES);
 #pragma GCC unroll 8
             for (int r = 0; r < rows; r++) {
@@ -152,8 +155,9 @@ static void add_panel(const float *x, int64_t x_row, int64_t rows, int64_t inner
 
 static void product(const float *x, int64_t x_row, int64_t rows, int64_t inner, const float *w, int64_t panels,
                     float *y, int64_t y_row) {
-    for (int64_t p = 0; p < panels; p++)
-        add_panel(x, x_row, rows, inner, w + p * inner * WIDTH, y + p * WIDTH, y_row);
+    for (int64_t p = 0; p < panels; p++, w += inner * WIDTH, y += WIDTH)
+        for (int64_t k = 0; k < inner; k += DEPTH)
+            add_panel(x + k, x_row, rows, inner - k < DEPTH ? inner - k : DEPTH, w + k * WIDTH, y, y_row);
 }
 
 /* ---- recurrent networks ---- */

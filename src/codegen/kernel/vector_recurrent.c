@@ -145,16 +145,22 @@ typedef struct sequences {
     int64_t before_batch;
     float *gates, *aside, *h, *cell;
     int64_t gates_batch;
+    bool backwards; /* through the weights */
 } sequences;
 
-/* gates += before U, of `count` gates from the given one on. */
+/* gates += before U, of `count` gates from the given one on. Every other step goes through U backwards, so that it
+ * begins with what the step before it has left in the cache. */
 static void add_state(const sequences *s, const float *before, int64_t before_batch, int64_t gate, int64_t count,
                       float *to, int64_t to_batch) {
     const recurrent *state = s->state;
     const deft_recurrent *g = &state->geometry;
     const float *weight = state->state + (s->direction * g->gates + gate) * state->width * g->hidden;
-    state->loops->product(before, before_batch, s->count, g->hidden, weight,
-                          count * state->width / state->loops->product_width, to, to_batch);
+    int64_t panel = state->loops->product_width, panels = count * state->width / panel;
+    for (int64_t i = 0; i < panels; i++) {
+        int64_t p = s->backwards ? panels - 1 - i : i;
+        state->loops->product(before, before_batch, s->count, g->hidden, weight + p * panel * g->hidden, 1,
+                              to + p * panel, to_batch);
+    }
 }
 
 static void step_lstm(const sequences *s) {
@@ -245,7 +251,7 @@ static float *gates_of(const recurrent *state, float *scratch, int64_t direction
 static void run_sequences(const recurrent *state, const deft_tensor *h, const deft_tensor *c, deft_tensor *const *out,
                           float *scratch, sequences *s) {
     const deft_recurrent *g = &state->geometry;
-    bool backwards = deft_recurrent_goes_back(g, s->direction);
+    bool to_first = deft_recurrent_goes_back(g, s->direction);
     float *y = (float *)out[0]->data + s->direction * g->y_direction + s->first * g->y_batch;
     float *gates = gates_of(state, scratch, s->direction) + s->first * g->x_batch / g->inputs * state->row;
     s->state = state;
@@ -258,9 +264,10 @@ static void run_sequences(const recurrent *state, const deft_tensor *h, const de
         copy_rows(state_rows(c, g, s->direction, s->first), g->h_batch, s->cell, g->h_batch, s->count, g->hidden);
     }
     for (int64_t i = 0; i < g->steps; i++) {
-        int64_t at = backwards ? g->steps - 1 - i : i;
+        int64_t at = to_first ? g->steps - 1 - i : i;
         s->gates = gates + at * (g->x_step / g->inputs) * state->row;
         s->h = y + at * g->y_step;
+        s->backwards = i % 2;
         step(s);
         s->before = s->h;
         s->before_batch = g->y_batch;
