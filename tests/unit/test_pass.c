@@ -481,6 +481,57 @@ static void test_gelu(void **state) {
     }
 }
 
+/* With tanh: the cube as products or a power. */
+static sketch new_gelu_tanh(bool power, float factor) {
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){3, 40}), cube;
+    if (power)
+        cube = apply_two(&s, DEFT_OP_MUL, "c", apply_two(&s, DEFT_OP_POW, "p", x, scalar(&s, 3)), scalar(&s, factor));
+    else
+        cube = apply_two(&s, DEFT_OP_MUL, "c", x,
+                         apply_two(&s, DEFT_OP_MUL, "b", x, apply_two(&s, DEFT_OP_MUL, "a", scalar(&s, factor), x)));
+    int inner = apply_two(&s, DEFT_OP_MUL, "i", scalar(&s, 0.7978845608f), apply_two(&s, DEFT_OP_ADD, "d", x, cube));
+    int sum = apply_two(&s, DEFT_OP_ADD, "sum", scalar(&s, 1), apply_one(&s, DEFT_OP_TANH, "t", inner));
+    finish(&s, apply_two(&s, DEFT_OP_MUL, "y", x, apply_two(&s, DEFT_OP_MUL, "h", scalar(&s, 0.5f), sum)));
+    return s;
+}
+
+static void test_gelu_tanh(void **state) {
+    (void)state;
+    for (int power = 0; power < 2; power++) {
+        sketch s = new_gelu_tanh(power, 0.044715f);
+        check_pass(&s, find_gelu, 1, 1e-6);
+        check_operators(&s, "Gelu ");
+        free_sketch(&s);
+    }
+    sketch s = new_gelu_tanh(false, 0.05f);
+    check_pass(&s, find_gelu, 9, 0);
+    free_sketch(&s);
+}
+
+static deft_status find_swish(deft_graph *graph) {
+    DEFT_TRY(deft_pass_swish(graph));
+    return deft_pass_dead(graph);
+}
+
+static sketch new_swish(bool of_itself) {
+    sketch s = new_sketch();
+    int x = input(&s, "x", 2, (int64_t[]){3, 40}), y = apply_one(&s, DEFT_OP_SIGMOID, "g", x);
+    finish(&s, apply_two(&s, DEFT_OP_MUL, "y", y, of_itself ? x : apply_one(&s, DEFT_OP_TANH, "t", x)));
+    return s;
+}
+
+static void test_swish(void **state) {
+    (void)state;
+    sketch s = new_swish(true);
+    check_pass(&s, find_swish, 1, 1e-6);
+    check_operators(&s, "Swish ");
+    free_sketch(&s);
+    s = new_swish(false); /* of something else */
+    check_pass(&s, find_swish, 3, 0);
+    free_sketch(&s);
+}
+
 static void test_gelu_leaves(void **state) {
     (void)state;
     sketch s = new_gelu(1, 2); /* 2 + erf(...) */
@@ -583,6 +634,7 @@ static deft_status run_patterns(deft_context *ctx, void *user) {
     deft_status status = deft_pass_gelu(graph);
     if (status == DEFT_OK) status = deft_pass_layer_norm(graph);
     if (status == DEFT_OK) status = deft_pass_hard_swish(graph);
+    if (status == DEFT_OK) status = deft_pass_swish(graph);
     deft_graph_free(graph);
     return status;
 }
@@ -590,6 +642,12 @@ static deft_status run_patterns(deft_context *ctx, void *user) {
 static void test_patterns_out_of_memory(void **state) {
     (void)state;
     sketch s = new_gelu(0, 1);
+    check_every_allocation_failure(run_patterns, &s);
+    free_sketch(&s);
+    s = new_swish(true);
+    check_every_allocation_failure(run_patterns, &s);
+    free_sketch(&s);
+    s = new_gelu_tanh(true, 0.044715f);
     check_every_allocation_failure(run_patterns, &s);
     free_sketch(&s);
     s = new_layer_norm(2, true, true);
@@ -628,6 +686,8 @@ int main(void) {
         cmocka_unit_test(test_all),
         cmocka_unit_test(test_gelu),
         cmocka_unit_test(test_gelu_leaves),
+        cmocka_unit_test(test_gelu_tanh),
+        cmocka_unit_test(test_swish),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_layer_norm_leaves),
         cmocka_unit_test(test_hard_swish),

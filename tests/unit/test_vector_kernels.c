@@ -243,10 +243,10 @@ static void check(sample *s, deft_kernel_id id, double relative, double absolute
 
 static void test_unary_operators(void **state) {
     (void)state;
-    static const deft_op ops[] = {DEFT_OP_ABS,       DEFT_OP_NEG,        DEFT_OP_RECIPROCAL, DEFT_OP_EXP,
-                                  DEFT_OP_ERF,       DEFT_OP_SIGMOID,    DEFT_OP_TANH,       DEFT_OP_GELU,
-                                  DEFT_OP_RELU,      DEFT_OP_LEAKY_RELU, DEFT_OP_ELU,        DEFT_OP_HARD_SIGMOID,
-                                  DEFT_OP_HARD_SWISH};
+    static const deft_op ops[] = {DEFT_OP_ABS,        DEFT_OP_NEG,        DEFT_OP_RECIPROCAL, DEFT_OP_EXP,
+                                  DEFT_OP_ERF,        DEFT_OP_SIGMOID,    DEFT_OP_TANH,       DEFT_OP_GELU,
+                                  DEFT_OP_RELU,       DEFT_OP_LEAKY_RELU, DEFT_OP_ELU,        DEFT_OP_HARD_SIGMOID,
+                                  DEFT_OP_HARD_SWISH, DEFT_OP_SWISH};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         for (int blocks = 0; blocks < 2; blocks++) {
             sample s = new_sample(ops[i]);
@@ -266,8 +266,8 @@ static void test_unary_operators(void **state) {
 
 static void check_binary(deft_layout layout, bool constant, int a_rank, const int64_t *a, int b_rank,
                          const int64_t *b) {
-    static const deft_op ops[] = {DEFT_OP_ADD, DEFT_OP_SUB, DEFT_OP_MUL, DEFT_OP_DIV};
-    for (int i = 0; i < 4; i++)
+    static const deft_op ops[] = {DEFT_OP_ADD, DEFT_OP_SUB, DEFT_OP_MUL, DEFT_OP_DIV, DEFT_OP_MAX};
+    for (int i = 0; i < 5; i++)
         for (int swapped = 0; swapped < 2; swapped++) {
             sample s = new_sample(ops[i]);
             s.layout = layout;
@@ -334,6 +334,54 @@ static void test_rows_keep_nan(void **state) {
             assert_int_equal(isnan(((float *)s.out.data)[i]) != 0, i / 40 == 1);
         free_sample(&s);
     }
+}
+
+static sample new_reduction(deft_op op, int rank, const int64_t *dims, const int64_t *axes, int axis_count) {
+    sample s = new_sample(op);
+    add_input(&s, false, rank, dims);
+    if (axis_count)
+        s.attr_items[s.attrs.count++] =
+            (deft_attr){.name = "axes", .type = DEFT_ATTR_INTS, .ints = axes, .count = axis_count};
+    s.opset = 11; /* axes are an attribute */
+    return s;
+}
+
+static void test_reductions(void **state) {
+    (void)state;
+    static const deft_op ops[] = {DEFT_OP_REDUCE_SUM, DEFT_OP_REDUCE_MEAN, DEFT_OP_REDUCE_MAX};
+    static const int64_t axes[][3] = {{0, 0, 0}, {1, 0, 0}, {3, 0, 0}, {2, 3, 0}, {1, 2, 3}, {0, 1, 2}};
+    static const int counts[] = {1, 1, 1, 2, 3, 3};
+    for (int op = 0; op < 3; op++)
+        for (int i = 0; i < 6; i++) {
+            sample s = new_reduction(ops[op], DIMS(3, 5, 70, 131), axes[i], counts[i]);
+            double terms = 5 * 70 * 131; /* at most, of |x| < 10 */
+            check(&s, DEFT_KERNEL_VECTOR_REDUCE, 0,
+                  op == 2   ? 0
+                  : op == 1 ? 10 * terms * half_ulp
+                            : 10 * terms * terms * half_ulp);
+        }
+    sample s = new_reduction(DEFT_OP_REDUCE_SUM, DIMS(4, 3), NULL, 0);
+    check(&s, DEFT_KERNEL_VECTOR_REDUCE, 0, 12 * 12 * 10 * half_ulp);
+    s = new_reduction(DEFT_OP_GLOBAL_MAX_POOL, DIMS(2, 3, 5, 7), NULL, 0);
+    check(&s, DEFT_KERNEL_VECTOR_REDUCE, 0, 0);
+    s = new_reduction(DEFT_OP_REDUCE_SUM, DIMS(4, 3, 5), (int64_t[]){0, 2}, 2);
+    forward(&s, s.in, &s.out);
+    assert_false(run_kernel(&s, DEFT_KERNEL_VECTOR_REDUCE)); /* what is kept is between */
+    free_sample(&s);
+}
+
+static void test_maxima_keep_nan(void **state) {
+    (void)state;
+    for (int axis = 0; axis < 2; axis++)
+        for (int at = 0; at < 300; at += 37) {
+            sample s = new_reduction(DEFT_OP_REDUCE_MAX, DIMS(3, 100), (int64_t[]){axis}, 1);
+            forward(&s, s.in, &s.out);
+            ((float *)s.in[0].data)[at] = NAN;
+            assert_true(run_kernel(&s, DEFT_KERNEL_VECTOR_REDUCE));
+            for (int i = 0; i < (axis ? 3 : 100); i++)
+                assert_int_equal(isnan(((float *)s.out.data)[i]) != 0, i == (axis ? at / 100 : at % 100));
+            free_sample(&s);
+        }
 }
 
 static void add_scales(sample *s, float by_y, float by_x) {
@@ -413,6 +461,8 @@ int main(void) {
         cmocka_unit_test(test_binary_operators),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_rows_keep_nan),
+        cmocka_unit_test(test_reductions),
+        cmocka_unit_test(test_maxima_keep_nan),
         cmocka_unit_test(test_upscale),
         cmocka_unit_test(test_what_is_refused),
     };

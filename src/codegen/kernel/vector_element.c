@@ -61,6 +61,7 @@ static bool unary_of(const deft_op_call *call, deft_unary *function, float *a, f
         {DEFT_OP_ELU, DEFT_UNARY_ELU, "alpha", NULL, 1, 0},
         {DEFT_OP_HARD_SIGMOID, DEFT_UNARY_HARD_SIGMOID, "alpha", "beta", 0.2f, 0.5f},
         {DEFT_OP_HARD_SWISH, DEFT_UNARY_HARD_SWISH, NULL, NULL, 0, 0},
+        {DEFT_OP_SWISH, DEFT_UNARY_SWISH, "alpha", NULL, 1, 0},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         if (table[i].op != call->op) continue;
@@ -90,6 +91,9 @@ static bool binary_of(deft_op op, deft_binary *function) {
         return true;
     case DEFT_OP_PRELU:
         *function = DEFT_BINARY_PRELU;
+        return true;
+    case DEFT_OP_MAX:
+        *function = DEFT_BINARY_MAX;
         return true;
     default:
         return false;
@@ -197,6 +201,8 @@ bool deft_vector_element_accepts(const deft_request *request, const char **why) 
     element e = {0};
     *why = "it computes some of the element-wise operators only";
     if (!function_of(call, &e)) return false;
+    *why = "it works on two operands";
+    if (e.binary && call->in_count != 2) return false;
     *why = "it works on f32 only";
     for (int i = 0; i < call->in_count; i++)
         if (!is_f32(call->in[i])) return false;

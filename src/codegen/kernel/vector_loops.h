@@ -30,6 +30,7 @@ typedef void (*deft_binary_loop)(deft_binary_operand a, deft_binary_operand b, f
     LOOP(LEAKY, x < 0 ? a * x : x)                                                                                     \
     LOOP(HARD_SIGMOID, deft_vector_unit(a *x + b))                                                                     \
     LOOP(HARD_SWISH, x *deft_vector_unit(x *(1.0f / 6) + 0.5f))                                                        \
+    LOOP(SWISH, x *deft_vector_sigmoid(a *x))                                                                          \
     LOOP(SQUARE, x *x)                                                                                                 \
     LOOP(ELU, x < 0 ? a * (deft_vector_exp(x) - 1.0f) : x)
 
@@ -39,7 +40,8 @@ typedef void (*deft_binary_loop)(deft_binary_operand a, deft_binary_operand b, f
     LOOP(SUB, x - y)                                                                                                   \
     LOOP(MUL, x *y)                                                                                                    \
     LOOP(DIV, x / y)                                                                                                   \
-    LOOP(PRELU, x < 0 ? x * y : x)
+    LOOP(PRELU, x < 0 ? x * y : x)                                                                                     \
+    LOOP(MAX, (y > x) | (y != y) ? y : x)
 
 typedef enum deft_unary {
 #define LOOP(NAME, ...) DEFT_UNARY_##NAME,
@@ -65,6 +67,7 @@ typedef struct deft_vector_loops {
     /* y[i] = (x[i] - mean) / sqrt(variance + epsilon) scale[i] + shift[i], by two passes; shift may be NULL. */
     void (*layer_norm)(const float *x, const float *scale, const float *shift, float epsilon, float *y, int64_t count);
     float (*sum)(const float *x, int64_t count);
+    float (*largest)(const float *x, int64_t count); /* -infinity of none; NaN where one is */
     /* Y[rows, panels * width] += X[rows, inner] W, row r of X at x + r * x_row, of Y at y + r * y_row; W in panels
      * [panels][inner][width], 64-byte aligned. error: gamma(inner + 1) (sum|x||w| + |y|). */
     void (*product)(const float *x, int64_t x_row, int64_t rows, int64_t inner, const float *w, int64_t panels,

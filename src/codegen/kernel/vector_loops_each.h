@@ -160,6 +160,34 @@ static void product(const float *x, int64_t x_row, int64_t rows, int64_t inner, 
             add_panel(x + k, x_row, rows, inner - k < DEPTH ? inner - k : DEPTH, w + k * WIDTH, y, y_row);
 }
 
+/* ---- maxima ---- */
+
+/* Comparisons with NaN are false, so one that is kept stays; one that comes is seen by x != x. */
+static inline lanes larger(lanes best, lanes x) {
+    typedef int32_t masks __attribute__((vector_size(4 * LANES)));
+    masks taken = (masks)((x > best) | (x != x));
+    return (lanes)((taken & (masks)x) | (~taken & (masks)best));
+}
+
+static float largest(const float *x, int64_t count) {
+    lanes best[4];
+    float result = -__builtin_inff();
+    for (int j = 0; j < 4; j++)
+        best[j] = (lanes){0} - __builtin_inff();
+    int64_t i = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES) {
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            best[j] = larger(best[j], *(const lanes *)(x + i + j * LANES));
+    }
+    best[0] = larger(larger(best[0], best[1]), larger(best[2], best[3]));
+    for (int j = 0; j < LANES; j++)
+        result = binary_of_MAX(result, best[0][j]);
+    for (; i < count; i++)
+        result = binary_of_MAX(result, x[i]);
+    return result;
+}
+
 /* ---- recurrent networks ---- */
 
 static void add_gated(const float *gate, const float *x, float *y, int64_t count) {
@@ -208,6 +236,7 @@ const deft_vector_loops LOOPS = {
     .softmax = softmax,
     .layer_norm = layer_norm,
     .sum = add_up,
+    .largest = largest,
     .product = product,
     .product_width = WIDTH,
     .add_gated = add_gated,

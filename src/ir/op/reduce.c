@@ -22,8 +22,7 @@ void deft_reduction_init(deft_reduction *reduction, const deft_tensor *tensor, c
     deft_nest_init(&reduction->inner, rank[1], dims[1], apart[1], NULL);
 }
 
-/* Without axes all dimensions are reduced, or none where noop_with_empty_axes is set. */
-static deft_status read_reduced(const deft_op_call *call, bool *reduced) {
+deft_status deft_reduction_axes(const deft_op_call *call, bool *reduced) {
     int rank = call->in[0]->rank;
     bool given, any = false;
     DEFT_TRY(deft_rule_read_axes(call, 1, rank, reduced, &given));
@@ -40,7 +39,7 @@ deft_status deft_shape_reduce(const deft_op_call *call) {
     bool reduced[DEFT_MAX_RANK], keep = deft_attr_int(call->attrs, "keepdims", 1) != 0;
     deft_tensor out = {.dtype = x->dtype};
     DEFT_TRY(deft_rule_require_types(call, 0, 0, DEFT_TYPES_NUMBER));
-    DEFT_TRY(read_reduced(call, reduced));
+    DEFT_TRY(deft_reduction_axes(call, reduced));
     for (int i = 0; i < x->rank; i++)
         if (keep || !reduced[i]) out.dims[out.rank++] = reduced[i] ? 1 : x->dims[i];
     return deft_rule_set_out_like(call, 0, &out);
@@ -170,7 +169,7 @@ deft_status deft_forward_reduce(const deft_op_call *call) {
     if (deft_rule_types(x->dtype) == DEFT_TYPES_REAL) return deft_rule_by_real(call, reduce_f32, reduce_f64);
     bool reduced[DEFT_MAX_RANK];
     deft_reduction all;
-    DEFT_TRY(read_reduced(call, reduced));
+    DEFT_TRY(deft_reduction_axes(call, reduced));
     deft_reduction_init(&all, x, reduced);
     for (int64_t i = 0; i < all.outer.count; i++) {
         int64_t offset = deft_nest_row_at(&all.outer, i, i + 1).offset[0];
@@ -272,7 +271,7 @@ deft_status deft_gradient_reduce(deft_gradient *gradient) {
     bool reduced[DEFT_MAX_RANK];
     int dy, y;
     deft_op_call call = deft_gradient_call(gradient);
-    DEFT_TRY(read_reduced(&call, reduced));
+    DEFT_TRY(deft_reduction_axes(&call, reduced));
     DEFT_TRY(emit_kept(gradient, reduced, &dy, &y));
     return emit_reduce(gradient, reduced, dy, y);
 }

@@ -3,6 +3,7 @@
 #define DEFT_IR_OP_REDUCE_H
 
 #include "ir/op/nest.h"
+#include "ir/op/op.h"
 
 /* For each element of the kept dimensions, in order, outer gives the offset of the first element that is reduced to it,
  * and inner those of all, counted from there. */
@@ -12,5 +13,9 @@ typedef struct deft_reduction {
 
 /* reduced[tensor->rank]: which dimensions. */
 void deft_reduction_init(deft_reduction *reduction, const deft_tensor *tensor, const bool *reduced);
+
+/* Which dimensions of its input a reduction reduces: reduced[rank]. Without axes all, or none where
+ * noop_with_empty_axes is set. Error: DEFT_INVALID. */
+DEFT_MUST_CHECK deft_status deft_reduction_axes(const deft_op_call *call, bool *reduced);
 
 #endif

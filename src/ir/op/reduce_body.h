@@ -50,7 +50,7 @@ static double TYPED(reduce_one)(deft_op op, const deft_nest *inner, const REAL *
 static deft_status TYPED(reduce)(const deft_op_call *call) {
     bool reduced[DEFT_MAX_RANK];
     deft_reduction all;
-    DEFT_TRY(read_reduced(call, reduced));
+    DEFT_TRY(deft_reduction_axes(call, reduced));
     deft_reduction_init(&all, call->in[0], reduced);
     REAL *y = call->out[0]->data;
     int threads = deft_rule_threads(call, deft_tensor_count(call->in[0]));

@@ -14,6 +14,7 @@
     PASS(layer_norm, "finds LayerNormalization in the nodes that exporters write for it")                              \
     PASS(gelu, "finds Gelu in the nodes that exporters write for it")                                                  \
     PASS(hard_swish, "finds HardSwish in the nodes that exporters write for it")                                       \
+    PASS(swish, "finds Swish in the nodes that exporters write for it")                                                \
     PASS(dead, "removes nodes and constants that no output depends on")
 
 #define DEFT_PASS(NAME, SUMMARY) DEFT_MUST_CHECK deft_status deft_pass_##NAME(deft_graph *graph);
