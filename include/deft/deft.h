@@ -159,6 +159,10 @@ typedef struct deft_session_options {
  * be freed before the session. Errors: DEFT_INVALID (shapes that do not fit), DEFT_UNSUPPORTED, DEFT_MEMORY. */
 DEFT_API DEFT_MUST_CHECK deft_status deft_session_new(const deft_model *model, const deft_session_options *options,
                                                       deft_session **session);
+/* The same from a file, in the least memory: of a weight that a kernel keeps in a form of its own, the original goes at
+ * once, where a session of a model shares it with that. Errors: those of deft_model_load too. */
+DEFT_API DEFT_MUST_CHECK deft_status deft_session_load(deft_context *context, const char *path,
+                                                       const deft_session_options *options, deft_session **session);
 DEFT_API void deft_session_free(deft_session *session);
 
 DEFT_API int deft_session_input_count(const deft_session *session);
@@ -206,9 +210,10 @@ typedef struct deft_optimizer_options {
                                 weights */
 } deft_optimizer_options;
 
-/* Training step by step, with data and, if it is to be, a loss of the caller's: a copy of a model that learns. It learns
- * every f32 constant but scalars that the loss has a gradient for, without those that element-wise operators apply to
- * the inputs before the first layer. BatchNormalization uses the batch's statistics, and updates the running ones. */
+/* Training step by step, with data and, if it is to be, a loss of the caller's: a copy of a model that learns. It
+ * learns every f32 constant but scalars that the loss has a gradient for, without those that element-wise operators
+ * apply to the inputs before the first layer. BatchNormalization uses the batch's statistics, and updates the running
+ * ones. */
 typedef struct deft_train_session deft_train_session;
 
 /* A loss of the caller's. outputs[count] are the model's, in its order, as the forward pass left them; the function
@@ -224,7 +229,7 @@ typedef struct deft_train_session_options {
     bool keep_zeros; /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
     /* The loss is one of these three: */
     deft_loss_function function;
-    void *user; /* of the function */
+    void *user;                   /* of the function */
     const deft_model *loss_model; /* its inputs are outputs of the model where they have their names, and else become
                                      inputs of the session; its first output is the loss, one number */
     deft_loss loss; /* of the model's first output, against the session's input "targets" of the same shape. A Softmax
@@ -239,8 +244,8 @@ DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_new(const deft_model *mo
                                                             deft_train_session **session);
 DEFT_API void deft_train_session_free(deft_train_session *session);
 
-/* The tensor of an input of the model, of the loss's model, or "targets", for the caller to fill before each step: owned
- * by the session, at the same address for its life. */
+/* The tensor of an input of the model, of the loss's model, or "targets", for the caller to fill before each step:
+ * owned by the session, at the same address for its life. */
 DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_input(deft_train_session *session, const char *name,
                                                               deft_tensor *tensor);
 /* The tensor of an output of the model, as the last step left it: before its update. */
@@ -248,8 +253,8 @@ DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_output(deft_train_sessio
                                                                deft_tensor *tensor);
 /* One step: forward, loss, backward, update at this learning rate. *loss (may be NULL) is that before the update.
  * Allocates nothing through the context's allocator. The result depends on the threads and the instruction set, but not
- * on the run. Errors: DEFT_INVALID (a loss or a gradient that is not finite; a rate that is not positive); then, nothing
- * has changed. DEFT_CANCELLED. */
+ * on the run. Errors: DEFT_INVALID (a loss or a gradient that is not finite; a rate that is not positive); then,
+ * nothing has changed. DEFT_CANCELLED. */
 DEFT_API DEFT_MUST_CHECK deft_status deft_train_session_step(deft_train_session *session, double learning_rate,
                                                              double *loss);
 /* The model as it has learned so far (the moving average, where that is kept): a copy. */

@@ -100,7 +100,7 @@ static bool plan_and_run(use *u, deft_graph *graph) {
     deft_program *program;
     deft_plan_options options = {.batch = batches[deft_rng_below(&u->rng, 5)]};
     *u->stage = HOSTILE_PLAN;
-    deft_status status = deft_program_new(u->ctx, graph, &options, &program);
+    deft_status status = deft_program_new(graph, &options, &program);
     if (status != DEFT_OK) return is_honest(u, status);
     bool good = true;
     if (is_small(program)) {

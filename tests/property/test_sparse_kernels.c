@@ -419,7 +419,14 @@ static void check_kernel(instance *s, deft_kernel_id id) {
     assert_int_equal(deft_kernel_prepare(s->ctx, id, &s->request, &kernel), DEFT_OK);
     assert_int_equal(kernel.nonzeros, count_nonzeros(&s->w));
     assert_int_equal(kernel.weights, deft_tensor_count(&s->w));
+    assert_true(kernel.packed);
+    size_t bytes = deft_tensor_bytes(&s->w);
+    void *weight = malloc(bytes + 1);
+    if (bytes) memcpy(weight, s->w.data, bytes);
+    if (bytes) memset(s->w.data, 0xff, bytes); /* nothing may read it any more */
     run_kernel(s, &kernel);
+    if (bytes) memcpy(s->w.data, weight, bytes);
+    free(weight);
     int64_t wrong = count_wrong(s);
     if (wrong) {
         describe(&s->p, deft_kernels[id].name, kernel.detail);

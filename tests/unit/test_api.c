@@ -71,6 +71,58 @@ static void test_a_model_runs_after_it_is_freed(void **state) {
     test_context_free(ctx);
 }
 
+/* A session of a file computes what one of a model does, in less memory: there, weights are in memory as they are
+ * stored and as the kernels want them. */
+static void test_a_session_of_a_file(void **state) {
+    (void)state;
+    static const char spec[] = "mlp:512,1024,512,5";
+    deft_context *ctx = test_context();
+    deft_model *model = load(ctx, spec);
+    assert_int_equal(deft_model_save(model, "session.onnx"), DEFT_OK);
+    deft_session *expected = open_session(model, 64), *session;
+    long long both = atomic_load(&ctx->live_bytes);
+    assert_int_equal(deft_session_load(ctx, "session.onnx", &(deft_session_options){.batch = 64}, &session), DEFT_OK);
+    long long alone = atomic_load(&ctx->live_bytes) - both, weights = 4 * (512 * 1024 * 2 + 512 * 5);
+    bool packs = ctx->isa != DEFT_ISA_C;
+    assert_true(alone <= both);
+    if (packs) assert_true(both >= 2 * weights && alone < weights + weights / 2);
+    deft_tensor y = run_ramp(session), z = run_ramp(expected);
+    assert_memory_equal(y.data, z.data, 64 * 5 * sizeof(float));
+    deft_session_free(session);
+    deft_session_free(expected);
+    deft_model_free(model);
+    session = NULL;
+    assert_int_equal(deft_session_load(ctx, "missing.onnx", NULL, &session), DEFT_INVALID);
+    assert_int_equal(deft_session_load(ctx, "session.onnx", &(deft_session_options){.batch = -1}, &session),
+                     DEFT_INVALID);
+    deft_binding wrong = {"x", 2, {3, 7}};
+    deft_session_options refused = {.bindings = &wrong, .binding_count = 1};
+    assert_int_equal(deft_session_load(ctx, "session.onnx", &refused, &session), DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "session.onnx"));
+    assert_null(session);
+    unlink("session.onnx");
+    test_context_free(ctx);
+}
+
+static deft_status load_session_and_run(deft_context *ctx, void *user) {
+    deft_session *session;
+    DEFT_TRY(deft_session_load(ctx, user, NULL, &session));
+    deft_status status = deft_session_run(session);
+    deft_session_free(session);
+    return status;
+}
+
+static void test_a_session_of_a_file_may_run_out_of_memory(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_model *model = load(ctx, network);
+    assert_int_equal(deft_model_save(model, "small.onnx"), DEFT_OK);
+    deft_model_free(model);
+    check_every_allocation_failure(load_session_and_run, "small.onnx");
+    unlink("small.onnx");
+    test_context_free(ctx);
+}
+
 static void test_a_run_allocates_nothing_and_keeps_its_tensors(void **state) {
     (void)state;
     deft_context *ctx = test_context();
@@ -298,6 +350,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prune),
         cmocka_unit_test(test_a_model_runs_after_it_is_freed),
+        cmocka_unit_test(test_a_session_of_a_file),
+        cmocka_unit_test(test_a_session_of_a_file_may_run_out_of_memory),
         cmocka_unit_test(test_a_run_allocates_nothing_and_keeps_its_tensors),
         cmocka_unit_test(test_files_come_back_to_the_bit),
         cmocka_unit_test(test_names_out_of_range_are_null),

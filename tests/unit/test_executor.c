@@ -173,7 +173,7 @@ static void test_shows_inputs_outputs_and_constants_only(void **state) {
     deft_context *ctx = test_context();
     deft_graph *graph = picture_network(ctx);
     runnable r;
-    assert_int_equal(make_runnable(graph, NULL, &r), DEFT_OK);
+    assert_int_equal(make_runnable(graph, &(deft_plan_options){.choose = deft_choose_reference}, &r), DEFT_OK);
     assert_non_null(tensor_of(&r, "x"));
     assert_non_null(tensor_of(&r, "y"));
     assert_ptr_equal(tensor_of(&r, "w1")->data, r.plan->graph->values[deft_graph_find(r.plan->graph, "w1")].desc.data);

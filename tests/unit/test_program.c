@@ -50,7 +50,7 @@ static void add_control(deft_graph *graph, deft_op op, const deft_attr *attrs, i
 
 static deft_program *new_program(deft_graph *graph) {
     deft_program *program = NULL;
-    deft_status status = deft_program_new(graph->ctx, graph, NULL, &program);
+    deft_status status = deft_program_new(graph, NULL, &program);
     if (status != DEFT_OK) fail_msg("%s", deft_context_message(graph->ctx));
     return program;
 }
@@ -284,7 +284,7 @@ static void test_loop_known(void **state) {
         add_control(graph, DEFT_OP_LOOP, &attr, 1, NAMES(endless ? NULL : "most", NULL, "x", "x"), NAMES("y"));
         finish_graph(graph, "y");
         deft_program *program = NULL;
-        deft_status status = deft_program_new(ctx, graph, NULL, &program);
+        deft_status status = deft_program_new(graph, NULL, &program);
         assert_int_equal(status, endless ? DEFT_UNSUPPORTED : DEFT_OK);
         if (endless) assert_non_null(strstr(deft_context_message(ctx), "Loop 'control'"));
         if (!endless) {
@@ -347,7 +347,7 @@ static void test_scan_of_nothing(void **state) {
     finish_graph(graph, "all");
     graph->nodes[graph->node_count - 1].in[0] = DEFT_NO_VALUE;
     deft_program *program = NULL;
-    assert_int_equal(deft_program_new(ctx, graph, NULL, &program), DEFT_INVALID);
+    assert_int_equal(deft_program_new(graph, NULL, &program), DEFT_INVALID);
     assert_non_null(strstr(deft_context_message(ctx), "missing"));
     deft_graph_free(graph);
     test_context_free(ctx);
@@ -412,7 +412,7 @@ static void test_malformed(void **state) {
         add_control(graph, ops[i], NULL, 0, NAMES("flag"), NAMES("y"));
         finish_graph(graph, "y");
         deft_program *program = NULL;
-        assert_int_equal(deft_program_new(ctx, graph, NULL, &program), DEFT_INVALID);
+        assert_int_equal(deft_program_new(graph, NULL, &program), DEFT_INVALID);
         assert_non_null(strstr(deft_context_message(ctx), "control"));
         deft_graph_free(graph);
     }
@@ -420,8 +420,10 @@ static void test_malformed(void **state) {
 }
 
 static deft_status run_once(deft_context *ctx, void *user) {
+    deft_graph *graph;
     deft_program *program;
-    DEFT_TRY(deft_program_new(ctx, user, NULL, &program));
+    DEFT_TRY(deft_graph_clone(ctx, user, &graph));
+    DEFT_TRY(deft_program_take(graph, NULL, &program));
     deft_tensor *shape = deft_program_input_count(program) > 2 ? deft_program_input(program, 2) : NULL;
     for (int i = 0; i < 2; i++) {
         float *x = deft_program_input(program, i)->data;

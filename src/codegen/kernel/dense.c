@@ -2,6 +2,7 @@
 
 #include "base/number/finite.h"
 #include "base/tensor/tensor.h"
+#include "codegen/kernel/linear.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -14,12 +15,11 @@ double deft_dense_estimate_ns(deft_isa isa, double macs, double bytes, double ef
     return macs / (macs_per_ns * efficiency) + bytes / bytes_per_ns;
 }
 
-void deft_dense_count_weights(const deft_tensor *weight, deft_kernel *kernel) {
-    const float *values = weight->data;
-    if (!values) return;
+void deft_dense_count_weights(const deft_request *request, const deft_tensor *weight, deft_kernel *kernel) {
+    if (!weight->data) return;
     kernel->weights = deft_tensor_count(weight);
-    for (int64_t i = 0; i < kernel->weights; i++)
-        kernel->nonzeros += values[i] != 0.0f;
+    kernel->nonzeros =
+        request->nonzeros ? request->nonzeros : deft_linear_count_nonzeros(weight->data, kernel->weights);
 }
 
 void deft_dense_forget_invalid(void) {

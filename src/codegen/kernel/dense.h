@@ -15,7 +15,7 @@ int deft_dense_threads(const deft_request *request);
 bool deft_dense_schedule_exists(uint64_t schedule, const char **why);
 
 /* Sets the counts of weights and nonzeros; a weight that is not constant has none. */
-void deft_dense_count_weights(const deft_tensor *weight, deft_kernel *kernel);
+void deft_dense_count_weights(const deft_request *request, const deft_tensor *weight, deft_kernel *kernel);
 
 /* oneDNN lets a NaN become a number in a maximum, where Deft keeps it. The CPU notes an invalid operation where a NaN
  * is made of numbers, and where one meets a maximum. */

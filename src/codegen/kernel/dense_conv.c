@@ -226,7 +226,8 @@ static deft_status prepare(deft_context *ctx, const deft_request *request, conv_
         deft_release(ctx, state);
         return status;
     }
-    if (problem.weight) deft_dense_count_weights(r.w, kernel);
+    if (problem.weight) deft_dense_count_weights(request, r.w, kernel);
+    kernel->packed = !problem.winograd && deft_onednn_weight_bytes(state->primitive) > 0;
     kernel->state = state;
     kernel->scratch_bytes = deft_onednn_scratch_bytes(state->primitive);
     kernel->weight_bytes = deft_onednn_weight_bytes(state->primitive);
@@ -239,6 +240,10 @@ static deft_status run_carefully(deft_context *ctx, conv *state, const void *con
     deft_onednn_problem problem = state->problem;
     void *scratch;
     problem.activation = deft_activation_none;
+    if (problem.weight && !problem.winograd) { /* whose original need not be there any more */
+        problem.packed = state->primitive;
+        problem.weight = NULL;
+    }
     problem.winograd = false;
     if (!state->careful) DEFT_TRY(deft_onednn_new(ctx, &problem, &state->careful));
     DEFT_TRY(deft_allocate(ctx, deft_onednn_scratch_bytes(state->careful), &scratch));

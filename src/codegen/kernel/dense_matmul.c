@@ -125,7 +125,7 @@ deft_status deft_dense_matmul_prepare(deft_context *ctx, const deft_request *req
     product_of(request, &state->product, &why);
     state->activation = request->activation;
     int weight = deft_linear_weight(&request->call);
-    if (weight >= 0) deft_dense_count_weights(request->call.in[weight], kernel);
+    if (weight >= 0) deft_dense_count_weights(request, request->call.in[weight], kernel);
     if (weight >= 0) kernel->weight_bytes = deft_tensor_bytes(request->call.in[weight]);
     kernel->state = state;
     kernel->detail = "sgemm";
@@ -228,7 +228,8 @@ deft_status deft_dense_packed_prepare(deft_context *ctx, const deft_request *req
         deft_release(ctx, state);
         return status;
     }
-    deft_dense_count_weights(weight, kernel);
+    deft_dense_count_weights(request, weight, kernel);
+    kernel->packed = deft_onednn_weight_bytes(state->primitive) > 0;
     kernel->state = state;
     kernel->scratch_bytes = deft_onednn_scratch_bytes(state->primitive);
     kernel->weight_bytes = problem.weight ? deft_onednn_weight_bytes(state->primitive) : deft_tensor_bytes(weight);

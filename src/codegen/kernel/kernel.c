@@ -91,7 +91,7 @@ deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft
     if (!def->accepts(request, &why))
         return deft_fail(ctx, DEFT_UNSUPPORTED, "%s '%s': the kernel %s cannot compute it: %s",
                          deft_ops[request->call.op].name, request->call.name, def->name, why);
-    deft_kernel prepared = {.def = def, .detail = ""};
+    deft_kernel prepared = {.def = def, .detail = "", .packed = def->sparse};
     DEFT_TRY(def->prepare(ctx, request, &prepared));
     *kernel = prepared;
     return DEFT_OK;

@@ -33,8 +33,8 @@ static const deft_activation deft_activation_none = {-__builtin_inff(), __builti
 
 /* What is to be computed: a node with fixed shapes, and what the planner fused into it. */
 typedef struct deft_request {
-    /* in[i]->data is set for constants, NULL for what changes. The data of constants, the attributes and the name must
-     * outlive the kernel; the arrays and tensors need not. */
+    /* in[i]->data is set for constants, NULL for what changes. The data of constants (but for a weight that the kernel
+     * packs), the attributes and the name must outlive the kernel; the arrays and tensors need not. */
     deft_op_call call;
     /* Added to out[0] before the activation; shaped and laid out as it; or NULL. A run gets it as in[call.in_count]. */
     const deft_tensor *residual;
@@ -43,6 +43,7 @@ typedef struct deft_request {
     deft_layout out_layout;     /* of out[0] */
     deft_isa isa;               /* the best that may be used */
     uint64_t schedule;          /* of the kernel, as its schedules() tells it; 0: the best by estimate */
+    int64_t nonzeros; /* of the constant weight of a Gemm, MatMul or Conv, where they have been counted, else 0 */
 } deft_request;
 
 typedef struct deft_kernel_def deft_kernel_def;
@@ -55,7 +56,8 @@ typedef struct deft_kernel {
     /* what `bench --profile` tells */
     size_t code_bytes, weight_bytes; /* generated code; weights as the kernel reads them */
     int64_t weights, nonzeros;       /* 0 where there is no constant weight */
-    const char *detail;              /* the schedule, say; lives as long as the kernel; or "" */
+    bool packed;        /* it keeps a form of its own of the constant weight, which from now on it does not read */
+    const char *detail; /* the schedule, say; lives as long as the kernel; or "" */
 } deft_kernel;
 
 struct deft_kernel_def {
@@ -73,7 +75,7 @@ struct deft_kernel_def {
                        deft_tensor *const *out, void *scratch);
     /* Releases what prepare made; never called after a prepare that failed. */
     void (*done)(deft_context *ctx, deft_kernel *kernel);
-    bool sparse; /* specialised to the nonzeros of a constant weight */
+    bool sparse; /* specialised to the nonzeros of a constant weight, and always packs it */
     /* Ways to compute the request that are worth timing, by estimate, the best first, at most `most`; returns how
      * many. NULL: there is but one. accepts() refuses a schedule that is impossible. */
     int (*schedules)(const deft_request *request, int most, uint64_t *schedules);

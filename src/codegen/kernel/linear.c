@@ -110,7 +110,7 @@ static bool read_convolution(const deft_request *request, deft_linear *linear, c
     return true;
 }
 
-static int64_t count_nonzeros(const float *values, int64_t count) {
+int64_t deft_linear_count_nonzeros(const float *values, int64_t count) {
     enum { BLOCK = 65536 }; /* its count fits in lanes as wide as a float */
     int64_t nonzeros = 0;
     for (int64_t begin = 0; begin < count; begin += BLOCK) {
@@ -146,7 +146,8 @@ bool deft_linear_of(const deft_request *request, deft_linear *linear, const char
     *linear = (deft_linear){.input = left, .weight = w->data, .scale = 1, .bias_scale = 1};
     if (!(conv ? read_convolution : left ? read_left_product : read_product)(request, linear, why)) return false;
     linear->weights = deft_tensor_count(w);
-    linear->nonzeros = count_nonzeros(linear->weight, linear->weights);
+    linear->nonzeros =
+        request->nonzeros ? request->nonzeros : deft_linear_count_nonzeros(linear->weight, linear->weights);
     return true;
 }
 

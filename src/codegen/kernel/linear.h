@@ -28,12 +28,15 @@ typedef struct deft_linear {
 } deft_linear;
 
 /* False, with the reason, where the request is not a Gemm, MatMul or Conv of f32 with a constant weight and a bias that
- * is constant and depends alone on the output column (on the row or channel, where the weight is on the left). Counting
- * nonzeros reads the weight once. */
+ * is constant and depends alone on the output column (on the row or channel, where the weight is on the left). Where
+ * the request does not say how many nonzeros there are, they are counted. */
 bool deft_linear_of(const deft_request *request, deft_linear *linear, const char **why);
 
 /* The weights of a row of all groups, unscaled: weight j at [j * column_stride]. */
 const float *deft_linear_row(const deft_linear *linear, int64_t row);
+
+/* At the speed of memory. */
+int64_t deft_linear_count_nonzeros(const float *values, int64_t count);
 
 /* Which of the first two inputs is the constant weight: the right one where both are, -1 where none is. */
 int deft_linear_weight(const deft_op_call *call);

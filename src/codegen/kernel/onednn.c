@@ -447,7 +447,10 @@ static dnnl_status_t make_primitive(const deft_onednn_problem *problem, deft_one
     result = dnnl_primitive_create(&one->primitive, descriptor);
     for (int i = 0; i < DEFT_ONEDNN_OPERANDS && result == dnnl_success; i++) {
         if (!arguments[one->kind][i] || (i == DEFT_ONEDNN_B && !problem->has_bias)) continue;
-        result = make_operand(one, descriptor, (deft_onednn_operand)i, &all.plain[i]);
+        const dnnl_memory_desc_t *plain = &all.plain[i];
+        if (i == DEFT_ONEDNN_W && problem->packed)
+            result = dnnl_memory_get_memory_desc(problem->packed->operands[i].inner, &plain);
+        if (result == dnnl_success) result = make_operand(one, descriptor, (deft_onednn_operand)i, plain);
     }
     if (result == dnnl_success) result = make_scratchpad(one, descriptor);
     if (result == dnnl_success && problem->has_residual) result = make_residual(one, descriptor, &all);
@@ -471,8 +474,12 @@ static dnnl_status_t reorder(const deft_onednn *one, const operand *o, bool outp
 }
 
 /* Reorders a constant weight once, into memory of its own. */
-static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const float *weight) {
+static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const deft_onednn_problem *problem) {
     operand *o = &one->operands[DEFT_ONEDNN_W];
+    void *weight = (void *)problem->weight;
+    if (problem->packed)
+        DEFT_TRY(check(ctx, dnnl_memory_get_data_handle(problem->packed->operands[DEFT_ONEDNN_W].inner, &weight),
+                       "find the weights"));
     DEFT_TRY(check(ctx, set_address(o->plain, weight), "take the weights"));
     if (!o->reorder) return DEFT_OK;
     DEFT_TRY(deft_allocate(ctx, one->weight_bytes, &one->weight));
@@ -485,13 +492,13 @@ deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *proble
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *one, &one));
     one->threads = problem->threads;
     one->kind = problem->kind;
-    one->constant_weight = problem->weight != NULL;
+    one->constant_weight = problem->weight || problem->packed;
     one->own_layouts = problem->own_layouts;
     one->has_residual = problem->has_residual;
     one->reads_residual = reads_residual(problem);
     int before = use_threads(one->threads);
     deft_status status = check(ctx, make_primitive(problem, one), "make a primitive");
-    if (status == DEFT_OK && problem->weight) status = pack_weight(ctx, one, problem->weight);
+    if (status == DEFT_OK && one->constant_weight) status = pack_weight(ctx, one, problem);
     use_threads(before);
     if (status != DEFT_OK) {
         deft_onednn_free(ctx, one);

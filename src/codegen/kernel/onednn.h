@@ -36,6 +36,9 @@ typedef enum deft_onednn_operand {
     DEFT_ONEDNN_OPERANDS
 } deft_onednn_operand;
 
+/* A primitive with operands as its problem says outside, in whatever layout it wants inside. */
+typedef struct deft_onednn deft_onednn;
+
 typedef struct deft_onednn_problem {
     deft_onednn_kind kind;
     int threads;
@@ -44,7 +47,9 @@ typedef struct deft_onednn_problem {
     deft_window window;                              /* of a convolution or pooling */
     bool has_bias, has_residual;
     deft_activation activation; /* of a convolution; a NaN becomes `low` */
-    const float *weight;        /* a constant, reordered once; NULL: given to every run */
+    const float *weight;        /* a constant, reordered once; NULL: given to every run ... */
+    const deft_onednn *packed;  /* ... or the constant weight of this one as it has it: of a primitive of the same
+                                   shapes,  not by Winograd's algorithm, which outlives the one that is made */
     bool plain;                 /* X and Y stay row-major inside, so that they are never reordered */
     int lanes; /* not 0: pictures are [N][C / lanes][H][W][lanes] inside, but for an X of 1 or 3 channels */
     bool x_blocked, y_blocked; /* outside too */
@@ -53,9 +58,6 @@ typedef struct deft_onednn_problem {
     bool winograd;
     bool include_padding; /* in the mean */
 } deft_onednn_problem;
-
-/* A primitive with operands as the problem says outside, in whatever layout it wants inside. */
-typedef struct deft_onednn deft_onednn;
 
 /* Whether there is an implementation other than oneDNN's "ref:" and "simple" ones, which are tens to hundreds of
  * times slower. */

@@ -1,3 +1,4 @@
+#include "codegen/kernel/linear.h"
 #include "exec/plan/planner.h"
 
 #include <math.h>
@@ -43,10 +44,7 @@ static void fuse_bias(deft_planner *p, int index) {
 bool deft_planner_has_zeros(const deft_planner *p, const deft_node *conv) {
     static const double share_of_zeros = 0.3;
     const deft_tensor *weight = desc_of(p, conv->in[1]);
-    const float *values = weight->data;
-    int64_t count = deft_tensor_count(weight), zeros = 0;
-    for (int64_t i = 0; i < count; i++)
-        zeros += values[i] == 0;
+    int64_t count = deft_tensor_count(weight), zeros = count - deft_linear_count_nonzeros(weight->data, count);
     return (double)zeros > share_of_zeros * (double)count;
 }
 

@@ -1,5 +1,6 @@
 #include "exec/plan/planner.h"
 
+#include "codegen/kernel/linear.h"
 #include "ir/pass/pass.h"
 
 static const deft_attrs no_attributes = {0};
@@ -113,6 +114,14 @@ static deft_status describe(deft_planner *p, int value, deft_tensor **out) {
     return DEFT_OK;
 }
 
+/* All kernels that are asked for want to know: so they are counted once. */
+static int64_t count_nonzeros(const deft_op_call *call) {
+    int weight = deft_linear_weight(call);
+    if (weight < 0 || (call->op != DEFT_OP_GEMM && call->op != DEFT_OP_MATMUL && call->op != DEFT_OP_CONV)) return 0;
+    const deft_tensor *tensor = call->in[weight];
+    return tensor->dtype == DEFT_F32 ? deft_linear_count_nonzeros(tensor->data, deft_tensor_count(tensor)) : 0;
+}
+
 /* What a step asks of a kernel. A MatMul with a bias fused into it is a Gemm. */
 static deft_status make_request(deft_planner *p, const deft_step *step, deft_request *request) {
     const deft_node *node = &p->graph->nodes[step->node];
@@ -137,6 +146,7 @@ static deft_status make_request(deft_planner *p, const deft_step *step, deft_req
                               .residual = step->residual ? in[step->in_count - 1] : NULL,
                               .activation = step->activation,
                               .isa = p->ctx->isa};
+    request->nonzeros = count_nonzeros(&request->call);
     return DEFT_OK;
 }
 
@@ -160,7 +170,33 @@ static deft_status make_steps(deft_planner *p) {
     return DEFT_OK;
 }
 
+/* ---- kernels ------------------------------------------------------------------------------------------------- */
+
+/* How many operands of steps a constant is, and outputs of the graph. */
+static void count_readers(const deft_planner *p, int *readers) {
+    for (int i = 0; i < p->plan->step_count; i++) {
+        const deft_step *step = &p->plan->steps[i];
+        for (int j = 0; j < step->in_count; j++)
+            if (step->in[j] != DEFT_NO_VALUE) readers[step->in[j]]++;
+    }
+    for (int i = 0; i < p->graph->output_count; i++)
+        readers[p->graph->outputs[i]]++;
+}
+
+/* A weight that its kernels have packed is in memory twice, unless this graph lets go of it: it stays known, without
+ * its data. */
+static void let_go_of_weight(deft_planner *p, const deft_step *step, const deft_request *request, int *readers) {
+    int value = step->in[deft_linear_weight(&request->call)];
+    if (--readers[value] > 0) return;
+    deft_tensor *desc = &p->graph->values[value].desc;
+    deft_release(p->graph->ctx, desc->data);
+    desc->data = NULL;
+}
+
 static deft_status prepare_kernels(deft_planner *p) {
+    int *readers;
+    DEFT_TRY(deft_arena_array(&p->scratch, (size_t)p->graph->value_count, sizeof *readers, &readers));
+    count_readers(p, readers);
     for (int i = 0; i < p->plan->step_count; i++) {
         deft_step *step = &p->plan->steps[i];
         p->requests[i].schedule = step->choice.schedule;
@@ -168,6 +204,7 @@ static deft_status prepare_kernels(deft_planner *p) {
         if (step->kernel.scratch_bytes > p->plan->scratch_bytes) p->plan->scratch_bytes = step->kernel.scratch_bytes;
         double share = step->kernel.weights ? (double)step->kernel.nonzeros / (double)step->kernel.weights : 1;
         step->macs_nonzero = (int64_t)((double)step->macs * share);
+        if (step->kernel.packed && !p->options->training) let_go_of_weight(p, step, &p->requests[i], readers);
     }
     return DEFT_OK;
 }
@@ -181,8 +218,8 @@ static deft_status make_plan(deft_planner *p, deft_graph *graph) {
     DEFT_TRY(make_steps(p));
     DEFT_TRY(deft_planner_lay_out(p));
     if (!p->options->training) DEFT_TRY(deft_planner_block(p));
-    DEFT_TRY(prepare_kernels(p));
-    return deft_planner_place(p);
+    DEFT_TRY(deft_planner_place(p)); /* knows constants by their data */
+    return prepare_kernels(p);
 }
 
 deft_status deft_plan_new(deft_context *ctx, deft_graph *graph, const deft_plan_options *options, deft_plan **plan) {

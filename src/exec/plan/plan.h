@@ -69,7 +69,8 @@ typedef struct deft_placement {
 
 typedef struct deft_plan {
     deft_context *ctx;
-    deft_graph *graph; /* owned, but for training: a clone with shapes bound, after the passes */
+    deft_graph *graph; /* owned, but for training: a clone with shapes bound, after the passes. Weights that kernels
+                          have packed have no data there */
     bool owns_graph;
     deft_arena arena;
     deft_step *steps;

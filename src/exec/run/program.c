@@ -145,26 +145,37 @@ static deft_status copy_output_names(deft_program *program, const deft_graph *gr
     return DEFT_OK;
 }
 
-deft_status deft_program_new(deft_context *ctx, const deft_graph *graph, const deft_plan_options *options,
-                             deft_program **program) {
-    deft_program *made;
-    deft_graph *copy;
-    deft_status status;
-    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *made, &made));
-    made->ctx = ctx;
-    if (options) made->options = *options;
-    deft_arena_init(&made->arena, ctx);
-    DEFT_TRY_OR_FAIL(copy_output_names(made, graph));
-    DEFT_TRY_OR_FAIL(deft_graph_clone_sharing(graph, &copy));
-    DEFT_TRY_OR_FAIL(stage_new(made, copy, &made->options, &made->first));
+static deft_status start(deft_context *ctx, const deft_plan_options *options, const deft_graph *graph,
+                         deft_program **program) {
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof **program, program));
+    (*program)->ctx = ctx;
+    if (options) (*program)->options = *options;
+    deft_arena_init(&(*program)->arena, ctx);
+    return copy_output_names(*program, graph);
+}
+
+deft_status deft_program_take(deft_graph *graph, const deft_plan_options *options, deft_program **program) {
+    deft_program *made = NULL;
+    deft_status status = start(graph->ctx, options, graph, &made);
+    if (status == DEFT_OK)
+        status = stage_new(made, graph, &made->options, &made->first);
+    else
+        deft_graph_free(graph);
+    if (status != DEFT_OK) {
+        deft_program_free(made);
+        return status;
+    }
     made->options.bindings = NULL; /* the caller's, and for the first stage alone */
     made->options.binding_count = 0;
     if (!made->first->rest) made->last = made->first;
     *program = made;
     return DEFT_OK;
-fail:
-    deft_program_free(made);
-    return status;
+}
+
+deft_status deft_program_new(const deft_graph *graph, const deft_plan_options *options, deft_program **program) {
+    deft_graph *copy;
+    DEFT_TRY(deft_graph_clone_sharing(graph, &copy));
+    return deft_program_take(copy, options, program);
 }
 
 void deft_program_free(deft_program *program) {

@@ -11,8 +11,11 @@ typedef struct deft_program deft_program;
 /* Plans the first stage. The graph may be freed before the program, which shares its constants: they are not to be
  * changed in place while both live. Of `options`, `training` and `inferred` do not apply; the chooser is
  * asked for later stages too. Errors: those of deft_plan_new. */
-DEFT_MUST_CHECK deft_status deft_program_new(deft_context *ctx, const deft_graph *graph,
-                                             const deft_plan_options *options, deft_program **program);
+DEFT_MUST_CHECK deft_status deft_program_new(const deft_graph *graph, const deft_plan_options *options,
+                                             deft_program **program);
+/* The same of a graph that is taken over, also where it fails: weights that kernels pack are not kept beside that. */
+DEFT_MUST_CHECK deft_status deft_program_take(deft_graph *graph, const deft_plan_options *options,
+                                              deft_program **program);
 void deft_program_free(deft_program *program);
 
 int deft_program_input_count(const deft_program *program);

@@ -159,7 +159,7 @@ static deft_status run_data_set(const test_case *test, const data_set *set) {
                                   &(deft_onnx_options){.folder = test->folder}, &graph));
     DEFT_TRY_OR_FAIL(bind_inputs(set, graph, bindings));
     deft_plan_options options = {.bindings = bindings, .binding_count = set->input_count};
-    DEFT_TRY_OR_FAIL(deft_program_new(test->ctx, graph, &options, &program));
+    DEFT_TRY_OR_FAIL(deft_program_new(graph, &options, &program));
     DEFT_TRY_OR_FAIL(fill_inputs(set, program));
     DEFT_TRY_OR_FAIL(deft_program_run(program));
     status = compare_outputs(set, program);

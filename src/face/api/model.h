@@ -21,6 +21,9 @@ struct deft_session {
     deft_program *program;
 };
 
+/* Makes a session of a graph that is taken over, also where it fails; else as deft_session_plan. */
+DEFT_MUST_CHECK deft_status deft_session_take(deft_graph *graph, const deft_plan_options *options, bool tune,
+                                              deft_session **session);
 /* deft_session_new with the planner's options; where `options->choose` is not set, a tuner chooses, and measures where
  * `tune` is set. */
 DEFT_MUST_CHECK deft_status deft_session_plan(const deft_model *model, const deft_plan_options *options, bool tune,

@@ -2,35 +2,64 @@
 
 #include <string.h>
 
-deft_status deft_session_plan(const deft_model *model, const deft_plan_options *options, bool tune,
-                              deft_session **session) {
-    deft_session *made;
-    DEFT_TRY(deft_allocate_zeroed(model->ctx, 1, sizeof *made, &made));
-    made->ctx = model->ctx;
+deft_status deft_session_take(deft_graph *graph, const deft_plan_options *options, bool tune, deft_session **session) {
+    deft_context *ctx = graph->ctx;
+    deft_session *made = NULL;
     deft_plan_options with_tuner = *options;
     deft_status status;
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, 1, sizeof *made, &made));
+    made->ctx = ctx;
     if (!options->choose) {
-        DEFT_TRY_OR_FAIL(deft_tuner_new(model->ctx, tune ? DEFT_TUNE_QUICK : DEFT_TUNE_NEVER, &made->tuner));
+        DEFT_TRY_OR_FAIL(deft_tuner_new(ctx, tune ? DEFT_TUNE_QUICK : DEFT_TUNE_NEVER, &made->tuner));
         with_tuner.choose = deft_tuner_choose;
         with_tuner.choose_user = made->tuner;
     }
-    DEFT_TRY_OR_FAIL(deft_program_new(model->ctx, model->file.graph, &with_tuner, &made->program));
-    *session = made;
-    return DEFT_OK;
+    status = deft_program_take(graph, &with_tuner, &made->program);
+    graph = NULL;
+    if (status == DEFT_OK) {
+        *session = made;
+        return DEFT_OK;
+    }
 fail:
+    deft_graph_free(graph);
     deft_session_free(made);
     return status;
 }
 
-deft_status deft_session_new(const deft_model *model, const deft_session_options *options, deft_session **session) {
-    if (options && options->batch < 0)
-        return deft_fail(model->ctx, DEFT_INVALID, "the batch of a session is %lld; it must be positive, or 0 for 1",
+deft_status deft_session_plan(const deft_model *model, const deft_plan_options *options, bool tune,
+                              deft_session **session) {
+    deft_graph *copy;
+    DEFT_TRY(deft_graph_clone_sharing(model->file.graph, &copy));
+    return deft_session_take(copy, options, tune, session);
+}
+
+static deft_status read_options(deft_context *ctx, const deft_session_options *options, deft_plan_options *planning) {
+    *planning = (deft_plan_options){.batch = 1};
+    if (!options) return DEFT_OK;
+    if (options->batch < 0)
+        return deft_fail(ctx, DEFT_INVALID, "the batch of a session is %lld; it must be positive, or 0 for 1",
                          (long long)options->batch);
-    deft_plan_options planning = {.batch = 1};
-    if (options && options->batch) planning.batch = options->batch;
-    if (options) planning.bindings = options->bindings;
-    if (options) planning.binding_count = options->binding_count;
+    if (options->batch) planning->batch = options->batch;
+    planning->bindings = options->bindings;
+    planning->binding_count = options->binding_count;
+    return DEFT_OK;
+}
+
+deft_status deft_session_new(const deft_model *model, const deft_session_options *options, deft_session **session) {
+    deft_plan_options planning;
+    DEFT_TRY(read_options(model->ctx, options, &planning));
     return deft_session_plan(model, &planning, options && options->tune, session);
+}
+
+deft_status deft_session_load(deft_context *context, const char *path, const deft_session_options *options,
+                              deft_session **session) {
+    deft_plan_options planning;
+    deft_model_file file;
+    DEFT_TRY(read_options(context, options, &planning));
+    DEFT_TRY(deft_model_file_load(context, path, &file));
+    deft_release(context, file.frontier);
+    deft_status status = deft_session_take(file.graph, &planning, options && options->tune, session);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(context, status, "%s", path);
 }
 
 void deft_session_free(deft_session *session) {

@@ -72,7 +72,7 @@ static deft_status check_shapes(check *c, deft_graph *graph, const deft_shapes *
 static deft_status check_run(check *c, const deft_graph *graph, const deft_shapes *shapes, char waits_for[128]) {
     const deft_plan_options planning = {.bindings = shapes->bindings, .binding_count = shapes->count};
     deft_program *program;
-    deft_status status = deft_program_new(c->cli->ctx, graph, &planning, &program);
+    deft_status status = deft_program_new(graph, &planning, &program);
     if (status != DEFT_OK) return tell_of(c, status);
     const char *waits = deft_program_waits_for(program);
     status = deft_program_run(program);

@@ -74,7 +74,7 @@ static deft_status measure_memory(deft_cli *cli, const deft_graph *graph, const 
     const deft_plan_options planning = {.bindings = shapes->bindings, .binding_count = shapes->count};
     deft_program *program;
     *used = (memory){NAN, NAN};
-    DEFT_TRY(deft_program_new(cli->ctx, graph, &planning, &program));
+    DEFT_TRY(deft_program_new(graph, &planning, &program));
     if (!deft_program_waits_for(program)) {
         used->activation_bytes = (double)deft_executor_plan(deft_program_executor(program))->memory_bytes;
         used->peak_bytes = (double)atomic_load(&cli->ctx->live_bytes);

@@ -61,7 +61,7 @@ static deft_status find_cut(cut *c) {
 static deft_status make_head(const cut *c, deft_graph **out) {
     deft_graph *head;
     deft_status status;
-    DEFT_TRY(deft_graph_clone(c->graph->ctx, c->graph, &head));
+    DEFT_TRY(deft_graph_clone_sharing(c->graph, &head));
     head->output_count = 0;
     DEFT_TRY_OR_FAIL(deft_graph_add_output(head, c->value));
     for (int i = 0; i < c->shared_count; i++)
