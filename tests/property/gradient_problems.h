@@ -448,6 +448,25 @@ static int make_gather(problem *p, deft_op op) {
     return add_node(p, op, &batch, 1, batch.i ? VARIABLE(p, 2, 3, 3, 2) : VARIABLE(p, 3, 3, 2), at, -1);
 }
 
+/* No index is there twice, unless updates are added. */
+static int make_scatter(problem *p, deft_op op) {
+    bool added = op != DEFT_OP_SCATTER && coin(p);
+    deft_attr attrs[] = {one_int("axis", coin(p) ? 0 : -2),
+                         {.name = "reduction", .type = DEFT_ATTR_STRING, .s = added ? "add" : "none"}};
+    int64_t elements[] = {3, 1, added ? 3 : 0, -2}, pieces[] = {2, 0, added ? 2 : -2, added ? 0 : 1};
+    const int64_t pair[] = {2, 2};
+    int at = of_type(p, DEFT_I64, 2, pair, op == DEFT_OP_SCATTER_ND ? pieces : elements);
+    if (op == DEFT_OP_SCATTER_ND) return add_node(p, op, attrs + 1, 1, VARIABLE(p, 3, 2, 2), at, VARIABLE(p, 2, 2));
+    return add_node(p, op, attrs, op == DEFT_OP_SCATTER ? 1 : 2, VARIABLE(p, 4, 3), at, VARIABLE(p, 2, 2));
+}
+
+static int make_top_k(problem *p, deft_op op) {
+    const int64_t k = pick(p, 1, 3);
+    deft_attr attrs[] = {one_int("axis", coin(p) ? 1 : -1), one_int("largest", coin(p))};
+    int in[] = {attrs[0].i == 1 ? VARIABLE(p, 2, 4, 2) : VARIABLE(p, 2, 2, 3), i64_vector(p, 1, &k)};
+    return add_nodes(p, op, attrs, 2, in, 2, 2);
+}
+
 static int make_compress(problem *p, deft_op op) {
     const bool condition[] = {coin(p), true, coin(p)};
     const int64_t three = 3;
@@ -475,6 +494,9 @@ static int make_reduce(problem *p, deft_op op) {
     deft_attr attrs[] = {one_int("keepdims", pick(p, 0, 1)),
                          ints("axes", choice < 4 ? counts[choice] : 0, axes[choice % 4])};
     if (op == DEFT_OP_REDUCE_LOG_SUM) move_into(p, x, 0.2, 2);
+    if (op == DEFT_OP_REDUCE_PROD) /* zeros too */
+        for (int i = 0; i < 2; i++)
+            ((double *)p->graph->values[x].desc.data)[pick(p, 0, 5)] = 0;
     p->graph->opset = 11;
     return add_node(p, op, attrs, choice < 4 ? 2 : 1, x, -1, -1);
 }
@@ -522,6 +544,21 @@ static int make_layer_norm(problem *p, deft_op op) {
     return add_nodes(p, op, attrs, 2, in, 3, coin(p) ? 1 : 3);
 }
 
+static int make_rms_norm(problem *p, deft_op op) {
+    int64_t a = pick(p, 1, 3), b = pick(p, 2, 4), c = pick(p, 2, 3);
+    deft_attr attrs[] = {one_float("epsilon", 0.01f), one_int("axis", coin(p) ? 1 : -1)};
+    return add_node(p, op, attrs, 2, VARIABLE(p, a, b, c), attrs[1].i == 1 ? VARIABLE(p, b, c) : VARIABLE(p, c), -1);
+}
+
+static int make_group_norm(problem *p, deft_op op) {
+    int64_t groups = pick(p, 1, 2), channels = groups * pick(p, 1, 2);
+    deft_attr attrs[] = {one_int("num_groups", groups), one_float("epsilon", 0.01f)};
+    p->graph->opset = coin(p) ? 21 : 18;
+    int64_t numbers = p->graph->opset == 21 ? channels : groups;
+    return add_node(p, op, attrs, coin(p) ? 2 : 1, VARIABLE(p, 2, channels, 3, pick(p, 1, 2)), VARIABLE(p, numbers),
+                    VARIABLE(p, numbers));
+}
+
 static int make_instance_norm(problem *p, deft_op op) {
     int64_t channels = pick(p, 1, 3);
     deft_attr epsilon = one_float("epsilon", 0.01f);
@@ -547,6 +584,89 @@ static int make_label_loss(problem *p, deft_op op) {
     int x = pictures ? VARIABLE(p, 2, 3, 2) : VARIABLE(p, 4, 3), weights = coin(p) ? FIXED(p, 3) : -1;
     if (weights >= 0) move_into(p, weights, 0.3, 2);
     return add_node(p, op, attrs, coin(p) ? 2 : 1, x, at, weights);
+}
+
+/* ---- attention ---- */
+
+/* Of outputs y, ..., those whose bits are in `which`, flat, one after the other. */
+static int join_outputs(problem *p, int y, int count, int which) {
+    int flat[3], used = 0;
+    deft_attr axis = one_int("axis", 0);
+    for (int i = 0; i < count; i++)
+        if (which >> i & 1)
+            flat[used++] = add_node(p, DEFT_OP_RESHAPE, NULL, 0, y + i, i64_vector(p, 1, (int64_t[]){-1}), -1);
+    return used ? add_nodes(p, DEFT_OP_CONCAT, &axis, 1, flat, used, 1) : y;
+}
+
+/* Heads that share keys, masks of all kinds, keys and values of the past. */
+static int make_attention(problem *p, deft_op op) {
+    int64_t b = pick(p, 1, 2), shared = pick(p, 1, 2), kv = pick(p, 1, 2), rows = pick(p, 1, 3), keys = pick(p, 1, 3);
+    int64_t heads = shared * kv, size = pick(p, 1, 2), width = pick(p, 1, 2), past = coin(p) ? pick(p, 1, 2) : 0;
+    bool flat = coin(p);
+    deft_attr attrs[] = {one_int("q_num_heads", heads), one_int("kv_num_heads", kv), one_int("is_causal", coin(p)),
+                         one_float("scale", 0.7f)};
+    int in[] = {flat ? VARIABLE(p, b, rows, heads * size) : VARIABLE(p, b, heads, rows, size),
+                flat ? VARIABLE(p, b, keys, kv * size) : VARIABLE(p, b, kv, keys, size),
+                flat ? VARIABLE(p, b, keys, kv * width) : VARIABLE(p, b, kv, keys, width),
+                -1,
+                past ? VARIABLE(p, b, kv, past, size) : -1,
+                past ? VARIABLE(p, b, kv, past, width) : -1};
+    int64_t all = past + keys, few = pick(p, 1, all), mask_dims[] = {rows, few};
+    const bool looks[] = {true, coin(p), coin(p), true, coin(p), true,    true, coin(p),
+                          true, coin(p), coin(p), true, true,    coin(p), true};
+    switch (pick(p, 0, 3)) {
+    case 0:
+        in[3] = VARIABLE(p, rows, few);
+        break;
+    case 1:
+        in[3] = VARIABLE(p, b, 1, 1, all);
+        break;
+    case 2:
+        in[3] = of_type(p, DEFT_BOOL, 2, mask_dims, looks);
+    }
+    int y = add_nodes(p, op, attrs, coin(p) ? 4 : 3, in, past ? 6 : 4, 3);
+    return join_outputs(p, y, 3, 1 + 2 * (int)pick(p, 0, 3));
+}
+
+static int make_rotary(problem *p, deft_op op) {
+    static const int64_t positions[] = {2, 0, 1, 1, 0, 2}, two_by_three[] = {2, 3};
+    deft_attr attrs[] = {one_int("interleaved", coin(p)), one_int("num_heads", 2), one_int("rotary_embedding_dim", 2)};
+    bool given = coin(p), part = coin(p);
+    int64_t half = part ? 1 : 2;
+    int x = coin(p) ? VARIABLE(p, 2, 2, 3, 4) : VARIABLE(p, 2, 3, 8);
+    int in[] = {x, given ? FIXED(p, 3, half) : FIXED(p, 2, 3, half), given ? FIXED(p, 3, half) : FIXED(p, 2, 3, half),
+                given ? of_type(p, DEFT_I64, 2, two_by_three, positions) : -1};
+    return add_nodes(p, op, attrs, part ? 3 : 2, in, given ? 4 : 3, 1);
+}
+
+static int make_einsum(problem *p, deft_op op) {
+    static const char *const equations[] = {"ij,jk->ik", "bij,bkj->bik", "...ij,...jk->...ik", "i,j->ij",
+                                            "ij->",      "ij,ij->i",     "ij,kl->k",           "ij,jk,kl",
+                                            "...i->...", "ij->ji",       "...i,...i->..."};
+    int64_t a = pick(p, 1, 3), b = pick(p, 1, 3), c = pick(p, 1, 3), d = pick(p, 1, 3);
+    int which = (int)pick(p, 0, 10);
+    deft_attr attr = {.name = "equation", .type = DEFT_ATTR_STRING, .s = equations[which]};
+    switch (which) {
+    case 0:
+        return add_node(p, op, &attr, 1, VARIABLE(p, a, b), VARIABLE(p, b, c), -1);
+    case 1:
+        return add_node(p, op, &attr, 1, VARIABLE(p, a, b, c), VARIABLE(p, a, d, c), -1);
+    case 2: /* what broadcasts: a dimension of 1, and one that is not there */
+        return add_node(p, op, &attr, 1, coin(p) ? VARIABLE(p, 2, 1, a, b) : VARIABLE(p, a, b), VARIABLE(p, d, b, c),
+                        -1);
+    case 3:
+        return add_node(p, op, &attr, 1, VARIABLE(p, a), VARIABLE(p, b), -1);
+    case 5:
+        return add_node(p, op, &attr, 1, VARIABLE(p, a, b), VARIABLE(p, a, b), -1);
+    case 6: /* j and l are summed alone */
+        return add_node(p, op, &attr, 1, VARIABLE(p, a, b), VARIABLE(p, c, d), -1);
+    case 7:
+        return add_node(p, op, &attr, 1, VARIABLE(p, a, b), VARIABLE(p, b, c), VARIABLE(p, c, d));
+    case 10:
+        return add_node(p, op, &attr, 1, VARIABLE(p, a, 1, b), VARIABLE(p, 1, c, b), -1);
+    default:
+        return add_node(p, op, &attr, 1, VARIABLE(p, a, b), -1, -1);
+    }
 }
 
 /* ---- recurrent ---- */
@@ -584,19 +704,14 @@ static int make_recurrent(problem *p, deft_op op) {
                  -1,
                  -1,
                  -1};
-    int outs = op == DEFT_OP_LSTM ? 3 : 2, flat[3], used = 0;
+    int outs = op == DEFT_OP_LSTM ? 3 : 2;
     if (coin(p)) in[3] = VARIABLE(p, d, 2 * rows);
     if (coin(p)) in[4] = of_type(p, DEFT_I32, 1, &lengths_dim, lengths);
     for (int i = 5; i < 4 + outs; i++)
         if (coin(p)) in[i] = layout ? VARIABLE(p, b, d, h) : VARIABLE(p, d, b, h);
     if (op == DEFT_OP_LSTM && coin(p)) in[7] = VARIABLE(p, d, 3 * h);
-    int y = add_nodes(p, op, attrs, attr_count, in, op == DEFT_OP_LSTM ? 8 : 6, outs), which = (int)pick(p, 1, 7);
-    for (int i = 0; i < outs; i++)
-        if (which >> i & 1)
-            flat[used++] = add_node(p, DEFT_OP_RESHAPE, NULL, 0, y + i, i64_vector(p, 1, (int64_t[]){-1}), -1);
-    deft_attr axis = one_int("axis", 0);
-    if (used == 0) return y;
-    return add_nodes(p, DEFT_OP_CONCAT, &axis, 1, flat, used, 1);
+    int y = add_nodes(p, op, attrs, attr_count, in, op == DEFT_OP_LSTM ? 8 : 6, outs);
+    return join_outputs(p, y, outs, (int)pick(p, 1, 7));
 }
 
 static int (*const makers[DEFT_OP_COUNT])(problem *p, deft_op op) = {
@@ -698,6 +813,16 @@ static int (*const makers[DEFT_OP_COUNT])(problem *p, deft_op op) = {
     [DEFT_OP_LAYER_NORM] = make_layer_norm,
     [DEFT_OP_INSTANCE_NORM] = make_instance_norm,
     [DEFT_OP_LRN] = make_lrn,
+    [DEFT_OP_REDUCE_PROD] = make_reduce,
+    [DEFT_OP_SCATTER] = make_scatter,
+    [DEFT_OP_SCATTER_ELEMENTS] = make_scatter,
+    [DEFT_OP_SCATTER_ND] = make_scatter,
+    [DEFT_OP_TOP_K] = make_top_k,
+    [DEFT_OP_RMS_NORM] = make_rms_norm,
+    [DEFT_OP_GROUP_NORM] = make_group_norm,
+    [DEFT_OP_ATTENTION] = make_attention,
+    [DEFT_OP_ROTARY_EMBEDDING] = make_rotary,
+    [DEFT_OP_EINSUM] = make_einsum,
     [DEFT_OP_RNN] = make_recurrent,
     [DEFT_OP_GRU] = make_recurrent,
     [DEFT_OP_LSTM] = make_recurrent,

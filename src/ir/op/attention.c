@@ -1,5 +1,6 @@
 /* Attention, RotaryEmbedding. */
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
 #include <math.h>
@@ -178,6 +179,114 @@ deft_status deft_forward_attention(const deft_op_call *call) {
     return DEFT_OK;
 }
 
+/* ---- its gradient: of the shares P that Attention itself gives out, by matrix products ------------------------- */
+
+/* Swaps the dimensions of heads and rows. */
+static deft_status emit_swapped(deft_gradient *gradient, int value, int *out) {
+    const int64_t perm[] = {0, 2, 1, 3};
+    deft_attr attr = {.name = "perm", .type = DEFT_ATTR_INTS, .count = 4, .ints = perm};
+    return gradient->emit(gradient, DEFT_OP_TRANSPOSE, &attr, 1, &value, 1, out, 1);
+}
+
+/* Queries, or what is shaped like them, as [batch, heads of keys, queries of all heads that share these, size]. */
+static deft_status emit_grouped(deft_gradient *gradient, const attention *a, int value, int64_t size, int *out) {
+    const heads *q = &a->query;
+    if (q->tensor->rank == 3) {
+        DEFT_TRY(deft_emit_reshaped(gradient, value, 4, (int64_t[]){q->batch, q->length, q->heads, size}, &value));
+        DEFT_TRY(emit_swapped(gradient, value, &value));
+    }
+    const int64_t dims[] = {q->batch, a->key.heads, q->heads / a->key.heads * q->length, size};
+    return deft_emit_reshaped(gradient, value, 4, dims, out);
+}
+
+/* [batch, heads, rows, size] in the layout of an input. */
+static deft_status emit_laid_out(deft_gradient *gradient, const heads *h, int value, int *out) {
+    *out = value;
+    if (h->tensor->rank == 4) return DEFT_OK;
+    DEFT_TRY(emit_swapped(gradient, value, &value));
+    return deft_emit_reshaped(gradient, value, 3, (int64_t[]){h->batch, h->length, h->heads * h->size}, out);
+}
+
+/* The node again, with P as its last output; outputs 1 and 2 are all keys and values. */
+static deft_status emit_shares(deft_gradient *gradient, int *out) {
+    enum { MOST = 16 };
+    deft_attr attrs[MOST];
+    int count = 0;
+    for (int i = 0; i < gradient->attrs->count && count < MOST - 1; i++)
+        if (strcmp(gradient->attrs->items[i].name, "qk_matmul_output_mode") != 0)
+            attrs[count++] = gradient->attrs->items[i];
+    attrs[count++] = (deft_attr){.name = "qk_matmul_output_mode", .type = DEFT_ATTR_INT, .i = 3};
+    return gradient->emit(gradient, DEFT_OP_ATTENTION, attrs, count, gradient->in, gradient->in_count, out, 4);
+}
+
+static bool wants(const deft_gradient *gradient, int i) {
+    return i < gradient->in_count && gradient->wanted[i];
+}
+
+/* Of all keys, or values: of the past ones and those of now. */
+static deft_status emit_parts(deft_gradient *gradient, const attention *a, int now, int past, int value, int all_grad) {
+    const heads *h = now == KEY ? &a->key : &a->value;
+    int part;
+    if (all_grad >= 0) DEFT_TRY(deft_emit(gradient, DEFT_OP_ADD, &value, 2, value, all_grad));
+    if (wants(gradient, past)) DEFT_TRY(deft_emit_slice(gradient, value, 2, 0, a->past, &gradient->in_grad[past]));
+    if (!gradient->wanted[now]) return DEFT_OK;
+    DEFT_TRY(deft_emit_slice(gradient, value, 2, a->past, a->total, &part));
+    return emit_laid_out(gradient, h, part, &gradient->in_grad[now]);
+}
+
+static deft_status emit_mask(deft_gradient *gradient, const attention *a, int dscores) {
+    const heads *q = &a->query;
+    int64_t columns = a->mask->dims[a->mask->rank - 1];
+    DEFT_TRY(deft_emit_reshaped(gradient, dscores, 4, (int64_t[]){q->batch, q->heads, q->length, a->total}, &dscores));
+    if (columns > 1 && columns < a->total) DEFT_TRY(deft_emit_slice(gradient, dscores, 3, 0, columns, &dscores));
+    return deft_emit(gradient, DEFT_OP_SUM_TO, &gradient->in_grad[MASK], 2, dscores, gradient->in[MASK]);
+}
+
+/* With S = scale Q K' + mask and P = softmax(S): dV = P' dY, dS = P (dY V' - its mean under P), dQ = scale dS K,
+ * dK = scale dS' Q. */
+static deft_status emit_attention(deft_gradient *gradient, const attention *a, int dy) {
+    deft_attr axis = {.name = "axis", .type = DEFT_ATTR_INT, .i = 3};
+    deft_dtype dtype = a->query.tensor->dtype;
+    int again[4], shares, queries, turned, dshares, dscores, scaled, value;
+    DEFT_TRY(emit_shares(gradient, again));
+    const int64_t dims[] = {a->query.batch, a->key.heads, a->query.heads / a->key.heads * a->query.length, a->total};
+    DEFT_TRY(deft_emit_reshaped(gradient, again[3], 4, dims, &shares));
+    DEFT_TRY(emit_grouped(gradient, a, dy, a->value.size, &dy));
+    DEFT_TRY(emit_grouped(gradient, a, gradient->in[QUERY], a->query.size, &queries));
+
+    DEFT_TRY(deft_emit_turned(gradient, shares, 4, &turned));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MATMUL, &value, 2, turned, dy));
+    DEFT_TRY(emit_parts(gradient, a, VALUE, PAST_VALUE, value, gradient->out_count > 2 ? gradient->out_grad[2] : -1));
+
+    DEFT_TRY(deft_emit_turned(gradient, again[2], 4, &turned));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MATMUL, &dshares, 2, dy, turned));
+    DEFT_TRY(gradient->emit(gradient, DEFT_OP_SOFTMAX_GRAD, &axis, 1, (int[]){dshares, shares}, 2, &dscores, 1));
+    if (wants(gradient, MASK)) DEFT_TRY(emit_mask(gradient, a, dscores));
+    DEFT_TRY(deft_emit_scaled(gradient, dscores, dtype, a->scale, &scaled));
+
+    DEFT_TRY(deft_emit_turned(gradient, scaled, 4, &turned));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MATMUL, &value, 2, turned, queries));
+    DEFT_TRY(emit_parts(gradient, a, KEY, PAST_KEY, value, gradient->out_count > 1 ? gradient->out_grad[1] : -1));
+
+    if (!gradient->wanted[QUERY]) return DEFT_OK;
+    const heads *q = &a->query;
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MATMUL, &value, 2, scaled, again[1]));
+    DEFT_TRY(deft_emit_reshaped(gradient, value, 4, (int64_t[]){q->batch, q->heads, q->length, q->size}, &value));
+    return emit_laid_out(gradient, q, value, &gradient->in_grad[QUERY]);
+}
+
+deft_status deft_gradient_attention(deft_gradient *gradient) {
+    deft_op_call call = deft_gradient_call(gradient);
+    attention a;
+    DEFT_TRY(read_attention(&call, &a));
+    if (a.cap > 0) return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "no gradient flows through a softcap");
+    if (gradient->out_count > 3 && gradient->out_grad[3] >= 0)
+        return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "no gradient flows through the scores that it gives out");
+    if (gradient->out_grad[0] < 0)
+        return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "no gradient flows through the keys and values alone");
+    return emit_attention(gradient, &a, gradient->out_grad[0]);
+}
+
 /* ---- RotaryEmbedding ----------------------------------------------------------------------------------------- */
 
 /* (x, cos, sin, positions): cos and sin are [positions, half], or [batch, length, half] where no positions are given.
@@ -241,4 +350,15 @@ deft_status deft_forward_rotary(const deft_op_call *call) {
             turn(call, &r, row_of(&r.x, i / r.x.length, head, i % r.x.length), row * r.half);
     }
     return DEFT_OK;
+}
+
+/* Turned back. */
+deft_status deft_gradient_rotary(deft_gradient *gradient) {
+    int back;
+    if (gradient->wanted[1] || gradient->wanted[2])
+        return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "no gradient flows to the tables of cos and sin");
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_NEG, &back, 1, gradient->in[2]));
+    int in[] = {gradient->out_grad[0], gradient->in[1], back, gradient->in_count > 3 ? gradient->in[3] : -1};
+    return gradient->emit(gradient, DEFT_OP_ROTARY_EMBEDDING, gradient->attrs->items, gradient->attrs->count, in,
+                          gradient->in_count, &gradient->in_grad[0], 1);
 }

@@ -1,6 +1,7 @@
 /* Einsum: sums of products over the labels that the output does not have. Any number of operands (up to ops.def's), a
  * label twice in an operand for its diagonal, "..." for dimensions that broadcast. A plain loop over all labels. */
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/rule.h"
 
 #include <string.h>
@@ -17,7 +18,8 @@ typedef struct einsum {
     int64_t dims[LABELS]; /* by label; -1: not used */
     int uses[LABELS];     /* in the operands */
     int64_t strides[MAX_OPERANDS][LABELS];
-    int loops[MAX_LOOPS]; /* labels */
+    int labels[MAX_OPERANDS][DEFT_MAX_RANK]; /* of each operand's dimensions */
+    int loops[MAX_LOOPS];                    /* labels */
     int out_count, loop_count;
 } einsum;
 
@@ -72,6 +74,7 @@ static deft_status add_operand(const deft_op_call *call, int operand, const int 
         if (*dim != x->dims[i] && !broadcasts) return fail_equation(call, "a label has dimensions of two sizes");
         if (x->dims[i] != 1) out->strides[operand][labels[i]] += strides[i];
         out->uses[labels[i]]++;
+        out->labels[operand][i] = labels[i];
     }
     return DEFT_OK;
 }
@@ -190,5 +193,90 @@ deft_status deft_forward_einsum(const deft_op_call *call) {
         }
         sum_products(call, &e, offsets, terms, i);
     }
+    return DEFT_OK;
+}
+
+/* ---- the gradient: again an Einsum, of dy and the other operands ----------------------------------------------- */
+
+/* An equation in the making. */
+typedef struct equation {
+    char text[MAX_OPERANDS * (DEFT_MAX_RANK + 1) + DEFT_MAX_RANK + 4];
+    int length;
+    char letters[LABELS]; /* by label; 0: none yet */
+    int used;             /* letters */
+} equation;
+
+static void add_text(equation *q, const char *text) {
+    while (*text)
+        q->text[q->length++] = *text++;
+    q->text[q->length] = 0;
+}
+
+static void add_label(equation *q, int label) {
+    if (!q->letters[label]) {
+        q->letters[label] = (char)(q->used < 26 ? 'a' + q->used : 'A' + q->used - 26);
+        q->used++;
+    }
+    add_text(q, (char[]){q->letters[label], 0});
+}
+
+/* Whether dimension `i` of an operand is repeated: it then is no part of its term. */
+static bool is_repeated(const deft_gradient *gradient, const einsum *e, int operand, int i) {
+    return gradient->in_desc[operand]->dims[i] == 1 && e->dims[e->labels[operand][i]] != 1;
+}
+
+/* The operand without the dimensions that are repeated. */
+static deft_status emit_term(deft_gradient *gradient, const einsum *e, int operand, equation *q, int *out) {
+    const deft_tensor *x = gradient->in_desc[operand];
+    int64_t dims[DEFT_MAX_RANK];
+    int rank = 0;
+    for (int i = 0; i < x->rank; i++) {
+        if (is_repeated(gradient, e, operand, i)) continue;
+        dims[rank++] = x->dims[i];
+        add_label(q, e->labels[operand][i]);
+    }
+    *out = gradient->in[operand];
+    if (rank == x->rank) return DEFT_OK;
+    return deft_emit_reshaped(gradient, *out, rank, dims, out);
+}
+
+/* Of one operand. A dimension that no other term has is one that was summed alone: its gradient is repeated. */
+static deft_status emit_operand(deft_gradient *gradient, const einsum *e, int operand) {
+    const deft_tensor *x = gradient->in_desc[operand];
+    equation q = {.length = 0};
+    int in[MAX_OPERANDS], count = 0, value;
+    int64_t dims[DEFT_MAX_RANK];
+    in[count++] = gradient->out_grad[0];
+    for (int i = 0; i < e->out_count; i++)
+        add_label(&q, e->loops[i]);
+    for (int i = 0; i < gradient->in_count; i++) {
+        if (i == operand) continue;
+        add_text(&q, ",");
+        DEFT_TRY(emit_term(gradient, e, i, &q, &in[count++]));
+    }
+    add_text(&q, "->");
+    for (int i = 0; i < x->rank; i++) {
+        int label = e->labels[operand][i];
+        bool there = q.letters[label] && !is_repeated(gradient, e, operand, i);
+        dims[i] = there ? x->dims[i] : 1;
+        if (there) add_label(&q, label);
+    }
+    deft_attr attr = {.name = "equation", .type = DEFT_ATTR_STRING, .s = q.text};
+    DEFT_TRY(gradient->emit(gradient, DEFT_OP_EINSUM, &attr, 1, in, count, &value, 1));
+    DEFT_TRY(deft_emit_reshaped(gradient, value, x->rank, dims, &value));
+    return deft_emit_expanded(gradient, value, x->rank, x->dims, &gradient->in_grad[operand]);
+}
+
+deft_status deft_gradient_einsum(deft_gradient *gradient) {
+    deft_op_call call = deft_gradient_call(gradient);
+    einsum e;
+    DEFT_TRY(resolve(&call, &e));
+    for (int i = 0; i < gradient->in_count; i++)
+        for (int j = 0; j < gradient->in_desc[i]->rank; j++)
+            for (int k = 0; k < j; k++)
+                if (e.labels[i][j] == e.labels[i][k])
+                    return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "no gradient flows through a diagonal");
+    for (int i = 0; i < gradient->in_count; i++)
+        if (gradient->wanted[i]) DEFT_TRY(emit_operand(gradient, &e, i));
     return DEFT_OK;
 }

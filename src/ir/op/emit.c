@@ -97,6 +97,18 @@ deft_status deft_emit_turned(deft_gradient *gradient, int value, int rank, int *
     return gradient->emit(gradient, DEFT_OP_TRANSPOSE, &attr, 1, &value, 1, out, 1);
 }
 
+deft_status deft_emit_reshaped(deft_gradient *gradient, int value, int rank, const int64_t *dims, int *out) {
+    int shape;
+    DEFT_TRY(deft_emit_integers(gradient, rank, dims, &shape));
+    return deft_emit(gradient, DEFT_OP_RESHAPE, out, 2, value, shape);
+}
+
+deft_status deft_emit_expanded(deft_gradient *gradient, int value, int rank, const int64_t *dims, int *out) {
+    int shape;
+    DEFT_TRY(deft_emit_integers(gradient, rank, dims, &shape));
+    return deft_emit(gradient, DEFT_OP_EXPAND, out, 2, value, shape);
+}
+
 deft_status deft_emit_slice(deft_gradient *gradient, int value, int64_t axis, int64_t start, int64_t end, int *out) {
     int starts, ends, axes;
     if (gradient->opset < 10) {

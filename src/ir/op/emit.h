@@ -16,6 +16,9 @@ deft_status deft_emit_tensor(deft_gradient *gradient, const deft_tensor *tensor,
 deft_status deft_emit_number(deft_gradient *gradient, deft_dtype dtype, double number, int *out);
 deft_status deft_emit_integers(deft_gradient *gradient, int count, const int64_t *integers, int *out);
 deft_status deft_emit_cast(deft_gradient *gradient, int value, deft_dtype dtype, int *out);
+/* `value` in another shape; repeated to a shape. */
+deft_status deft_emit_reshaped(deft_gradient *gradient, int value, int rank, const int64_t *dims, int *out);
+deft_status deft_emit_expanded(deft_gradient *gradient, int value, int rank, const int64_t *dims, int *out);
 /* `value`, of `rank` dimensions, with the last two swapped. */
 deft_status deft_emit_turned(deft_gradient *gradient, int value, int rank, int *out);
 /* Elements [start, end) along an axis. */

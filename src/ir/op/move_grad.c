@@ -103,6 +103,50 @@ deft_status deft_gradient_cum_sum(deft_gradient *gradient) {
                           &gradient->in_grad[0], 1);
 }
 
+/* ---- Scatter, and TopK ---------------------------------------------------------------------------------------- */
+
+static deft_status emit_zeros(deft_gradient *gradient, const deft_tensor *like, int *out) {
+    int zero;
+    DEFT_TRY(deft_emit_number(gradient, like->dtype, 0, &zero));
+    return deft_emit_expanded(gradient, zero, like->rank, like->dims, out);
+}
+
+static deft_attr axis_of(const deft_gradient *gradient, int64_t fallback) {
+    return (deft_attr){.name = "axis", .type = DEFT_ATTR_INT, .i = deft_attr_int(gradient->attrs, "axis", fallback)};
+}
+
+/* (x, indices, updates): what is replaced has no gradient, and the updates have what is there. Where an index is there
+ * twice, which ONNX forbids where updates replace, both have it. */
+deft_status deft_gradient_scatter(deft_gradient *gradient) {
+    int dy = gradient->out_grad[0], zeros, in[] = {dy, gradient->in[1], -1};
+    bool pieces = gradient->op == DEFT_OP_SCATTER_ND;
+    const char *reduction = deft_attr_string(gradient->attrs, "reduction", "none");
+    deft_attr axis = axis_of(gradient, 0);
+    bool added = strcmp(reduction, "add") == 0;
+    if (!added && strcmp(reduction, "none") != 0)
+        return deft_fail(gradient->ctx, DEFT_UNSUPPORTED, "no gradient flows through the reduction '%.16s'", reduction);
+    if (gradient->wanted[2])
+        DEFT_TRY(gradient->emit(gradient, pieces ? DEFT_OP_GATHER_ND : DEFT_OP_GATHER_ELEMENTS, &axis, !pieces, in, 2,
+                                &gradient->in_grad[2], 1));
+    if (!gradient->wanted[0]) return DEFT_OK;
+    gradient->in_grad[0] = dy;
+    if (added) return DEFT_OK;
+    DEFT_TRY(emit_zeros(gradient, gradient->in_desc[2], &zeros));
+    in[2] = zeros;
+    return gradient->emit(gradient, pieces ? DEFT_OP_SCATTER_ND : DEFT_OP_SCATTER_ELEMENTS, &axis, !pieces, in, 3,
+                          &gradient->in_grad[0], 1);
+}
+
+/* The values' gradient, where they came from. */
+deft_status deft_gradient_top_k(deft_gradient *gradient) {
+    int zeros;
+    deft_attr axis = axis_of(gradient, -1);
+    if (gradient->out_grad[0] < 0) return DEFT_OK;
+    DEFT_TRY(emit_zeros(gradient, gradient->in_desc[0], &zeros));
+    const int in[] = {zeros, gradient->out[1], gradient->out_grad[0]};
+    return gradient->emit(gradient, DEFT_OP_SCATTER_ELEMENTS, &axis, 1, in, 3, &gradient->in_grad[0], 1);
+}
+
 /* ---- Gather: of embeddings ----------------------------------------------------------------------------------- */
 
 /* (dy, indices, x): of x only the shape is used. */

@@ -1,13 +1,13 @@
 /* Gradients of normalisations of one floating type: see each_real.h. With h the normalised x: y = scale h + B. Sums are
  * in f64. */
 
-/* The mean of x, and 1 / its deviation. */
-static void TYPED(center_of)(const REAL *x, int64_t length, double epsilon, REAL *mean, REAL *inverse) {
+/* The mean of x, or 0 where it stays, and 1 / its deviation from that. */
+static void TYPED(center_of)(const REAL *x, int64_t length, bool centered, double epsilon, REAL *mean, REAL *inverse) {
     double sum = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < length; i++)
         sum += (double)x[i];
-    double center = sum / (double)length;
+    double center = centered ? sum / (double)length : 0;
 #pragma omp simd reduction(+ : squares)
     for (int64_t i = 0; i < length; i++)
         squares += ((double)x[i] - center) * ((double)x[i] - center);
@@ -16,21 +16,21 @@ static void TYPED(center_of)(const REAL *x, int64_t length, double epsilon, REAL
 }
 
 /* One row, whose scale is one for each element, or (stride 0) one: with g = dy scale,
- * dx = (g - mean(g) - h mean(g h)) / deviation. */
+ * dx = (g - mean(g) - h mean(g h)) / deviation, without mean(g) where the mean stays. */
 static inline __attribute__((always_inline)) void TYPED(normalized_row)(const REAL *restrict dy, const REAL *restrict x,
                                                                         const REAL *restrict scale, int64_t stride,
-                                                                        int64_t length, double epsilon,
+                                                                        int64_t length, bool centered, double epsilon,
                                                                         REAL *restrict dx) {
     REAL mean, inverse;
     double sum = 0, product = 0;
-    TYPED(center_of)(x, length, epsilon, &mean, &inverse);
+    TYPED(center_of)(x, length, centered, epsilon, &mean, &inverse);
 #pragma omp simd reduction(+ : sum, product)
     for (int64_t i = 0; i < length; i++) {
         double g = (double)(dy[i] * scale[i * stride]);
         sum += g;
         product += g * (double)((x[i] - mean) * inverse);
     }
-    REAL level = (REAL)(sum / (double)length), slope = (REAL)(product / (double)length);
+    REAL level = centered ? (REAL)(sum / (double)length) : 0, slope = (REAL)(product / (double)length);
 #pragma omp simd
     for (int64_t i = 0; i < length; i++)
         dx[i] = inverse * (dy[i] * scale[i * stride] - level - (x[i] - mean) * inverse * slope);
@@ -47,8 +47,8 @@ static deft_status TYPED(norm_input_grad)(const deft_op_call *call) {
     for (int64_t row = 0; row < all.count; row++) {
         int64_t at = row * all.length;
         if (all.channels) TYPED(normalized_row)
-        (dy + at, x + at, scale + row % all.channels, 0, all.length, epsilon, dx + at);
-        else TYPED(normalized_row)(dy + at, x + at, scale, 1, all.length, epsilon, dx + at);
+        (dy + at, x + at, scale + row % all.channels, 0, all.length, all.centered, epsilon, dx + at);
+        else TYPED(normalized_row)(dy + at, x + at, scale, 1, all.length, all.centered, epsilon, dx + at);
     }
     return DEFT_OK;
 }
@@ -66,7 +66,7 @@ static deft_status TYPED(norm_scale_grad)(const deft_op_call *call) {
         const REAL *restrict x = (const REAL *)call->in[1]->data + row * all.length;
         REAL mean, inverse;
         double sum = 0;
-        TYPED(center_of)(x, all.length, epsilon, &mean, &inverse);
+        TYPED(center_of)(x, all.length, all.centered, epsilon, &mean, &inverse);
         if (!all.channels) {
 #pragma omp simd
             for (int64_t i = 0; i < all.length; i++)

@@ -144,11 +144,10 @@ static deft_status emit_steps_first(const differentiated *d, int value, int *out
 
 static deft_status emit_rows(differentiated *d) {
     deft_gradient *gradient = d->gradient;
-    int turned, shape;
+    int turned;
     const int64_t dims[] = {d->r.steps * d->r.batch, d->r.inputs};
     DEFT_TRY(emit_steps_first(d, gradient->in[DEFT_RNN_X], &turned));
-    DEFT_TRY(deft_emit_integers(gradient, 2, dims, &shape));
-    DEFT_TRY(deft_emit(gradient, DEFT_OP_RESHAPE, &d->x, 2, turned, shape));
+    DEFT_TRY(deft_emit_reshaped(gradient, turned, 2, dims, &d->x));
     const int in[] = {gradient->out[0], input_of(gradient, DEFT_RNN_LENGTHS), input_of(gradient, DEFT_RNN_H)};
     return deft_emit_of(gradient, DEFT_OP_RECURRENT_BEFORE, in, 3, &d->before, 1);
 }
@@ -187,12 +186,11 @@ static deft_status emit_grad(differentiated *d) {
 
 static deft_status emit_x(const differentiated *d, int dz) {
     deft_gradient *gradient = d->gradient;
-    int value, shape;
+    int value;
     const int64_t dims[] = {d->r.steps, d->r.batch, d->r.inputs};
     DEFT_TRY(deft_emit(gradient, DEFT_OP_MATMUL, &value, 2, dz, gradient->in[DEFT_RNN_W]));
     DEFT_TRY(deft_emit(gradient, DEFT_OP_SUM_TO, &value, 2, value, d->x)); /* over the directions */
-    DEFT_TRY(deft_emit_integers(gradient, 3, dims, &shape));
-    DEFT_TRY(deft_emit(gradient, DEFT_OP_RESHAPE, &value, 2, value, shape));
+    DEFT_TRY(deft_emit_reshaped(gradient, value, 3, dims, &value));
     return emit_steps_first(d, value, &gradient->in_grad[DEFT_RNN_X]);
 }
 

@@ -200,20 +200,16 @@ deft_status deft_forward_mean_variance(const deft_op_call *call) {
 static deft_status emit_kept(deft_gradient *gradient, const bool *reduced, int *dy, int *y) {
     const deft_tensor *x = gradient->in_desc[0];
     int64_t dims[DEFT_MAX_RANK];
-    int shape;
     for (int i = 0; i < x->rank; i++)
         dims[i] = reduced[i] ? 1 : x->dims[i];
-    DEFT_TRY(deft_emit_integers(gradient, x->rank, dims, &shape));
-    DEFT_TRY(deft_emit(gradient, DEFT_OP_RESHAPE, dy, 2, gradient->out_grad[0], shape));
-    return deft_emit(gradient, DEFT_OP_RESHAPE, y, 2, gradient->out[0], shape);
+    DEFT_TRY(deft_emit_reshaped(gradient, gradient->out_grad[0], x->rank, dims, dy));
+    return deft_emit_reshaped(gradient, gradient->out[0], x->rank, dims, y);
 }
 
 /* `value` repeated to the shape of x. */
 static deft_status emit_expanded(deft_gradient *gradient, int value) {
     const deft_tensor *x = gradient->in_desc[0];
-    int shape;
-    DEFT_TRY(deft_emit_integers(gradient, x->rank, x->dims, &shape));
-    return deft_emit(gradient, DEFT_OP_EXPAND, &gradient->in_grad[0], 2, value, shape);
+    return deft_emit_expanded(gradient, value, x->rank, x->dims, &gradient->in_grad[0]);
 }
 
 /* dy shared by those elements that are the extremum. */
@@ -230,6 +226,36 @@ static deft_status emit_extremum(deft_gradient *gradient, const bool *reduced, i
     DEFT_TRY(gradient->emit(gradient, DEFT_OP_REDUCE_SUM, (deft_attr[]){over, none}, 2, &chosen, 1, &sum, 1));
     DEFT_TRY(deft_emit(gradient, DEFT_OP_DIV, &share, 2, dy, sum));
     return deft_emit(gradient, DEFT_OP_MUL, &gradient->in_grad[0], 2, chosen, share);
+}
+
+/* k times the product of all others: of those before and of those after it, so that a zero is no trouble. The reduced
+ * dimensions go to the end, as one. */
+static deft_status emit_products(deft_gradient *gradient, const bool *reduced, int k) {
+    const deft_tensor *x = gradient->in_desc[0];
+    int64_t perm[DEFT_MAX_RANK], back[DEFT_MAX_RANK], dims[DEFT_MAX_RANK], flat[2] = {1, 1}, last = 1;
+    int at = 0, axis, value, before, after;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < x->rank; i++) {
+            if (reduced[i] != (pass == 1)) continue;
+            perm[at] = i;
+            dims[at] = x->dims[i];
+            back[i] = at++;
+            flat[pass] *= x->dims[i];
+        }
+    const deft_attr order = {.name = "perm", .type = DEFT_ATTR_INTS, .count = x->rank, .ints = perm};
+    const deft_attr undo = {.name = "perm", .type = DEFT_ATTR_INTS, .count = x->rank, .ints = back};
+    const deft_attr others[] = {{.name = "exclusive", .type = DEFT_ATTR_INT, .i = 1},
+                                {.name = "reverse", .type = DEFT_ATTR_INT, .i = 1}};
+    DEFT_TRY(gradient->emit(gradient, DEFT_OP_TRANSPOSE, &order, 1, gradient->in, 1, &value, 1));
+    DEFT_TRY(deft_emit_reshaped(gradient, value, 2, flat, &value));
+    DEFT_TRY(deft_emit_integers(gradient, 1, &last, &axis));
+    const int in[] = {value, axis};
+    DEFT_TRY(gradient->emit(gradient, DEFT_OP_CUM_PROD, others, 1, in, 2, &before, 1));
+    DEFT_TRY(gradient->emit(gradient, DEFT_OP_CUM_PROD, others, 2, in, 2, &after, 1));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, before, after));
+    DEFT_TRY(deft_emit_reshaped(gradient, value, x->rank, dims, &value));
+    DEFT_TRY(gradient->emit(gradient, DEFT_OP_TRANSPOSE, &undo, 1, &value, 1, &value, 1));
+    return deft_emit(gradient, DEFT_OP_MUL, &gradient->in_grad[0], 2, value, k);
 }
 
 /* With k = dy, and y, as wide as x where it is not reduced. */
@@ -254,6 +280,8 @@ static deft_status emit_reduce(deft_gradient *gradient, const bool *reduced, int
     case DEFT_OP_REDUCE_SUM_SQUARE: /* 2 k x */
         DEFT_TRY(deft_emit_scaled(gradient, k, dtype, 2, &value));
         return deft_emit(gradient, DEFT_OP_MUL, dx, 2, x, value);
+    case DEFT_OP_REDUCE_PROD:
+        return emit_products(gradient, reduced, k);
     case DEFT_OP_REDUCE_LOG_SUM: /* k / exp(y) */
         DEFT_TRY(deft_emit(gradient, DEFT_OP_EXP, &value, 1, y));
         DEFT_TRY(deft_emit(gradient, DEFT_OP_DIV, &value, 2, k, value));
