@@ -77,6 +77,10 @@ static bool is_layer(const deft_graph *graph, const deft_node *node) {
     case DEFT_OP_BATCH_NORM:
     case DEFT_OP_INSTANCE_NORM:
     case DEFT_OP_LAYER_NORM:
+    case DEFT_OP_RMS_NORM:
+    case DEFT_OP_GROUP_NORM:
+    case DEFT_OP_EINSUM:
+    case DEFT_OP_ATTENTION:
     case DEFT_OP_RNN:
     case DEFT_OP_GRU:
     case DEFT_OP_LSTM:
