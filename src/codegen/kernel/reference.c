@@ -45,6 +45,8 @@ static double work_per_element(const deft_op_call *call) {
         double units = (double)(in[2]->dims[0] * in[2]->dims[2]);
         return units ? 0.25 * (double)(deft_tensor_count(in[1]) + deft_tensor_count(in[2])) / units : 0;
     }
+    case DEFT_OP_RECURRENT_GRAD: /* of each step's gates to the state before it, and the activations */
+        return 0.5 * (double)in[2]->dims[2] + 8;
     case DEFT_OP_MAX_POOL:
         return 0.7 * window_taps(call);
     case DEFT_OP_AVERAGE_POOL:

@@ -24,15 +24,6 @@ static const deft_tensor *input_of(const deft_op_call *call, int index) {
     return index < call->in_count ? call->in[index] : NULL;
 }
 
-static bool has_usual_activations(deft_op op, const deft_recurrent *g) {
-    deft_squash first = op == DEFT_OP_RNN ? DEFT_SQUASH_TANH : DEFT_SQUASH_SIGMOID;
-    int count = op == DEFT_OP_LSTM ? 3 : op == DEFT_OP_GRU ? 2 : 1;
-    for (int64_t direction = 0; direction < g->directions; direction++)
-        for (int i = 0; i < count; i++)
-            if (g->squashes[direction][i] != (i == 0 ? first : DEFT_SQUASH_TANH)) return false;
-    return !isfinite(g->clip);
-}
-
 static bool geometry_of(const deft_request *request, deft_recurrent *g, const char **why) {
     const deft_op_call *call = &request->call;
     *why = "it computes LSTM, GRU and RNN only";
@@ -47,7 +38,7 @@ static bool geometry_of(const deft_request *request, deft_recurrent *g, const ch
     *why = "it knows no peepholes, and all sequences are as long";
     if (input_of(call, DEFT_RNN_LENGTHS) || input_of(call, DEFT_RNN_P)) return false;
     *why = "it knows the usual activations only, without a clip";
-    if (deft_recurrent_read(call, g) != DEFT_OK || !has_usual_activations(call->op, g) || g->input_forget) return false;
+    if (deft_recurrent_read(call, g) != DEFT_OK || !deft_recurrent_is_usual(g)) return false;
     *why = "there is nothing to compute: a dimension is 0";
     return g->steps > 0 && g->batch > 0 && g->inputs > 0 && g->hidden > 0;
 }

@@ -12,6 +12,9 @@ typedef struct deft_product {
     void *y; /* row-major */
 } deft_product;
 
+/* Runs one by whatever means. */
+typedef deft_status (*deft_product_fn)(const deft_op_call *call, const deft_product *product);
+
 /* |Y - Y64| <= gamma(k) sum |a||b|, of f32 sums in any order. */
 void deft_product_run(const deft_op_call *call, deft_dtype dtype, const deft_product *product);
 

@@ -87,6 +87,16 @@ deft_status deft_recurrent_read(const deft_op_call *call, deft_recurrent *out) {
                                   out);
 }
 
+bool deft_recurrent_is_usual(const deft_recurrent *r) {
+    int count = r->op == DEFT_OP_LSTM ? 3 : r->op == DEFT_OP_GRU ? 2 : 1;
+    for (int64_t direction = 0; direction < r->directions; direction++)
+        for (int i = 0; i < count; i++) {
+            bool gates = i == 0 && r->op != DEFT_OP_RNN;
+            if (r->squashes[direction][i] != (gates ? DEFT_SQUASH_SIGMOID : DEFT_SQUASH_TANH)) return false;
+        }
+    return !isfinite(r->clip) && !r->input_forget;
+}
+
 deft_tensor deft_recurrent_y_shape(const deft_recurrent *r, deft_dtype dtype) {
     if (r->batch_first)
         return (deft_tensor){.dtype = dtype, .rank = 4, .dims = {r->batch, r->steps, r->directions, r->hidden}};

@@ -2,7 +2,7 @@
 #ifndef DEFT_IR_OP_RECURRENT_H
 #define DEFT_IR_OP_RECURRENT_H
 
-#include "ir/op/op.h"
+#include "ir/op/product.h"
 
 /* Inputs; operators of the gradients have R to P in the same places. */
 enum { DEFT_RNN_X, DEFT_RNN_W, DEFT_RNN_R, DEFT_RNN_B, DEFT_RNN_LENGTHS, DEFT_RNN_H, DEFT_RNN_C, DEFT_RNN_P };
@@ -28,6 +28,13 @@ DEFT_MUST_CHECK deft_status deft_recurrent_resolve(const deft_op_call *call, def
                                                    int64_t inputs, int64_t hidden, deft_recurrent *out);
 /* The same for a forward node, from its inputs. */
 DEFT_MUST_CHECK deft_status deft_recurrent_read(const deft_op_call *call, deft_recurrent *out);
+/* The same for a RecurrentGrad. */
+DEFT_MUST_CHECK deft_status deft_recurrent_grad_read(const deft_op_call *call, deft_recurrent *out);
+/* Sigmoid for gates, else tanh, no clip, no coupled gates. */
+bool deft_recurrent_is_usual(const deft_recurrent *r);
+/* The forward of RecurrentGrad, its products by `product`: rows of A and of B lie together, unless it is of a GRU that
+ * is not linear before reset. */
+DEFT_MUST_CHECK deft_status deft_recurrent_grad_run(const deft_op_call *call, deft_product_fn product);
 bool deft_recurrent_is_batch_first(const deft_op_call *call);
 /* The shapes of Y and of a state. */
 deft_tensor deft_recurrent_y_shape(const deft_recurrent *r, deft_dtype dtype);

@@ -40,7 +40,7 @@ static deft_status resolve_by_y(const deft_op_call *call, int y, deft_recurrent 
     return deft_rule_require_shape(call, y, &expected, "the output of all steps,");
 }
 
-static deft_status resolve(const deft_op_call *call, deft_recurrent *out) {
+deft_status deft_recurrent_grad_read(const deft_op_call *call, deft_recurrent *out) {
     return resolve_by_y(call, GRAD_Y, out);
 }
 
@@ -87,7 +87,7 @@ static deft_status check_gradients(const deft_op_call *call, const deft_recurren
 deft_status deft_shape_recurrent_grad(const deft_op_call *call) {
     deft_recurrent r;
     DEFT_TRY(deft_rule_require_real(call, 0, DEFT_RNN_B));
-    DEFT_TRY(resolve(call, &r));
+    DEFT_TRY(deft_recurrent_grad_read(call, &r));
     deft_dtype dtype = call->in[GRAD_ZX]->dtype;
     int64_t rows = r.steps * r.batch;
     const deft_tensor z = {.dtype = dtype, .rank = 3, .dims = {r.directions, rows, r.gates * r.hidden}};
@@ -106,8 +106,17 @@ deft_status deft_shape_recurrent_grad(const deft_op_call *call) {
     return deft_rule_set_out(call, GRAD_DP, dtype, 2, (int64_t[]){r.directions, 3 * r.hidden});
 }
 
+deft_status deft_recurrent_grad_run(const deft_op_call *call, deft_product_fn product) {
+    return call->in[GRAD_ZX]->dtype == DEFT_F64 ? recurrent_grad_f64(call, product) : recurrent_grad_f32(call, product);
+}
+
+static deft_status multiply(const deft_op_call *call, const deft_product *product) {
+    deft_product_run(call, call->in[GRAD_ZX]->dtype, product);
+    return DEFT_OK;
+}
+
 deft_status deft_forward_recurrent_grad(const deft_op_call *call) {
-    return deft_rule_by_real(call, recurrent_grad_f32, recurrent_grad_f64);
+    return deft_recurrent_grad_run(call, multiply);
 }
 
 /* ---- the rule -------------------------------------------------------------------------------------------------- */

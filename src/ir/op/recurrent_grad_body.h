@@ -21,6 +21,7 @@ typedef struct TYPED(scan) {
     const deft_op_call *call;
     const deft_recurrent *r;
     const deft_squash *squashes;
+    deft_product_fn product;
     int64_t direction;
     bool goes_back;
     const REAL *zx, *zh, *u, *bias, *peepholes; /* bias and peepholes may be NULL */
@@ -105,8 +106,8 @@ static REAL TYPED(arriving)(const TYPED(place) * p, int64_t unit) {
 /* ---- products -------------------------------------------------------------------------------------------------- */
 
 /* work [batch, hidden] = a [batch, inner] b [inner, hidden]; strides in elements. */
-static void TYPED(multiply)(const TYPED(scan) * s, const REAL *a, int64_t a_row, int64_t inner, const REAL *b,
-                            int64_t b_row, int64_t b_column) {
+static deft_status TYPED(multiply)(const TYPED(scan) * s, const REAL *a, int64_t a_row, int64_t inner, const REAL *b,
+                                   int64_t b_row, int64_t b_column) {
     const deft_product product = {.m = s->r->batch,
                                   .n = s->r->hidden,
                                   .k = inner,
@@ -117,7 +118,7 @@ static void TYPED(multiply)(const TYPED(scan) * s, const REAL *a, int64_t a_row,
                                   .b_row = b_row,
                                   .b_column = b_column,
                                   .y = s->work};
-    deft_product_run(s->call, s->call->in[0]->dtype, &product);
+    return s->product(s->call, &product);
 }
 
 static void TYPED(add_work)(const TYPED(scan) * s, const TYPED(place) * p) {
@@ -126,10 +127,11 @@ static void TYPED(add_work)(const TYPED(scan) * s, const TYPED(place) * p) {
 }
 
 /* Through gates 0 to count - 1 to the state before the step. */
-static void TYPED(through_gates)(const TYPED(scan) * s, int64_t step, int64_t count) {
+static deft_status TYPED(through_gates)(const TYPED(scan) * s, int64_t step, int64_t count) {
     int64_t hidden = s->r->hidden, width = s->r->gates * hidden;
-    TYPED(multiply)(s, s->dz + step * s->r->batch * width, width, count * hidden, s->u, hidden, 1);
+    DEFT_TRY(TYPED(multiply)(s, s->dz + step * s->r->batch * width, width, count * hidden, s->u, hidden, 1));
     TYPED(each)(s, step, TYPED(add_work));
+    return DEFT_OK;
 }
 
 /* ---- RNN ------------------------------------------------------------------------------------------------------- */
@@ -190,20 +192,20 @@ static void TYPED(gru_reset_back)(const TYPED(scan) * s, const TYPED(place) * p)
     }
 }
 
-static void TYPED(gru_step_back)(const TYPED(scan) * s, int64_t step) {
+static deft_status TYPED(gru_step_back)(const TYPED(scan) * s, int64_t step) {
     int64_t hidden = s->r->hidden, row = step * s->r->batch;
     const REAL *candidate_weights = s->u + 2 * hidden * hidden;
     if (s->r->linear_before_reset) {
         TYPED(each)(s, step, TYPED(gru_linear_back));
-        TYPED(through_gates)(s, step, 3);
-        return;
+        return TYPED(through_gates)(s, step, 3);
     }
     TYPED(each)(s, step, TYPED(gru_keep_gated));
-    TYPED(multiply)(s, s->kept + row * hidden, hidden, hidden, candidate_weights, 1, hidden);
+    DEFT_TRY(TYPED(multiply)(s, s->kept + row * hidden, hidden, hidden, candidate_weights, 1, hidden));
     TYPED(each)(s, step, TYPED(gru_candidate_back));
-    TYPED(multiply)(s, s->dz + row * 3 * hidden + 2 * hidden, 3 * hidden, hidden, candidate_weights, hidden, 1);
+    DEFT_TRY(
+        TYPED(multiply)(s, s->dz + row * 3 * hidden + 2 * hidden, 3 * hidden, hidden, candidate_weights, hidden, 1));
     TYPED(each)(s, step, TYPED(gru_reset_back));
-    TYPED(through_gates)(s, step, 2);
+    return TYPED(through_gates)(s, step, 2);
 }
 
 /* ---- LSTM: gates i, o, f, c; peepholes i, o, f ------------------------------------------------------------------ */
@@ -294,7 +296,7 @@ static void TYPED(clear_padding)(const TYPED(scan) * s) {
         }
 }
 
-static void TYPED(scan_back)(const TYPED(scan) * s) {
+static deft_status TYPED(scan_back)(const TYPED(scan) * s) {
     int64_t last = s->r->steps - 1;
     TYPED(clear_padding)(s);
     for (int64_t i = 0; s->r->op == DEFT_OP_LSTM && i <= last; i++)
@@ -302,13 +304,14 @@ static void TYPED(scan_back)(const TYPED(scan) * s) {
     for (int64_t i = last; i >= 0; i--) {
         int64_t step = s->goes_back ? last - i : i;
         if (s->r->op == DEFT_OP_GRU) {
-            TYPED(gru_step_back)(s, step);
+            DEFT_TRY(TYPED(gru_step_back)(s, step));
             continue;
         }
         TYPED(each)(s, step, s->r->op == DEFT_OP_LSTM ? TYPED(lstm_back) : TYPED(rnn_back));
-        TYPED(through_gates)(s, step, s->r->gates);
+        DEFT_TRY(TYPED(through_gates)(s, step, s->r->gates));
     }
     if (s->r->op == DEFT_OP_LSTM) TYPED(peepholes_back)(s);
+    return DEFT_OK;
 }
 
 static void TYPED(take_state)(const deft_op_call *call, int in, int out) {
@@ -321,9 +324,9 @@ static void TYPED(take_state)(const deft_op_call *call, int in, int out) {
         memset(state->data, 0, deft_tensor_bytes(state));
 }
 
-static deft_status TYPED(recurrent_grad)(const deft_op_call *call) {
+static deft_status TYPED(recurrent_grad)(const deft_op_call *call, deft_product_fn product) {
     deft_recurrent r;
-    DEFT_TRY(resolve(call, &r));
+    DEFT_TRY(deft_recurrent_grad_read(call, &r));
     TYPED(take_state)(call, GRAD_DYH, GRAD_DH);
     TYPED(take_state)(call, GRAD_DYC, GRAD_DC);
     int64_t width = r.gates * r.hidden, rows = r.steps * r.batch;
@@ -332,6 +335,7 @@ static deft_status TYPED(recurrent_grad)(const deft_op_call *call) {
             .call = call,
             .r = &r,
             .squashes = r.squashes[direction],
+            .product = product,
             .direction = direction,
             .goes_back = deft_recurrent_goes_back(&r, direction),
             .zx = TYPED(at)(call->in[GRAD_ZX], direction * rows * width),
@@ -343,7 +347,7 @@ static deft_status TYPED(recurrent_grad)(const deft_op_call *call) {
             .kept = TYPED(at)(deft_rule_out(call, GRAD_KEPT), direction * rows * r.hidden),
             .work = TYPED(at)(call->out[GRAD_WORK], direction * r.batch * r.hidden),
         };
-        TYPED(scan_back)(&s);
+        DEFT_TRY(TYPED(scan_back)(&s));
     }
     return DEFT_OK;
 }
