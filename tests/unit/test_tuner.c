@@ -207,16 +207,16 @@ static void test_bad_files_are_ignored(void **state) {
     assert_int_equal(deft_file_read(ctx, path, 1 << 20, (void **)&good, &good_bytes), DEFT_OK);
     char impossible[200];
     snprintf(impossible, sizeof impossible,
-             "{\"version\": 2, \"choices\": {\"%016llx\": {\"kernel\": \"DENSE_CONV\", \"us\": 1}}}",
+             "{\"version\": 3, \"choices\": {\"%016llx\": {\"kernel\": \"DENSE_CONV\", \"us\": 1}}}",
              (unsigned long long)deft_cache_key(&l.request));
     const char *const bad[] = {"",
                                "{",
                                "\xff\xfe\x00garbage",
                                "[]",
                                "{\"version\": 7, \"choices\": {}}",
-                               "{\"version\": 2, \"choices\": 3}",
-                               "{\"version\": 2, \"choices\": {\"xyz\": {\"kernel\": \"DENSE_MATMUL\", \"us\": 1}}}",
-                               "{\"version\": 2, \"choices\": {\"0123456789abcdef\": {\"kernel\": 5, \"us\": -1}}}",
+                               "{\"version\": 3, \"choices\": 3}",
+                               "{\"version\": 3, \"choices\": {\"xyz\": {\"kernel\": \"DENSE_MATMUL\", \"us\": 1}}}",
+                               "{\"version\": 3, \"choices\": {\"0123456789abcdef\": {\"kernel\": 5, \"us\": -1}}}",
                                impossible};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(deft_file_write(ctx, path, bad[i], strlen(bad[i])), DEFT_OK);
@@ -256,7 +256,7 @@ static void test_schedules_are_remembered(void **state) {
     const uint64_t told[] = {schedules[count - 1], schedules[0], 7, 0xFFFFFFFFFFFFFFFu};
     for (int i = 0; i < 4; i++) {
         snprintf(text, sizeof text,
-                 "{\"version\": 2, \"choices\": {\"%016llx\": {\"kernel\": \"SPARSE_X86\", \"schedule\": %llu, "
+                 "{\"version\": 3, \"choices\": {\"%016llx\": {\"kernel\": \"SPARSE_X86\", \"schedule\": %llu, "
                  "\"us\": 1}}}",
                  (unsigned long long)deft_cache_key(&l.request), (unsigned long long)told[i]);
         assert_int_equal(deft_file_write(ctx, path, text, strlen(text)), DEFT_OK);

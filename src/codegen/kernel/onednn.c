@@ -484,7 +484,10 @@ static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const deft_o
     if (!o->reorder) return DEFT_OK;
     DEFT_TRY(deft_allocate(ctx, one->weight_bytes, &one->weight));
     DEFT_TRY(check(ctx, set_address(o->inner, one->weight), "take the weights"));
-    return check(ctx, reorder(one, o, false), "reorder the weights");
+    DEFT_TRY(check(ctx, reorder(one, o, false), "reorder the weights"));
+    dnnl_primitive_destroy(o->reorder); /* and its memory: of Winograd's, as much as the weights that it makes */
+    o->reorder = NULL;
+    return DEFT_OK;
 }
 
 deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *problem, deft_onednn **primitive) {

@@ -64,20 +64,34 @@ double deft_vector_linear_estimate_ns(const deft_request *request) {
 
 /* ---- packing ------------------------------------------------------------------------------------------------- */
 
-static void pack_group(const deft_linear *l, int64_t group, int64_t width, int64_t panels, float *weight, float *bias) {
-    for (int64_t i = 0; i < l->m; i++) {
-        const float *from = l->weight + group * l->m * l->k + i * l->row_stride;
-        float *to = weight + ((group * panels + i / width) * l->k) * width + i % width;
-        for (int64_t k = 0; k < l->k; k++)
-            to[k * width] = l->scale * from[k * l->column_stride];
-        if (l->bias) bias[group * panels * width + i] = l->bias_scale * l->bias[(group * l->m + i) * l->bias_stride];
+/* `columns` rows of W, `from` on, as the columns of a panel, the rest of it 0. A part of them that fits in L1 at a
+ * time: one of the two is read or written across its rows. */
+static void pack_panel(const deft_linear *l, const float *from, int64_t columns, int64_t width, float *panel) {
+    for (int64_t begin = 0; begin < l->k; begin += CHUNK) {
+        int64_t end = begin + CHUNK < l->k ? begin + CHUNK : l->k;
+        for (int64_t i = 0; i < columns; i++)
+            for (int64_t k = begin; k < end; k++)
+                panel[k * width + i] = l->scale * from[i * l->row_stride + k * l->column_stride];
+        for (int64_t k = begin; k < end; k++)
+            memset(panel + k * width + columns, 0, (size_t)(width - columns) * sizeof *panel);
     }
+}
+
+static void pack_group(const deft_linear *l, int64_t group, int64_t width, int64_t panels, float *weight, float *bias) {
+    for (int64_t panel = 0; panel < panels; panel++) {
+        int64_t first = panel * width, columns = l->m - first < width ? l->m - first : width;
+        pack_panel(l, l->weight + group * l->m * l->k + first * l->row_stride, columns, width,
+                   weight + (group * panels + panel) * l->k * width);
+    }
+    for (int64_t i = 0; l->bias && i < l->m; i++)
+        bias[group * panels * width + i] = l->bias_scale * l->bias[(group * l->m + i) * l->bias_stride];
 }
 
 static deft_status pack(deft_context *ctx, const deft_linear *l, vector_linear *state) {
     int64_t width = state->loops->product_width;
-    size_t columns = (size_t)(l->groups * state->panels * width);
-    DEFT_TRY(deft_allocate_zeroed(ctx, columns * (size_t)l->k, sizeof(float), &state->weight));
+    size_t columns = (size_t)(l->groups * state->panels * width), bytes;
+    if (__builtin_mul_overflow(columns * sizeof(float), (size_t)l->k, &bytes)) bytes = SIZE_MAX;
+    DEFT_TRY(deft_allocate(ctx, bytes, &state->weight));
     DEFT_TRY(deft_allocate_zeroed(ctx, columns, sizeof(float), &state->bias));
     for (int64_t group = 0; group < l->groups; group++)
         pack_group(l, group, width, state->panels, state->weight, state->bias);
@@ -97,6 +111,7 @@ deft_status deft_vector_linear_prepare(deft_context *ctx, const deft_request *re
     state->threads = macs < MACS_WORTH_THREADS ? 1 : request->call.threads;
     state->panels = (linear.m + width - 1) / width;
     kernel->state = state;
+    kernel->packed = true;
     kernel->weights = linear.weights;
     kernel->nonzeros = linear.nonzeros;
     kernel->weight_bytes = (size_t)(linear.groups * state->panels * width * linear.k) * sizeof(float);

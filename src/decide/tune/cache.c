@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { FORMAT_VERSION = 2, MAX_FILE_BYTES = 16 << 20, MAX_ENTRIES = 100000 };
+enum { FORMAT_VERSION = 3, MAX_FILE_BYTES = 16 << 20, MAX_ENTRIES = 100000 };
 
 /* ---- keys ---------------------------------------------------------------------------------------------------- */
 
@@ -34,7 +34,7 @@ static uint64_t hash_text(uint64_t hash, const char *text) {
     return hash_bytes(hash, text, strlen(text) + 1);
 }
 
-/* The choice holds for another version of the library or another CPU no more. */
+/* The file's: a choice holds for another version of the library or another CPU no more. */
 static uint64_t hash_machine(void) {
     char cpu[64];
     deft_cpu_name(cpu, sizeof cpu);
@@ -74,7 +74,7 @@ static uint64_t hash_tensor(uint64_t hash, const deft_tensor *tensor) {
 
 uint64_t deft_cache_key(const deft_request *request) {
     const deft_op_call *call = &request->call;
-    uint64_t hash = hash_text(hash_machine(), deft_ops[call->op].name);
+    uint64_t hash = hash_text(fnv_start, deft_ops[call->op].name);
     hash = hash_int(hash_int(hash, request->isa), call->threads);
     hash = hash_int(hash_int(hash, request->in_layout), request->out_layout);
     hash = hash_int(hash, request->residual != NULL);
@@ -84,8 +84,11 @@ uint64_t deft_cache_key(const deft_request *request) {
         hash = hash_tensor(hash, call->in[i]);
     int constant = deft_linear_weight(call);
     const deft_tensor *weight = constant < 0 ? NULL : call->in[constant];
-    if (weight && weight->dtype == DEFT_F32) hash = hash_pattern(hash, weight->data, deft_tensor_count(weight));
-    return hash;
+    if (!weight || weight->dtype != DEFT_F32) return hash;
+    int64_t count = deft_tensor_count(weight), nonzeros = request->nonzeros;
+    if (nonzeros == 0) nonzeros = deft_linear_count_nonzeros(weight->data, count);
+    hash = hash_int(hash, nonzeros);
+    return nonzeros == count ? hash : hash_pattern(hash, weight->data, count);
 }
 
 /* ---- the table ----------------------------------------------------------------------------------------------- */
@@ -127,7 +130,7 @@ deft_status deft_cache_put(deft_cache *cache, const deft_cache_entry *entry) {
 
 /* ---- the file ------------------------------------------------------------------------------------------------ */
 
-/* {"version": 2, "choices": {"<key in hex>": {"kernel", "schedule", "us", "other", "other_us"}}}; kernels by their
+/* {"version": 3, "choices": {"<key in hex>": {"kernel", "schedule", "us", "other", "other_us"}}}; kernels by their
  * names in kernels.def, which are unique; without "other" where there was none. */
 static const char *const kernel_names[DEFT_KERNEL_COUNT] = {
 #define DEFT_KERNEL(ENUM, ...) [DEFT_KERNEL_##ENUM] = #ENUM,

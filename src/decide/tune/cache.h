@@ -18,8 +18,9 @@ typedef struct deft_cache {
     char *path; /* NULL: no file */
 } deft_cache;
 
-/* What a choice depends on: library version, CPU, isa, threads, operator, attributes, shapes, which operands are
- * constant, where the zeros of a constant weight are, layouts and activation. 64-bit FNV-1a. */
+/* What a choice depends on beside the library's version and the CPU, which the file is for: isa, threads, operator,
+ * attributes, shapes, which operands are constant, where the zeros of a constant weight are, layouts and activation.
+ * 64-bit FNV-1a. */
 uint64_t deft_cache_key(const deft_request *request);
 
 /* Reads the file; one that is missing or does not check out is as good as empty. Error: DEFT_MEMORY. */

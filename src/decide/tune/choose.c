@@ -89,14 +89,16 @@ static bool is_worth_timing(const deft_request *request) {
 
 deft_status deft_tuner_choose(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     deft_tuner *tuner = user;
-    if (!is_worth_timing(request)) return deft_choose_by_estimate(NULL, ctx, request, choice);
+    bool timed = tuner->tuning != DEFT_TUNE_NEVER;
+    if (timed ? !is_worth_timing(request) : tuner->cache.count == 0)
+        return deft_choose_by_estimate(NULL, ctx, request, choice);
     uint64_t key = deft_cache_key(request);
     const deft_cache_entry *known = deft_cache_find(&tuner->cache, key);
-    if (is_usable(known, request) && (known->fresh || tuner->tuning == DEFT_TUNE_NEVER)) {
+    if (is_usable(known, request) && (known->fresh || !timed)) {
         deft_verdict_tell(&known->verdict, "", choice);
         return DEFT_OK;
     }
-    if (tuner->tuning == DEFT_TUNE_NEVER) return deft_choose_by_estimate(NULL, ctx, request, choice);
+    if (!timed) return deft_choose_by_estimate(NULL, ctx, request, choice);
     deft_cache_entry entry = {.key = key};
     DEFT_TRY(measure(tuner, request, &entry));
     deft_verdict_tell(&entry.verdict, "", choice);

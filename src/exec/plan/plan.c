@@ -3,6 +3,8 @@
 #include "codegen/kernel/linear.h"
 #include "ir/pass/pass.h"
 
+#include <stdlib.h>
+
 static const deft_attrs no_attributes = {0};
 
 /* Shapes bound, passes run; a training graph is taken as it is. */
@@ -193,19 +195,51 @@ static void let_go_of_weight(deft_planner *p, const deft_step *step, const deft_
     desc->data = NULL;
 }
 
+typedef struct turn {
+    int step;
+    size_t constant_bytes;
+} turn;
+
+static int by_bytes(const void *left, const void *right) {
+    const turn *a = left, *b = right;
+    if (a->constant_bytes != b->constant_bytes) return a->constant_bytes < b->constant_bytes ? 1 : -1;
+    return (a->step > b->step) - (a->step < b->step);
+}
+
+/* A weight that is packed is in memory twice for a while: the largest is the first, when nothing else is packed yet. */
+static deft_status take_turns(deft_planner *p, turn **turns) {
+    size_t count = (size_t)p->plan->step_count;
+    DEFT_TRY(deft_arena_array(&p->scratch, count, sizeof **turns, turns));
+    for (int i = 0; i < p->plan->step_count; i++) {
+        const deft_op_call *call = &p->requests[i].call;
+        (*turns)[i].step = i;
+        for (int j = 0; j < call->in_count; j++)
+            if (call->in[j] && call->in[j]->data) (*turns)[i].constant_bytes += deft_tensor_bytes(call->in[j]);
+    }
+    qsort(*turns, count, sizeof **turns, by_bytes);
+    return DEFT_OK;
+}
+
+static deft_status prepare_kernel(deft_planner *p, int index, int *readers) {
+    deft_step *step = &p->plan->steps[index];
+    deft_request *request = &p->requests[index];
+    request->schedule = step->choice.schedule;
+    DEFT_TRY(in_node(p, step, deft_kernel_prepare(p->ctx, step->choice.kernel, request, &step->kernel)));
+    if (step->kernel.scratch_bytes > p->plan->scratch_bytes) p->plan->scratch_bytes = step->kernel.scratch_bytes;
+    double share = step->kernel.weights ? (double)step->kernel.nonzeros / (double)step->kernel.weights : 1;
+    step->macs_nonzero = (int64_t)((double)step->macs * share);
+    if (step->kernel.packed && !p->options->training) let_go_of_weight(p, step, request, readers);
+    return DEFT_OK;
+}
+
 static deft_status prepare_kernels(deft_planner *p) {
     int *readers;
+    turn *turns;
     DEFT_TRY(deft_arena_array(&p->scratch, (size_t)p->graph->value_count, sizeof *readers, &readers));
     count_readers(p, readers);
-    for (int i = 0; i < p->plan->step_count; i++) {
-        deft_step *step = &p->plan->steps[i];
-        p->requests[i].schedule = step->choice.schedule;
-        DEFT_TRY(in_node(p, step, deft_kernel_prepare(p->ctx, step->choice.kernel, &p->requests[i], &step->kernel)));
-        if (step->kernel.scratch_bytes > p->plan->scratch_bytes) p->plan->scratch_bytes = step->kernel.scratch_bytes;
-        double share = step->kernel.weights ? (double)step->kernel.nonzeros / (double)step->kernel.weights : 1;
-        step->macs_nonzero = (int64_t)((double)step->macs * share);
-        if (step->kernel.packed && !p->options->training) let_go_of_weight(p, step, &p->requests[i], readers);
-    }
+    DEFT_TRY(take_turns(p, &turns));
+    for (int i = 0; i < p->plan->step_count; i++)
+        DEFT_TRY(prepare_kernel(p, turns[i].step, readers));
     return DEFT_OK;
 }
 

@@ -1,3 +1,4 @@
+#include "base/number/finite.h"
 #include "ir/pass/match.h"
 #include "ir/pass/pass.h"
 
@@ -43,19 +44,44 @@ static deft_status find_factors(folding *f) {
     return DEFT_OK;
 }
 
-/* to[i] = from[i] times the factor of its channel, which is its row's for Conv and a transposed Gemm, else its
- * column's. `to` may be `from`, or NULL: then it only looks. False where a product leaves the range of floats. */
-static bool scale_weights(const folding *f, const float *from, float *to, int64_t count) {
-    bool columns = f->linear->op == DEFT_OP_GEMM && !deft_attr_int(&f->linear->attrs, "transB", 0);
-    int64_t row = columns ? f->channels : count / f->channels;
-    bool finite = true;
-    for (int64_t begin = 0; row && begin < count; begin += row)
-        for (int64_t j = 0; j < row; j++) {
-            float scaled = (float)((double)from[begin + j] * f->factors[columns ? j : begin / row]);
-            finite &= isfinite(scaled) != 0;
-            if (to) to[begin + j] = scaled;
+/* A weight's channel is its row for Conv and a transposed Gemm, else its column. */
+static bool has_columns(const folding *f) {
+    return f->linear->op == DEFT_OP_GEMM && !deft_attr_int(&f->linear->attrs, "transB", 0);
+}
+
+static int64_t row_of(const folding *f, int64_t count) {
+    return has_columns(f) ? f->channels : count / f->channels;
+}
+
+/* Each weight times the factor of its channel. */
+static void scale_weights(const folding *f, float *weights, int64_t count) {
+    int64_t row = row_of(f, count);
+    bool columns = has_columns(f);
+    for (int64_t begin = 0; row && begin < count; begin += row) {
+        const double *factors = f->factors, factor = columns ? 1 : factors[begin / row];
+        float *w = weights + begin;
+        if (columns) {
+#pragma omp simd
+            for (int64_t j = 0; j < row; j++)
+                w[j] = (float)((double)w[j] * factors[j]);
+        } else {
+#pragma omp simd
+            for (int64_t j = 0; j < row; j++)
+                w[j] = (float)((double)w[j] * factor);
         }
-    return finite;
+    }
+}
+
+/* Whether all scaled weights are within the range of floats. */
+static bool scales(const folding *f, const float *weights, int64_t count) {
+    int64_t row = row_of(f, count);
+    double largest = 0;
+    for (int64_t c = 0; c < f->channels; c++)
+        largest = fmax(largest, fabs(f->factors[c]));
+    if (isfinite((float)(largest * (double)deft_largest(weights, count)))) return true; /* no matter which is where */
+    for (int64_t i = 0; row && i < count; i++)
+        if (!isfinite((float)((double)weights[i] * f->factors[has_columns(f) ? i % row : i / row]))) return false;
+    return true;
 }
 
 /* A negative variance, or a weight that leaves the range of floats, is left to the normalisation. */
@@ -63,7 +89,7 @@ static bool stays_finite(const folding *f) {
     const deft_tensor *weight = &f->graph->values[f->linear->in[1]].desc;
     for (int64_t c = 0; c < f->channels; c++)
         if (!isfinite(f->factors[c])) return false;
-    return scale_weights(f, weight->data, NULL, deft_tensor_count(weight));
+    return scales(f, weight->data, deft_tensor_count(weight));
 }
 
 static bool is_foldable(const folding *f) {
@@ -114,7 +140,7 @@ static void scale_operands(folding *f) {
     const float *shift = values[f->norm->in[2]].desc.data, *mean = values[f->norm->in[3]].desc.data;
     const deft_tensor *weight = &values[f->linear->in[1]].desc;
     float *bias = values[f->linear->in[2]].desc.data;
-    scale_weights(f, weight->data, weight->data, deft_tensor_count(weight));
+    scale_weights(f, weight->data, deft_tensor_count(weight));
     for (int64_t c = 0; c < f->channels; c++)
         bias[c] = (float)(((double)bias[c] - (double)mean[c]) * f->factors[c] + (double)shift[c]);
 }
