@@ -22,6 +22,7 @@ typedef struct sample {
     deft_tensor out, out64, out_abs;
     bool constant[MAX_IN];
     deft_activation activation;
+    deft_function function; /* of alpha 0.25 or, of Swish, 1.25 */
     deft_layout in_layout, out_layout;
     bool residual, not_finite; /* the last input is a residual; inputs are NaN or infinite: a run may allocate */
     int64_t terms;             /* products summed for an element */
@@ -128,6 +129,28 @@ static double gamma_of(int64_t n) {
     return nu / (1 - nu);
 }
 
+static float alpha_of(deft_function function) {
+    return function == DEFT_FUNCTION_SWISH ? 1.25f : 0.25f;
+}
+
+static double apply(deft_function function, double x) {
+    switch (function) {
+    case DEFT_FUNCTION_LEAKY_RELU:
+        return x < 0 ? 0.25 * x : x;
+    case DEFT_FUNCTION_SWISH:
+        return x / (1 + exp(-1.25 * x));
+    case DEFT_FUNCTION_HARD_SWISH:
+        return x * fmin(fmax(x / 6 + 0.5, 0), 1);
+    default:
+        return x;
+    }
+}
+
+/* The slopes of the functions are at most 1.5, and they are computed to within 16 units of x. */
+static double function_error(const sample *s, double x, double bound) {
+    return s->function ? 1.5 * bound + 16 * 0x1p-24 * fabs(x) : bound;
+}
+
 static int count_wrong(const sample *s) {
     int wrong = 0;
     double largest = 0;
@@ -136,9 +159,9 @@ static int count_wrong(const sample *s) {
     for (int64_t i = 0; i < deft_tensor_count(&s->out); i++)
         largest = fmax(largest, y_abs[i]);
     for (int64_t i = 0; i < deft_tensor_count(&s->out); i++) {
-        double expected = fmin(fmax(y64[i], s->activation.low), s->activation.high);
+        double expected = apply(s->function, fmin(fmax(y64[i], s->activation.low), s->activation.high));
         double bound = s->slack * gamma_of(s->terms + 2) * (s->slack > 1 ? largest : y_abs[i]);
-        if (!(fabs(y[i] - expected) <= bound)) wrong++;
+        if (!(fabs(y[i] - expected) <= function_error(s, y64[i], bound))) wrong++;
     }
     return wrong;
 }
@@ -151,6 +174,8 @@ static deft_request request_of(sample *s, const deft_tensor **in_pointers, deft_
     return (deft_request){.call = call_of(s, in_pointers, in, out),
                           .residual = s->residual ? &in[s->in_count - 1] : NULL,
                           .activation = s->activation,
+                          .function = s->function,
+                          .alpha = alpha_of(s->function),
                           .in_layout = s->in_layout,
                           .out_layout = s->out_layout,
                           .isa = s->ctx->isa};
@@ -252,15 +277,17 @@ static bool run_kernel(sample *s, deft_kernel_id id) {
     return true;
 }
 
-/* Checks every dense kernel that accepts the sample, in all activations; returns how many there were. */
+/* Checks every dense kernel that accepts the sample, in all activations and functions; returns how many there were. */
 static int check_all(sample *s) {
     static const deft_activation activations[] = {{-INFINITY, INFINITY}, {0, INFINITY}, {-0.5f, 1.5f}};
+    const bool activated = s->op == DEFT_OP_GEMM || s->op == DEFT_OP_MATMUL || s->op == DEFT_OP_CONV_TRANSPOSE;
+    const int ways = s->op == DEFT_OP_CONV ? 6 : activated ? 3 : 1;
     int ran = 0;
     compute_oracle(s);
     for (int id = DEFT_KERNEL_DENSE_MATMUL; id <= DEFT_KERNEL_DENSE_POOL; id++)
-        for (int a = 0; a < 3; a++) {
-            if (a > 0 && s->op != DEFT_OP_GEMM && s->op != DEFT_OP_MATMUL && s->op != DEFT_OP_CONV) continue;
-            s->activation = activations[a];
+        for (int a = 0; a < ways; a++) {
+            s->activation = activations[a < 3 ? a : 0];
+            s->function = a < 3 ? DEFT_FUNCTION_NONE : (deft_function)(a - 2);
             s->slack = id == DEFT_KERNEL_DENSE_WINOGRAD ? 50 : 1;
             if (!run_kernel(s, (deft_kernel_id)id)) continue;
             assert_int_equal(count_wrong(s), 0);
@@ -443,7 +470,6 @@ static void test_conv_transpose(void **state) {
             add_out_gradient(&s, c);
             add_filters(&s, c, bias);
             if (bias) add_input(&s, true, 1, (int64_t[]){c->c});
-            if (bias) s.activation = (deft_activation){-1, 2};
             s.terms = c->m / c->groups * c->kh * c->kw;
             assert_int_equal(check_all(&s), 1);
         }
@@ -501,11 +527,12 @@ static int check_layouts(sample *s) {
     for (int i = 0; i < 2; i++)
         for (int id = DEFT_KERNEL_DENSE_CONV; id <= DEFT_KERNEL_DENSE_POOL; id++)
             for (int l = 0; l < 4; l++)
-                for (int clipped = 0; clipped < (s->op == DEFT_OP_CONV ? 2 : 1); clipped++) {
+                for (int way = 0; way < (s->op == DEFT_OP_CONV ? 3 : 1); way++) {
                     s->ctx->isa = isas[i];
                     s->in_layout = layouts[l][0];
                     s->out_layout = layouts[l][1];
-                    s->activation = clipped ? (deft_activation){0, 6} : deft_activation_none;
+                    s->activation = way == 1 ? (deft_activation){0, 6} : deft_activation_none;
+                    s->function = way == 2 ? DEFT_FUNCTION_SWISH : DEFT_FUNCTION_NONE;
                     s->slack = id == DEFT_KERNEL_DENSE_WINOGRAD ? 50 : 1;
                     if (!deft_cpu_has(isas[i]) || !run_kernel(s, (deft_kernel_id)id)) continue;
                     assert_int_equal(count_wrong(s), 0);
@@ -538,8 +565,7 @@ static void test_conv_in_blocks(void **state) {
             if (residual) add_out_gradient(&s, c);
             s.residual = residual;
             s.terms = c->c / c->groups * c->kh * c->kw + residual;
-            assert_true(check_layouts(&s) >=
-                        12); /* a kernel at the least, in three combinations, clipped or not, twice */
+            assert_true(check_layouts(&s) >= 18); /* a kernel at the least, in three combinations, three ways, twice */
         }
 }
 

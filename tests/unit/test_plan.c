@@ -314,6 +314,30 @@ static void test_blocks_between_convolutions(void **state) {
     free_all(plan, graph);
 }
 
+/* A function becomes part of a dense convolution; of one for sparse kernels it stays a step. */
+static void test_fuses_functions(void **state) {
+    (void)state;
+    static const deft_attr slope = {.name = "alpha", .type = DEFT_ATTR_FLOAT, .f = 0.3f};
+    for (int sparse = 0; sparse < 2; sparse++) {
+        deft_graph *graph = new_graph(test_context());
+        add_graph_input(graph, "x", DIMS(1, 16, 8, 8));
+        add_weight(graph, "w", DIMS(16, 16, 3, 3), sparse ? 0.9 : 0);
+        add_picture_conv(graph, "a", "x", "w");
+        add_node(graph, DEFT_OP_LEAKY_RELU, &slope, 1, (const char *const[]){"a"}, 1, "b");
+        add_picture_conv(graph, "c", "b", "w");
+        NODE(graph, SIGMOID, "d", "c");
+        NODE(graph, MUL, "y", "d", "c"); /* Swish */
+        finish_graph(graph, "y");
+        deft_plan *plan = plan_of(graph, NULL);
+        assert_int_equal(plan->step_count, sparse ? 4 : 2);
+        const deft_step *first = &plan->steps[0], *second = &plan->steps[1];
+        assert_int_equal(first->function, sparse ? DEFT_FUNCTION_NONE : DEFT_FUNCTION_LEAKY_RELU);
+        if (!sparse) assert_true(first->alpha == 0.3f && second->alpha == 1);
+        if (!sparse) assert_int_equal(second->function, DEFT_FUNCTION_SWISH);
+        free_all(plan, graph);
+    }
+}
+
 /* Where sparse kernels are faster, they read and write rows, and what they cannot add is a step of its own. */
 static void test_no_blocks_around_sparse_convolutions(void **state) {
     (void)state;
@@ -355,6 +379,7 @@ static void test_errors_name_the_node(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fuses_activations),
+        cmocka_unit_test(test_fuses_functions),
         cmocka_unit_test(test_keeps_what_is_used_elsewhere),
         cmocka_unit_test(test_fuses_bias),
         cmocka_unit_test(test_reuses_memory),

@@ -15,6 +15,7 @@
 #include "codegen/kernel/activation.h"
 #include "codegen/kernel/dense.h"
 #include "codegen/kernel/onednn.h"
+#include "codegen/kernel/vector.h"
 
 typedef enum conv_method { BLOCKED, NCHW, WINOGRAD } conv_method;
 
@@ -29,6 +30,9 @@ typedef struct conv {
     bool weight_is_finite;
     int64_t x_count, y_count; /* elements, as they are laid out */
     deft_activation activation;
+    const deft_vector_loops *loops;
+    deft_function function; /* applied by them, after the primitive: the careful one's, and Winograd's */
+    float alpha;
     bool transposed, has_bias; /* ConvTranspose: a bias is added, and the activation applied, to the rows of y */
     int64_t y_rows;
 } conv;
@@ -135,6 +139,8 @@ static bool problem_of(const deft_request *request, conv_method method, deft_one
                                      .weight = is_gradient(call->op) ? NULL : r->w->data,
                                      .plain = method == NCHW,
                                      .winograd = method == WINOGRAD};
+    if (method != WINOGRAD) problem->function = request->function;
+    problem->alpha = request->alpha;
     if (!layouts_of(request, method, problem, why)) return false;
     *why = "there is nothing to compute: a dimension is 0";
     deft_status found = call->op == DEFT_OP_CONV_TRANSPOSE
@@ -215,7 +221,10 @@ static deft_status prepare(deft_context *ctx, const deft_request *request, conv_
     state->transposed = request->call.op == DEFT_OP_CONV_TRANSPOSE;
     state->has_bias = request->call.in_count > 2 && request->call.in[2];
     state->y_rows = problem.window.batch * problem.window.channels;
-    state->guarded = r.kind == DEFT_ONEDNN_CONV && !deft_activation_is_none(request->activation);
+    state->loops = deft_vector_loops_of(request->isa);
+    state->function = request->function;
+    state->alpha = request->alpha;
+    state->guarded = r.kind == DEFT_ONEDNN_CONV && (problem.function || !deft_activation_is_none(request->activation));
     state->weight_is_finite =
         !problem.weight || deft_dense_all_finite(problem.weight, deft_tensor_count(r.w), problem.threads);
     state->x_count = (int64_t)(deft_layout_bytes(r.x, request->in_layout, request->isa) / sizeof(float));
@@ -240,6 +249,7 @@ static deft_status run_carefully(deft_context *ctx, conv *state, const void *con
     deft_onednn_problem problem = state->problem;
     void *scratch;
     problem.activation = deft_activation_none;
+    problem.function = DEFT_FUNCTION_NONE;
     if (problem.weight && !problem.winograd) { /* whose original need not be there any more */
         problem.packed = state->primitive;
         problem.weight = NULL;
@@ -249,8 +259,10 @@ static deft_status run_carefully(deft_context *ctx, conv *state, const void *con
     DEFT_TRY(deft_allocate(ctx, deft_onednn_scratch_bytes(state->careful), &scratch));
     deft_status status = deft_onednn_run(ctx, state->careful, operands, scratch);
     deft_release(ctx, scratch);
-    if (status == DEFT_OK) deft_activation_apply(state->activation, y, state->y_count, problem.threads);
-    return status;
+    if (status != DEFT_OK) return status;
+    deft_activation_apply(state->activation, y, state->y_count, problem.threads);
+    deft_vector_apply(state->loops, state->function, state->alpha, y, state->y_count, problem.threads);
+    return DEFT_OK;
 }
 
 /* A row is a channel of a picture. */
@@ -273,6 +285,8 @@ static deft_status run(deft_context *ctx, const deft_kernel *kernel, const deft_
     deft_dense_forget_invalid();
     DEFT_TRY(deft_onednn_run(ctx, state->primitive, operands, scratch));
     int threads = state->problem.threads;
+    if (state->function && !state->problem.function)
+        deft_vector_apply(state->loops, state->function, state->alpha, out[0]->data, state->y_count, threads);
     if (state->transposed) finish_transposed(state, state->has_bias ? in[2]->data : NULL, out[0]->data);
     if (!state->guarded || !deft_dense_met_invalid(threads)) return DEFT_OK;
     bool finite = state->weight_is_finite && deft_dense_all_finite(in[0]->data, state->x_count, threads);

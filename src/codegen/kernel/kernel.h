@@ -31,6 +31,14 @@ typedef struct deft_activation {
 } deft_activation;
 static const deft_activation deft_activation_none = {-__builtin_inff(), __builtin_inff()};
 
+/* What a convolution's result may go through instead: x < 0 ? alpha x : x; x sigmoid(alpha x); x clip(x / 6 + 1/2). */
+typedef enum deft_function {
+    DEFT_FUNCTION_NONE,
+    DEFT_FUNCTION_LEAKY_RELU,
+    DEFT_FUNCTION_SWISH,
+    DEFT_FUNCTION_HARD_SWISH
+} deft_function;
+
 /* What is to be computed: a node with fixed shapes, and what the planner fused into it. */
 typedef struct deft_request {
     /* in[i]->data is set for constants, NULL for what changes. The data of constants (but for a weight that the kernel
@@ -39,6 +47,8 @@ typedef struct deft_request {
     /* Added to out[0] before the activation; shaped and laid out as it; or NULL. A run gets it as in[call.in_count]. */
     const deft_tensor *residual;
     deft_activation activation; /* applied to out[0] */
+    deft_function function;     /* applied to out[0] of a Conv, whose activation is none then */
+    float alpha;                /* of the function */
     deft_layout in_layout;      /* of the inputs that change; constants are in ROWS */
     deft_layout out_layout;     /* of out[0] */
     deft_isa isa;               /* the best that may be used */

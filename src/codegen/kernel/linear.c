@@ -136,6 +136,7 @@ bool deft_linear_of(const deft_request *request, deft_linear *linear, const char
         return reject(why, "not a Gemm, MatMul or Conv");
     if (request->in_layout == DEFT_LAYOUT_BLOCKS || request->out_layout == DEFT_LAYOUT_BLOCKS)
         return reject(why, "it reads and writes no blocks");
+    if (request->function) return reject(why, "it applies no function but minimum and maximum");
     for (int i = 0; i < call->in_count; i++)
         if (call->in[i] && call->in[i]->dtype != DEFT_F32) return reject(why, "not f32");
     int weight = deft_linear_weight(call);

@@ -171,6 +171,20 @@ static dnnl_status_t append_activation(deft_activation activation, dnnl_post_ops
     return dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_clip, activation.low, activation.high);
 }
 
+static dnnl_status_t append_function(deft_function function, float alpha, dnnl_post_ops_t post_ops) {
+    switch (function) {
+    case DEFT_FUNCTION_LEAKY_RELU:
+        return dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_relu, alpha, 0);
+    case DEFT_FUNCTION_SWISH:
+        return dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_swish, alpha, 0);
+    case DEFT_FUNCTION_HARD_SWISH:
+        return dnnl_post_ops_append_eltwise(post_ops, 1, dnnl_eltwise_hardswish, 0, 0);
+    case DEFT_FUNCTION_NONE:
+        break;
+    }
+    return dnnl_success;
+}
+
 /* Winograd's can only add to its Y; and a layout of Y that is not known ahead cannot be that of an operand. */
 static bool reads_residual(const deft_onednn_problem *problem) {
     return problem->has_residual && problem->y_blocked && !problem->winograd;
@@ -190,6 +204,7 @@ static dnnl_status_t make_attributes(const deft_onednn_problem *problem, const d
     else if (problem->has_residual)
         result = dnnl_post_ops_append_sum(post_ops, 1);
     if (result == dnnl_success) result = append_activation(problem->activation, post_ops);
+    if (result == dnnl_success) result = append_function(problem->function, problem->alpha, post_ops);
     if (result == dnnl_success) result = dnnl_primitive_attr_set_post_ops(*attributes, post_ops);
     dnnl_post_ops_destroy(post_ops);
     return result;

@@ -47,10 +47,12 @@ typedef struct deft_onednn_problem {
     deft_window window;                              /* of a convolution or pooling */
     bool has_bias, has_residual;
     deft_activation activation; /* of a convolution; a NaN becomes `low` */
-    const float *weight;        /* a constant, reordered once; NULL: given to every run ... */
-    const deft_onednn *packed;  /* ... or the constant weight of this one as it has it: of a primitive of the same
-                                   shapes,  not by Winograd's algorithm, which outlives the one that is made */
-    bool plain;                 /* X and Y stay row-major inside, so that they are never reordered */
+    deft_function function;     /* of a convolution without an activation; not Winograd's */
+    float alpha;
+    const float *weight;       /* a constant, reordered once; NULL: given to every run ... */
+    const deft_onednn *packed; /* ... or the constant weight of this one as it has it: of a primitive of the same
+                                  shapes,  not by Winograd's algorithm, which outlives the one that is made */
+    bool plain;                /* X and Y stay row-major inside, so that they are never reordered */
     int lanes; /* not 0: pictures are [N][C / lanes][H][W][lanes] inside, but for an X of 1 or 3 channels */
     bool x_blocked, y_blocked; /* outside too */
     bool own_layouts; /* X, Y and a weight that is not constant are in the layouts that it asks for, outside too: for

@@ -1,10 +1,12 @@
 /* The operator's own reference forward as a kernel: accepts everything in ROWS, and is the slowest. */
-#include "codegen/kernel/activation.h"
+#include "codegen/kernel/vector.h"
 #include "ir/op/window.h"
 
 typedef struct reference {
     deft_op_call call;
     deft_activation activation;
+    deft_function function;
+    float alpha;
     bool has_residual;
 } reference;
 
@@ -47,6 +49,14 @@ static double work_per_element(const deft_op_call *call) {
     }
     case DEFT_OP_RECURRENT_GRAD: /* of each step's gates to the state before it, and the activations */
         return 0.5 * (double)in[2]->dims[2] + 8;
+    case DEFT_OP_REDUCE_SUM:
+    case DEFT_OP_REDUCE_MEAN:
+    case DEFT_OP_REDUCE_MAX:
+    case DEFT_OP_GLOBAL_MAX_POOL:
+    case DEFT_OP_GLOBAL_AVERAGE_POOL: {
+        double outputs = (double)deft_tensor_count(call->out[0]);
+        return outputs > 0 ? (double)deft_tensor_count(in[0]) / outputs : 0;
+    }
     case DEFT_OP_MAX_POOL:
         return 0.7 * window_taps(call);
     case DEFT_OP_AVERAGE_POOL:
@@ -68,6 +78,8 @@ deft_status deft_reference_prepare(deft_context *ctx, const deft_request *reques
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *state, &state));
     state->call = request->call;
     state->activation = request->activation;
+    state->function = request->function;
+    state->alpha = request->alpha;
     state->has_residual = request->residual != NULL;
     kernel->state = state;
     return DEFT_OK;
@@ -88,8 +100,10 @@ deft_status deft_reference_run(deft_context *ctx, const deft_kernel *kernel, con
         for (int64_t i = 0; i < deft_tensor_count(out[0]); i++)
             y[i] += residual[i];
     }
-    if (out[0] && out[0]->dtype == DEFT_F32)
-        deft_activation_apply(state->activation, out[0]->data, deft_tensor_count(out[0]), call.threads);
+    if (!out[0] || out[0]->dtype != DEFT_F32) return DEFT_OK;
+    int64_t count = deft_tensor_count(out[0]);
+    deft_activation_apply(state->activation, out[0]->data, count, call.threads);
+    deft_vector_apply(&deft_vector_loops_c, state->function, state->alpha, out[0]->data, count, call.threads);
     return DEFT_OK;
 }
 

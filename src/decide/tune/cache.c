@@ -79,6 +79,10 @@ uint64_t deft_cache_key(const deft_request *request) {
     hash = hash_int(hash_int(hash, request->in_layout), request->out_layout);
     hash = hash_int(hash, request->residual != NULL);
     hash = hash_bytes(hash, &request->activation, sizeof request->activation);
+    if (request->function) {
+        hash = hash_bytes(hash, &request->function, sizeof request->function);
+        hash = hash_bytes(hash, &request->alpha, sizeof request->alpha);
+    }
     hash = hash_attrs(hash, call->attrs);
     for (int i = 0; i < call->in_count; i++)
         hash = hash_tensor(hash, call->in[i]);

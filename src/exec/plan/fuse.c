@@ -89,6 +89,29 @@ static void fuse_activation(deft_planner *p, int index) {
     absorb(p, index, follower);
 }
 
+/* Into a dense convolution only: sparse kernels know none. */
+static void fuse_function(deft_planner *p, int index) {
+    static const struct {
+        deft_op op;
+        deft_function function;
+        float alpha; /* by default */
+    } table[] = {{DEFT_OP_LEAKY_RELU, DEFT_FUNCTION_LEAKY_RELU, 0.01f},
+                 {DEFT_OP_SWISH, DEFT_FUNCTION_SWISH, 1},
+                 {DEFT_OP_HARD_SWISH, DEFT_FUNCTION_HARD_SWISH, 0}};
+    const deft_node *node = &p->graph->nodes[index];
+    int follower = sole_user(p, index);
+    if (node->op != DEFT_OP_CONV || follower < 0 || !deft_planner_is_fixed(p, node->in[1])) return;
+    const deft_node *next = &p->graph->nodes[follower];
+    if (desc_of(p, next->out[0])->dtype != DEFT_F32) return;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (next->op != table[i].op || deft_planner_has_zeros(p, node)) continue;
+        p->fusions[index].function = table[i].function;
+        p->fusions[index].alpha = deft_attr_float(&next->attrs, "alpha", table[i].alpha);
+        absorb(p, index, follower);
+        return;
+    }
+}
+
 void deft_planner_fuse(deft_planner *p) {
     for (int i = 0; i < p->graph->node_count; i++) {
         deft_op op = p->graph->nodes[i].op;
@@ -96,7 +119,8 @@ void deft_planner_fuse(deft_planner *p) {
         if (p->absorbed[i] || (!product && op != DEFT_OP_CONV && op != DEFT_OP_CONV_TRANSPOSE)) continue;
         fuse_bias(p, i);
         fuse_residual(p, i);
-        fuse_activation(p, i);
+        fuse_function(p, i);
+        if (!p->fusions[i].function) fuse_activation(p, i);
     }
 }
 

@@ -59,7 +59,8 @@ static void survey(deft_planner *p) {
     }
     for (int i = 0; i < graph->node_count; i++) {
         const deft_node *node = &graph->nodes[i];
-        p->fusions[i] = (deft_fusion){DEFT_NO_VALUE, DEFT_NO_VALUE, node->out[0], deft_activation_none};
+        p->fusions[i] = (deft_fusion){
+            .bias = DEFT_NO_VALUE, .residual = DEFT_NO_VALUE, .out = node->out[0], .activation = deft_activation_none};
         for (int j = 0; j < node->out_count; j++)
             if (node->out[j] != DEFT_NO_VALUE) p->maker[node->out[j]] = i;
         p->absorbed[i] = is_evaluated(p, node);
@@ -98,6 +99,8 @@ static deft_status make_step(deft_planner *p, int index) {
                         .residual = added,
                         .out_count = node->out_count,
                         .activation = fusion->activation,
+                        .function = fusion->function,
+                        .alpha = fusion->alpha,
                         .macs = deft_node_macs(p->graph, node)};
     DEFT_TRY(copy_ids(arena, node->in, node->in_count, step->in_count, &step->in));
     DEFT_TRY(copy_ids(arena, node->out, node->out_count, step->out_count, &step->out));
@@ -147,6 +150,8 @@ static deft_status make_request(deft_planner *p, const deft_step *step, deft_req
                                        .threads = p->ctx->threads},
                               .residual = step->residual ? in[step->in_count - 1] : NULL,
                               .activation = step->activation,
+                              .function = step->function,
+                              .alpha = step->alpha,
                               .isa = p->ctx->isa};
     request->nonzeros = count_nonzeros(&request->call);
     return DEFT_OK;

@@ -56,6 +56,8 @@ typedef struct deft_step {
     bool residual;                     /* in[in_count - 1] is added before the activation */
     deft_layout in_layout, out_layout; /* of the inputs that change, and of out[0] */
     deft_activation activation;
+    deft_function function;
+    float alpha; /* of the function */
     deft_choice choice;
     deft_kernel kernel;
     int64_t macs, macs_nonzero;

@@ -11,6 +11,8 @@ typedef struct deft_fusion {
     int residual; /* value id of what is added before the activation, or DEFT_NO_VALUE */
     int out;      /* the value that the node makes instead of its first output */
     deft_activation activation;
+    deft_function function; /* in its place */
+    float alpha;
 } deft_fusion;
 
 typedef struct deft_planner {
@@ -42,7 +44,7 @@ static inline bool deft_planner_is_fixed(const deft_planner *p, int value) {
     return deft_planner_is_constant(p, value) && !p->graph->values[value].variable;
 }
 
-/* fuse.c: bias, residual and activation into the Gemm, MatMul, Conv or ConvTranspose that they follow. */
+/* fuse.c: bias, residual and activation or function into the Gemm, MatMul, Conv or ConvTranspose that they follow. */
 void deft_planner_fuse(deft_planner *p);
 /* fuse.c: whether a convolution's constant f32 weight has so many zeros that it is for sparse kernels, which add no
  * residual and work on rows. */

@@ -29,7 +29,15 @@ static const char *name_op(const deft_step *step, const deft_node *node, char *o
     const deft_activation *activation = &step->activation;
     bool none = activation->low == -INFINITY && activation->high == INFINITY;
     bool relu = activation->low == 0 && activation->high == INFINITY;
-    snprintf(out, bytes, "%s%s", deft_ops[node->op].name, none ? "" : relu ? "+Relu" : "+Clip");
+    static const char *const functions[] = {[DEFT_FUNCTION_NONE] = "",
+                                            [DEFT_FUNCTION_LEAKY_RELU] = "+LeakyRelu",
+                                            [DEFT_FUNCTION_SWISH] = "+Swish",
+                                            [DEFT_FUNCTION_HARD_SWISH] = "+HardSwish"};
+    snprintf(out, bytes, "%s%s%s", deft_ops[node->op].name,
+             none   ? ""
+             : relu ? "+Relu"
+                    : "+Clip",
+             functions[step->function]);
     return out;
 }
 
