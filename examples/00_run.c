@@ -7,14 +7,11 @@
 #include <stdio.h>
 
 static deft_status run(deft_context *context, const char *path) {
-    deft_model *model = NULL;
     deft_session *session = NULL;
     deft_tensor input, output;
     int64_t input_count = 1, output_count = 1, top = 0;
 
-    deft_status status = deft_model_load(context, path, &model);
-    if (status == DEFT_OK) status = deft_session_new(model, NULL, &session);
-    deft_model_free(model); /* the session keeps what it needs */
+    deft_status status = deft_session_load(context, path, NULL, &session);
     if (status == DEFT_OK) status = deft_session_input(session, deft_session_input_name(session, 0), &input);
     if (status != DEFT_OK) goto done;
 

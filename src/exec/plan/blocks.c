@@ -68,15 +68,12 @@ static double reorder_us(const deft_request *request) {
 static deft_status fits(const assignment *a, int index, bool *result) {
     const deft_step *step = &a->p->plan->steps[index];
     const deft_plan_options *options = a->p->options;
-    deft_candidate candidates[DEFT_CANDIDATES];
     deft_request request;
     deft_choice *choice = &a->choices[index];
     const char *why;
     *result = request_of(a, index, &request);
     bool rows = request.in_layout == DEFT_LAYOUT_ROWS && request.out_layout == DEFT_LAYOUT_ROWS;
     if (!*result || rows) return DEFT_OK;
-    *result = deft_kernel_candidates(&request, false, candidates) > 0;
-    if (!*result) return DEFT_OK;
     DEFT_TRY(options->choose(options->choose_user, a->p->ctx, &request, choice));
     *result = deft_kernels[choice->kernel].accepts(&request, &why);
     const deft_node *node = &a->p->graph->nodes[step->node];
