@@ -206,9 +206,27 @@ static int make_matmul(problem *p, deft_op op) {
     }
 }
 
-/* Random windows that fit a picture of 5x6, or a line of 6: strides, dilations and pads for `spatial` dimensions. */
+/* 1 to 3, volumes seldom: they take long. */
+static int pick_spatial(problem *p) {
+    return pick(p, 0, 5) == 0 ? 3 : (int)pick(p, 1, 2);
+}
+
+/* x of so many spatial dimensions. */
+static int make_picture(problem *p, int spatial, int64_t batch, int64_t channels) {
+    if (spatial == 3) return VARIABLE(p, 1, channels, 5, 5, 5);
+    return spatial == 2 ? VARIABLE(p, batch, channels, 5, 6) : VARIABLE(p, batch, channels, 6);
+}
+
+/* The weight of a convolution with this window. */
+static int make_kernel(problem *p, int spatial, int64_t filters, int64_t depth, const int64_t *kernel) {
+    const int64_t dims[] = {filters, depth, kernel[0], kernel[1], kernel[2]};
+    return make_constant(p, 2 + spatial, dims, true);
+}
+
+/* Random windows that fit a picture of 5x6, a volume of 5x5x5, or a line of 6: strides, dilations and pads for
+ * `spatial` dimensions. */
 typedef struct window_attrs {
-    int64_t kernel[2], strides[2], dilations[2], pads[4];
+    int64_t kernel[3], strides[3], dilations[3], pads[6];
     deft_attr attrs[6];
     int count;
 } window_attrs;
@@ -233,26 +251,25 @@ static void make_window(problem *p, int spatial, bool dilated, window_attrs *out
 }
 
 static int make_conv(problem *p, deft_op op) {
-    int64_t groups = pick(p, 1, 2), channels = groups * pick(p, 1, 2), filters = groups * pick(p, 1, 2);
-    int64_t batch = pick(p, 1, 2);
-    int spatial = (int)pick(p, 1, 2);
+    int spatial = pick_spatial(p);
+    int64_t groups = pick(p, 1, 2), channels = groups, filters = groups, batch = pick(p, 1, 2);
     window_attrs w;
+    if (spatial < 3) channels *= pick(p, 1, 2);
+    if (spatial < 3) filters *= pick(p, 1, 2);
     make_window(p, spatial, true, &w);
     w.attrs[w.count++] = one_int("group", groups);
-    int x = spatial == 2 ? VARIABLE(p, batch, channels, 5, 6) : VARIABLE(p, batch, channels, 6);
-    int64_t depth = channels / groups;
-    int weight =
-        spatial == 2 ? VARIABLE(p, filters, depth, w.kernel[0], w.kernel[1]) : VARIABLE(p, filters, depth, w.kernel[0]);
+    int x = make_picture(p, spatial, batch, channels);
+    int weight = make_kernel(p, spatial, filters, channels / groups, w.kernel);
     return add_node(p, op, w.attrs, w.count, x, weight, coin(p) ? VARIABLE(p, filters) : -1);
 }
 
 static int make_pool(problem *p, deft_op op) {
-    int spatial = (int)pick(p, 1, 2);
+    int spatial = pick_spatial(p);
     window_attrs w;
     make_window(p, spatial, op == DEFT_OP_MAX_POOL, &w);
     w.attrs[w.count++] = one_int("ceil_mode", pick(p, 0, 1));
     if (op == DEFT_OP_AVERAGE_POOL) w.attrs[w.count++] = one_int("count_include_pad", pick(p, 0, 1));
-    int x = spatial == 2 ? VARIABLE(p, 2, 2, 5, 6) : VARIABLE(p, 2, 2, 6);
+    int x = make_picture(p, spatial, 2, 2);
     if (spatial == 2 && coin(p)) { /* windows of 2x2 side by side have loops of their own */
         static const int64_t twos[] = {2, 2};
         return add_node(p, op, (deft_attr[]){ints("kernel_shape", 2, twos), ints("strides", 2, twos)}, 2, x, -1, -1);
@@ -503,8 +520,8 @@ static int make_reduce(problem *p, deft_op op) {
 
 static int make_conv_transpose(problem *p, deft_op op) {
     int64_t groups = pick(p, 1, 2), channels = groups * pick(p, 1, 2), filters = groups * pick(p, 1, 2);
-    int spatial = (int)pick(p, 1, 2);
-    int64_t extra[] = {0, 0};
+    int spatial = pick_spatial(p);
+    int64_t extra[] = {0, 0, 0};
     window_attrs w;
     make_window(p, spatial, true, &w);
     for (int i = 0; i < spatial; i++)
@@ -513,10 +530,10 @@ static int make_conv_transpose(problem *p, deft_op op) {
         w.pads[i] = w.pads[i] > 1 ? 1 : w.pads[i];
     w.attrs[w.count++] = one_int("group", groups);
     if (w.attrs[3].type == DEFT_ATTR_INTS) w.attrs[w.count++] = ints("output_padding", spatial, extra);
-    int64_t depth = filters / groups;
-    int x = spatial == 2 ? VARIABLE(p, 2, channels, 3, 4) : VARIABLE(p, 2, channels, 4);
-    int weight = spatial == 2 ? VARIABLE(p, channels, depth, w.kernel[0], w.kernel[1])
-                              : VARIABLE(p, channels, depth, w.kernel[0]);
+    int x = spatial == 3   ? VARIABLE(p, 1, channels, 2, 2, 3)
+            : spatial == 2 ? VARIABLE(p, 2, channels, 3, 4)
+                           : VARIABLE(p, 2, channels, 4);
+    int weight = make_kernel(p, spatial, channels, filters / groups, w.kernel);
     return add_node(p, op, w.attrs, w.count, x, weight, coin(p) ? VARIABLE(p, filters) : -1);
 }
 

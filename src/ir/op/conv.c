@@ -22,6 +22,21 @@ static rectangle tap_rectangle(const deft_window *w, int64_t ky, int64_t kx) {
                        .in_x = x_begin * w->stride[1] + kx * w->dilation[1] - w->pad_begin[1]};
 }
 
+/* The outputs of a volume that one tap contributes to, and where it reads for output 0; axes as in deft_window. */
+typedef struct tap_box {
+    int64_t begin[3], end[3], shift[3];
+} tap_box;
+
+static tap_box tap_box_of(const deft_window *w, int64_t tap) {
+    const int64_t at[3] = {tap / w->kernel[1] % w->kernel[0], tap % w->kernel[1], tap / w->kernel[1] / w->kernel[0]};
+    tap_box b;
+    for (int axis = 0; axis < 3; axis++) {
+        deft_window_outputs(w, axis, at[axis], &b.begin[axis], &b.end[axis]);
+        b.shift[axis] = at[axis] * w->dilation[axis] - w->pad_begin[axis];
+    }
+    return b;
+}
+
 #define BODY "ir/op/conv_body.h"
 #include "ir/op/each_real.h"
 
@@ -60,7 +75,7 @@ static deft_status check_gradient(const deft_op_call *call, int x, int w) {
     deft_window window;
     deft_tensor out = {.dtype = call->in[0]->dtype};
     DEFT_TRY(deft_rule_require_real(call, 0, 2));
-    DEFT_TRY(deft_window_of_conv(call, call->in[x], call->in[w], &window));
+    DEFT_TRY(deft_window_of_conv_volume(call, call->in[x], call->in[w], &window));
     deft_window_out_shape(&window, &out);
     return deft_rule_require_shape(call, 0, &out, "the gradient of the output");
 }
@@ -87,10 +102,14 @@ deft_status deft_forward_conv(const deft_op_call *call) {
 }
 
 deft_status deft_forward_conv_input_grad(const deft_op_call *call) {
+    if (deft_window_is_volume(call->in[2]))
+        return deft_rule_by_real(call, conv_input_grad_volume_f32, conv_input_grad_volume_f64);
     return deft_rule_by_real(call, conv_input_grad_f32, conv_input_grad_f64);
 }
 
 deft_status deft_forward_conv_weight_grad(const deft_op_call *call) {
+    if (deft_window_is_volume(call->in[1]))
+        return deft_rule_by_real(call, conv_weight_grad_volume_f32, conv_weight_grad_volume_f64);
     return deft_rule_by_real(call, conv_weight_grad_f32, conv_weight_grad_f64);
 }
 
@@ -113,18 +132,20 @@ deft_status deft_gradient_conv_transpose(deft_gradient *gradient) {
     int dy = gradient->out_grad[0], x = gradient->in[0], w = gradient->in[1], *in_grad = gradient->in_grad;
     deft_op_call call = deft_gradient_call(gradient);
     deft_window window;
-    int64_t pads[6];
-    DEFT_TRY(deft_window_of_transpose(&call, gradient->in_desc[0], gradient->in_desc[1], &window));
-    int spatial = window.spatial, first = 2 - spatial;
+    int64_t strides[3], dilations[3], pads[6];
+    DEFT_TRY(deft_window_of_transpose_volume(&call, gradient->in_desc[0], gradient->in_desc[1], &window));
+    int spatial = window.spatial;
     for (int i = 0; i < spatial; i++) {
-        pads[i] = window.pad_begin[first + i];
-        pads[spatial + i] = window.pad_end[first + i];
+        int axis = spatial == 3 ? (i + 2) % 3 : 2 - spatial + i; /* z comes first in a volume */
+        strides[i] = window.stride[axis];
+        dilations[i] = window.dilation[axis];
+        pads[i] = window.pad_begin[axis];
+        pads[spatial + i] = window.pad_end[axis];
     }
-    const deft_attr attrs[] = {
-        {.name = "strides", .type = DEFT_ATTR_INTS, .count = spatial, .ints = window.stride + first},
-        {.name = "dilations", .type = DEFT_ATTR_INTS, .count = spatial, .ints = window.dilation + first},
-        {.name = "pads", .type = DEFT_ATTR_INTS, .count = 2 * spatial, .ints = pads},
-        {.name = "group", .type = DEFT_ATTR_INT, .i = window.groups}};
+    const deft_attr attrs[] = {{.name = "strides", .type = DEFT_ATTR_INTS, .count = spatial, .ints = strides},
+                               {.name = "dilations", .type = DEFT_ATTR_INTS, .count = spatial, .ints = dilations},
+                               {.name = "pads", .type = DEFT_ATTR_INTS, .count = 2 * spatial, .ints = pads},
+                               {.name = "group", .type = DEFT_ATTR_INT, .i = window.groups}};
     if (gradient->wanted[0])
         DEFT_TRY(gradient->emit(gradient, DEFT_OP_CONV, attrs, 4, (int[]){dy, w}, 2, &in_grad[0], 1));
     if (gradient->wanted[1])

@@ -206,27 +206,35 @@ static deft_status TYPED(conv_volume)(const deft_op_call *call) {
 /* What one plane of a volume's output gets through one tap, of one channel of x: y[i] += weight * x[o], where the
  * convolution's output o reads its input i. */
 static void TYPED(add_tap_volume)(const deft_window *w, int64_t tap, REAL weight, const REAL *x, REAL *y) {
-    const int64_t at[3] = {tap / w->kernel[1] % w->kernel[0], tap % w->kernel[1], tap / w->kernel[1] / w->kernel[0]};
-    int64_t begin[3], end[3], shift[3];
-    for (int axis = 0; axis < 3; axis++) {
-        deft_window_outputs(w, axis, at[axis], &begin[axis], &end[axis]);
-        shift[axis] = at[axis] * w->dilation[axis] - w->pad_begin[axis];
-    }
-    for (int64_t oz = begin[2]; oz < end[2]; oz++)
-        for (int64_t oy = begin[0]; oy < end[0]; oy++) {
-            int64_t iz = oz * w->stride[2] + shift[2], iy = oy * w->stride[0] + shift[0];
+    tap_box b = tap_box_of(w, tap);
+    for (int64_t oz = b.begin[2]; oz < b.end[2]; oz++)
+        for (int64_t oy = b.begin[0]; oy < b.end[0]; oy++) {
+            int64_t iz = oz * w->stride[2] + b.shift[2], iy = oy * w->stride[0] + b.shift[0];
             const REAL *from = x + (oz * w->out[0] + oy) * w->out[1];
-            REAL *to = y + (iz * w->in[0] + iy) * w->in[1] + shift[1];
-            for (int64_t ox = begin[1]; ox < end[1]; ox++)
+            REAL *to = y + (iz * w->in[0] + iy) * w->in[1] + b.shift[1];
+            for (int64_t ox = b.begin[1]; ox < b.end[1]; ox++)
                 to[ox * w->stride[1]] += weight * from[ox];
         }
 }
 
-/* (x, W, bias) */
-static deft_status TYPED(conv_transpose_volume)(const deft_op_call *call) {
-    deft_window w;
-    const deft_tensor *bias = deft_rule_in(call, 2);
-    DEFT_TRY(deft_window_of_transpose_volume(call, call->in[0], call->in[1], &w));
+/* The sum of dy x over a tap's outputs. */
+static REAL TYPED(dot_tap_volume)(const deft_window *w, int64_t tap, const REAL *dy, const REAL *x) {
+    tap_box b = tap_box_of(w, tap);
+    REAL sum = 0;
+    for (int64_t oz = b.begin[2]; oz < b.end[2]; oz++)
+        for (int64_t oy = b.begin[0]; oy < b.end[0]; oy++) {
+            int64_t iz = oz * w->stride[2] + b.shift[2], iy = oy * w->stride[0] + b.shift[0];
+            const REAL *dy_row = dy + (oz * w->out[0] + oy) * w->out[1];
+            const REAL *x_row = x + (iz * w->in[0] + iy) * w->in[1] + b.shift[1];
+            for (int64_t ox = b.begin[1]; ox < b.end[1]; ox++)
+                sum += dy_row[ox] * x_row[ox * w->stride[1]];
+        }
+    return sum;
+}
+
+/* (x, W, ...): convolve_back in a volume. */
+static void TYPED(convolve_volume_back)(const deft_op_call *call, const deft_window *window, const REAL *bias) {
+    const deft_window w = *window;
     const REAL *x = call->in[0]->data, *weights = call->in[1]->data;
     REAL *y = call->out[0]->data;
     int64_t in_volume = w.in[0] * w.in[1] * w.in[2], out_volume = w.out[0] * w.out[1] * w.out[2];
@@ -238,12 +246,49 @@ static deft_status TYPED(conv_transpose_volume)(const deft_op_call *call) {
         int64_t image = plane / w.channels, channel = plane % w.channels, first = channel / depth * breadth;
         REAL *to = y + plane * in_volume;
         for (int64_t i = 0; i < in_volume; i++)
-            to[i] = bias ? ((const REAL *)bias->data)[channel] : 0;
+            to[i] = bias ? bias[channel] : 0;
         for (int64_t filter = first; filter < first + breadth; filter++)
             for (int64_t tap = 0; tap < taps; tap++)
                 TYPED(add_tap_volume)
         (&w, tap, weights[(filter * depth + channel % depth) * taps + tap],
          x + (image * w.filters + filter) * out_volume, to);
+    }
+}
+
+/* (x, W, bias) */
+static deft_status TYPED(conv_transpose_volume)(const deft_op_call *call) {
+    deft_window w;
+    const deft_tensor *bias = deft_rule_in(call, 2);
+    DEFT_TRY(deft_window_of_transpose_volume(call, call->in[0], call->in[1], &w));
+    TYPED(convolve_volume_back)(call, &w, bias ? bias->data : NULL);
+    return DEFT_OK;
+}
+
+/* (dy, W, x) */
+static deft_status TYPED(conv_input_grad_volume)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_conv_volume(call, call->in[2], call->in[1], &w));
+    TYPED(convolve_volume_back)(call, &w, NULL);
+    return DEFT_OK;
+}
+
+/* (dy, x, W) */
+static deft_status TYPED(conv_weight_grad_volume)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_conv_volume(call, call->in[1], call->in[2], &w));
+    const REAL *dy = call->in[0]->data, *x = call->in[1]->data;
+    REAL *dw = call->out[0]->data;
+    int64_t in_volume = w.in[0] * w.in[1] * w.in[2], out_volume = w.out[0] * w.out[1] * w.out[2];
+    int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2], depth = w.channels / w.groups;
+    int threads = deft_rule_threads(call, w.batch * w.filters * out_volume);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t i = 0; i < w.filters * depth * taps; i++) {
+        int64_t filter = i / taps / depth, channel = filter / (w.filters / w.groups) * depth + i / taps % depth;
+        REAL sum = 0;
+        for (int64_t image = 0; image < w.batch; image++)
+            sum += TYPED(dot_tap_volume)(&w, i % taps, dy + (image * w.filters + filter) * out_volume,
+                                         x + (image * w.channels + channel) * in_volume);
+        dw[i] = sum;
     }
     return DEFT_OK;
 }

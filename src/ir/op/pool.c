@@ -84,7 +84,7 @@ enum { SLOPES_AT_ONCE = 128 };
 
 static deft_status pooled_shape(const deft_op_call *call, const deft_tensor *x, deft_tensor *out) {
     deft_window window;
-    DEFT_TRY(deft_window_of_pool(call, x, &window));
+    DEFT_TRY(deft_window_of_pool_volume(call, x, &window));
     *out = (deft_tensor){.dtype = x->dtype};
     deft_window_out_shape(&window, out);
     return DEFT_OK;
@@ -151,6 +151,7 @@ deft_status deft_forward_max_pool(const deft_op_call *call) {
 }
 
 deft_status deft_forward_max_pool_grad(const deft_op_call *call) {
+    if (deft_window_is_volume(call->in[1])) return deft_rule_by_real(call, pool_grad_volume_f32, pool_grad_volume_f64);
     return deft_rule_by_real(call, max_pool_grad_f32, max_pool_grad_f64);
 }
 
@@ -160,6 +161,7 @@ deft_status deft_forward_average_pool(const deft_op_call *call) {
 }
 
 deft_status deft_forward_average_pool_grad(const deft_op_call *call) {
+    if (deft_window_is_volume(call->in[1])) return deft_rule_by_real(call, pool_grad_volume_f32, pool_grad_volume_f64);
     return deft_rule_by_real(call, average_pool_grad_f32, average_pool_grad_f64);
 }
 

@@ -321,3 +321,51 @@ static deft_status TYPED(pool_volume)(const deft_op_call *call) {
     }
     return DEFT_OK;
 }
+
+/* dx[i] += dy at the first maximum of a box. */
+static void TYPED(add_at_maximum)(const deft_window *w, const box *b, REAL dy, const REAL *x, REAL *dx) {
+    REAL most = -(REAL)INFINITY;
+    int64_t at = -1;
+    for (int64_t z = b->z.begin; z < b->z.end; z += w->dilation[2])
+        for (int64_t y = b->y.begin; y < b->y.end; y += w->dilation[0])
+            for (int64_t i = b->x.begin; i < b->x.end; i += w->dilation[1]) {
+                int64_t here = (z * w->in[0] + y) * w->in[1] + i;
+                if (at >= 0 && !(x[here] > most)) continue;
+                most = x[here];
+                at = here;
+            }
+    if (at >= 0) dx[at] += dy;
+}
+
+static void TYPED(add_to_box)(const deft_window *w, const box *b, REAL share, REAL *dx) {
+    for (int64_t z = b->z.begin; z < b->z.end; z += w->dilation[2])
+        for (int64_t y = b->y.begin; y < b->y.end; y += w->dilation[0])
+            for (int64_t i = b->x.begin; i < b->x.end; i += w->dilation[1])
+                dx[(z * w->in[0] + y) * w->in[1] + i] += share;
+}
+
+/* (dy, x) */
+static deft_status TYPED(pool_grad_volume)(const deft_op_call *call) {
+    deft_window w;
+    DEFT_TRY(deft_window_of_pool_volume(call, call->in[1], &w));
+    bool include_pad = deft_attr_int(call->attrs, "count_include_pad", 0) != 0;
+    int64_t plane = w.out[0] * w.out[1], volume = w.out[2] * plane, in_volume = w.in[0] * w.in[1] * w.in[2];
+    int threads = deft_rule_threads(call, w.batch * w.channels * in_volume);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t image = 0; image < w.batch * w.channels; image++) {
+        const REAL *dy = (const REAL *)call->in[0]->data + image * volume;
+        const REAL *x = (const REAL *)call->in[1]->data + image * in_volume;
+        REAL *dx = (REAL *)call->out[0]->data + image * in_volume;
+        for (int64_t i = 0; i < in_volume; i++)
+            dx[i] = 0;
+        for (int64_t i = 0; i < volume; i++) {
+            int64_t oz = i / plane, oy = i % plane / w.out[1], ox = i % w.out[1];
+            box b = {window_span(&w, 2, oz), window_span(&w, 0, oy), window_span(&w, 1, ox)};
+            if (call->op == DEFT_OP_MAX_POOL_GRAD)
+                TYPED(add_at_maximum)(&w, &b, dy[i], x, dx);
+            else
+                TYPED(add_to_box)(&w, &b, dy[i] / (REAL)box_divisor(&w, include_pad, oz, oy, ox, &b), dx);
+        }
+    }
+    return DEFT_OK;
+}
