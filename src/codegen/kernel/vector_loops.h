@@ -41,7 +41,7 @@ typedef void (*deft_binary_loop)(deft_binary_operand a, deft_binary_operand b, f
     LOOP(MUL, x *y)                                                                                                    \
     LOOP(DIV, x / y)                                                                                                   \
     LOOP(PRELU, x < 0 ? x * y : x)                                                                                     \
-    LOOP(MAX, (y > x) | (y != y) ? y : x)
+    LOOP(MAX, ((y > x) | (y != y)) ? y : x)
 
 typedef enum deft_unary {
 #define LOOP(NAME, ...) DEFT_UNARY_##NAME,

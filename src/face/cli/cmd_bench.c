@@ -49,7 +49,7 @@ static const deft_option options[] = {
     {"cold", 0, DEFT_OPTION_FLAG, offsetof(bench_options, layers.cold), NULL,
      "weights of layers from memory, not from a cache", 0, 0, false},
     {"tune", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.tune), "HOW",
-     "quick (default), full (single layers) or never (a model)", 0, 0, false},
+     "quick (default), full (layers) or never (a model)", 0, 0, false},
     {"vs", 0, DEFT_OPTION_TEXT, offsetof(bench_options, layers.vs), "LIST", "of onednn (default), openblas, naive", 0,
      0, false},
 };
