@@ -41,12 +41,11 @@ static void add_input(layer *l, int index, double size, int rank, int64_t a, int
             (float)(size * (2 * (double)deft_rng_uniform(&l->rng) - 1));
 }
 
-static layer random_layer(uint64_t seed) {
+static layer sized_layer(uint64_t seed, int64_t steps, int64_t batch, int64_t inputs, int64_t hidden) {
     static const deft_op ops[] = {DEFT_OP_LSTM, DEFT_OP_GRU, DEFT_OP_RNN};
     static const char *const ways[] = {"forward", "reverse", "bidirectional"};
     layer l = {.ctx = test_context(), .op = ops[seed % 3]};
     deft_rng_init(&l.rng, seed, 9);
-    int64_t steps = any(&l, 1, MOST_STEPS), batch = any(&l, 1, 5), inputs = any(&l, 1, 40), hidden = any(&l, 1, 70);
     int64_t way = any(&l, 0, 2), directions = way == 2 ? 2 : 1, layout = any(&l, 0, 1);
     int64_t gates = l.op == DEFT_OP_LSTM ? 4 : l.op == DEFT_OP_GRU ? 3 : 1;
     l.attr_items[0] = (deft_attr){.name = "direction", .type = DEFT_ATTR_STRING, .s = ways[way]};
@@ -62,6 +61,13 @@ static layer random_layer(uint64_t seed) {
         add_input(&l, C, 1, 3, layout ? batch : directions, layout ? directions : batch, hidden);
     l.out_count = l.op == DEFT_OP_LSTM ? 3 : 2;
     return l;
+}
+
+static layer random_layer(uint64_t seed) {
+    layer sizes;
+    deft_rng_init(&sizes.rng, seed, 10);
+    int64_t steps = any(&sizes, 1, MOST_STEPS), batch = any(&sizes, 1, 5), inputs = any(&sizes, 1, 40);
+    return sized_layer(seed, steps, batch, inputs, any(&sizes, 1, 70));
 }
 
 /* Shapes the outputs, and fills the lists. */
@@ -150,24 +156,39 @@ static double largest_difference(const layer *l) {
     return worst;
 }
 
+/* By every instruction set. */
+static void compare_on(layer *l, int seed) {
+    static const deft_isa isas[] = {DEFT_ISA_C, DEFT_ISA_AVX2, DEFT_ISA_AVX512};
+    const deft_tensor *in_list[INPUTS];
+    deft_tensor *out_list[OUTPUTS];
+    deft_op_call call = call_of(l, l->in64, l->out64, in_list, out_list);
+    assert_int_equal(deft_op_forward(&call), DEFT_OK);
+    for (int i = 0; i < 3; i++) {
+        if (!deft_cpu_has(isas[i])) continue;
+        run_kernel(l, isas[i]);
+        double error = largest_difference(l);
+        if (!(error <= bound_of(l)))
+            fail_msg("seed %d, isa %d: %g, at most %g", seed, (int)isas[i], error, bound_of(l));
+    }
+    ((double *)l->out64[0].data)[0] += 0.01; /* a wrong result is seen */
+    assert_true(largest_difference(l) > bound_of(l));
+}
+
 static void test_random_layers(void **state) {
     (void)state;
-    static const deft_isa isas[] = {DEFT_ISA_C, DEFT_ISA_AVX2, DEFT_ISA_AVX512};
     for (uint64_t seed = 0; seed < 90; seed++) {
         layer l = random_layer(seed);
-        const deft_tensor *in_list[INPUTS];
-        deft_tensor *out_list[OUTPUTS];
-        deft_op_call call = call_of(&l, l.in64, l.out64, in_list, out_list);
-        assert_int_equal(deft_op_forward(&call), DEFT_OK);
-        for (int i = 0; i < 3; i++) {
-            if (!deft_cpu_has(isas[i])) continue;
-            run_kernel(&l, isas[i]);
-            double error = largest_difference(&l);
-            if (!(error <= bound_of(&l)))
-                fail_msg("seed %d, isa %d: %g, at most %g", (int)seed, (int)isas[i], error, bound_of(&l));
-        }
-        ((double *)l.out64[0].data)[0] += 0.01; /* a wrong result is seen */
-        assert_true(largest_difference(&l) > bound_of(&l));
+        compare_on(&l, (int)seed);
+        free_layer(&l);
+    }
+}
+
+/* Enough units that two threads share each sequence: the weights of a direction are more than a megabyte. */
+static void test_shared_sequences(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        layer l = sized_layer(seed, 3, 1 + (int64_t)(seed / 3), 9, seed % 3 == 2 ? 530 : 300);
+        compare_on(&l, (int)seed);
         free_layer(&l);
     }
 }
@@ -214,7 +235,8 @@ static void test_allocations_may_fail(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_layers), cmocka_unit_test(test_what_it_refuses),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_layers), cmocka_unit_test(test_shared_sequences),
+                                       cmocka_unit_test(test_what_it_refuses),
                                        cmocka_unit_test(test_allocations_may_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,9 +5,10 @@
 #include "ir/op/recurrent.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
-enum { MACS_WORTH_THREADS = 1 << 17 };
+enum { MACS_WORTH_THREADS = 1 << 17, MACS_WORTH_A_BARRIER = 1 << 16, BYTES_OF_L2 = 1 << 20 /* and more */ };
 
 typedef struct recurrent {
     const deft_vector_loops *loops;
@@ -137,6 +138,9 @@ typedef struct sequences {
     float *gates, *aside, *h, *cell;
     int64_t gates_batch;
     bool backwards; /* through the weights */
+    /* The units of each gate that are computed here: all, or where threads share a sequence, those of some panels. */
+    int64_t panel, past_panel, unit, units;
+    bool shared;
 } sequences;
 
 /* gates += before U, of `count` gates from the given one on. Every other step goes through U backwards, so that it
@@ -146,11 +150,12 @@ static void add_state(const sequences *s, const float *before, int64_t before_ba
     const recurrent *state = s->state;
     const deft_recurrent *g = &state->geometry;
     const float *weight = state->state + (s->direction * g->gates + gate) * state->width * g->hidden;
-    int64_t panel = state->loops->product_width, panels = count * state->width / panel;
-    for (int64_t i = 0; i < panels; i++) {
-        int64_t p = s->backwards ? panels - 1 - i : i;
-        state->loops->product(before, before_batch, s->count, g->hidden, weight + p * panel * g->hidden, 1,
-                              to + p * panel, to_batch);
+    int64_t width = state->loops->product_width, each = s->past_panel - s->panel;
+    for (int64_t i = 0; i < count * each; i++) {
+        int64_t at = s->backwards ? count * each - 1 - i : i;
+        int64_t p = at / each * (state->width / width) + s->panel + at % each;
+        state->loops->product(before, before_batch, s->count, g->hidden, weight + p * width * g->hidden, 1,
+                              to + p * width, to_batch);
     }
 }
 
@@ -159,32 +164,34 @@ static void step_lstm(const sequences *s) {
     const deft_recurrent *g = &state->geometry;
     if (s->before) add_state(s, s->before, s->before_batch, 0, 4, s->gates, s->gates_batch);
     for (int64_t b = 0; b < s->count; b++)
-        state->loops->lstm(s->gates + b * s->gates_batch, state->width, s->cell + b * g->h_batch, s->h + b * g->y_batch,
-                           g->hidden);
+        state->loops->lstm(s->gates + b * s->gates_batch + s->unit, state->width, s->cell + b * g->h_batch + s->unit,
+                           s->h + b * g->y_batch + s->unit, s->units);
 }
 
 static void step_rnn(const sequences *s) {
     const deft_recurrent *g = &s->state->geometry;
     if (s->before) add_state(s, s->before, s->before_batch, 0, 1, s->gates, s->gates_batch);
     for (int64_t b = 0; b < s->count; b++)
-        s->state->loops->unary[DEFT_UNARY_TANH](s->gates + b * s->gates_batch, s->h + b * g->y_batch, g->hidden, 0, 0);
+        s->state->loops->unary[DEFT_UNARY_TANH](s->gates + b * s->gates_batch + s->unit,
+                                                s->h + b * g->y_batch + s->unit, s->units, 0, 0);
 }
 
 /* The candidate's part of the state goes through the reset gate after its product with U. */
 static void reset_after(const sequences *s) {
     const recurrent *state = s->state;
-    const float *bias = state->bias + s->direction * (state->row + state->width) + state->row;
+    const float *bias = state->bias + s->direction * (state->row + state->width) + state->row + s->unit;
+    size_t bytes = (size_t)((s->past_panel - s->panel) * state->loops->product_width) * sizeof *bias;
     for (int64_t b = 0; b < s->count; b++)
-        memcpy(s->aside + b * state->width, bias, (size_t)state->width * sizeof *bias);
+        memcpy(s->aside + b * state->width + s->unit, bias, bytes);
     if (s->before) add_state(s, s->before, s->before_batch, 2, 1, s->aside, state->width);
     for (int64_t b = 0; b < s->count; b++) {
-        float *gates = s->gates + b * s->gates_batch;
-        state->loops->add_gated(gates + state->width, s->aside + b * state->width, gates + 2 * state->width,
-                                state->geometry.hidden);
+        float *gates = s->gates + b * s->gates_batch + s->unit;
+        state->loops->add_gated(gates + state->width, s->aside + b * state->width + s->unit, gates + 2 * state->width,
+                                s->units);
     }
 }
 
-/* Or before it. */
+/* Or before it: then all units of it are needed, and no sequence is shared. */
 static void reset_before(const sequences *s) {
     const recurrent *state = s->state;
     if (!s->before) return;
@@ -204,9 +211,9 @@ static void step_gru(const sequences *s) {
     else
         reset_before(s);
     for (int64_t b = 0; b < s->count; b++) {
-        const float *gates = s->gates + b * s->gates_batch;
-        state->loops->gru(gates, gates + 2 * state->width, s->before ? s->before + b * s->before_batch : NULL,
-                          s->h + b * g->y_batch, g->hidden);
+        const float *gates = s->gates + b * s->gates_batch + s->unit;
+        const float *before = s->before ? s->before + b * s->before_batch + s->unit : NULL;
+        state->loops->gru(gates, gates + 2 * state->width, before, s->h + b * g->y_batch + s->unit, s->units);
     }
 }
 
@@ -219,11 +226,6 @@ static void step(const sequences *s) {
         step_rnn(s);
 }
 
-/* The first of the sequences' rows in a state input or output; NULL where that is absent. */
-static float *state_rows(const deft_tensor *tensor, const deft_recurrent *g, int64_t direction, int64_t first) {
-    return tensor ? (float *)tensor->data + direction * g->h_direction + first * g->h_batch : NULL;
-}
-
 static void copy_rows(const float *from, int64_t from_row, float *to, int64_t to_row, int64_t rows, int64_t count) {
     for (int64_t r = 0; r < rows; r++) {
         if (from)
@@ -231,6 +233,17 @@ static void copy_rows(const float *from, int64_t from_row, float *to, int64_t to
         else
             memset(to + r * to_row, 0, (size_t)count * sizeof *to);
     }
+}
+
+/* The first of the sequences' rows in a state input or output; NULL where that is absent. */
+static float *state_rows(const deft_tensor *tensor, const sequences *s) {
+    const deft_recurrent *g = &s->state->geometry;
+    return tensor ? (float *)tensor->data + s->direction * g->h_direction + s->first * g->h_batch : NULL;
+}
+
+/* The units that are computed here, of states. */
+static void copy_units(const sequences *s, const float *from, int64_t from_batch, float *to) {
+    copy_rows(from ? from + s->unit : NULL, from_batch, to + s->unit, s->state->geometry.h_batch, s->count, s->units);
 }
 
 /* The gates as the input's part has them, in scratch: [direction][as X]. */
@@ -245,14 +258,13 @@ static void run_sequences(const recurrent *state, const deft_tensor *h, const de
     bool to_first = deft_recurrent_goes_back(g, s->direction);
     float *y = (float *)out[0]->data + s->direction * g->y_direction + s->first * g->y_batch;
     float *gates = gates_of(state, scratch, s->direction) + s->first * g->x_batch / g->inputs * state->row;
-    s->state = state;
-    s->before = state_rows(h, g, s->direction, s->first);
+    s->before = state_rows(h, s);
     s->before_batch = g->h_batch;
     s->gates_batch = g->x_batch / g->inputs * state->row;
     s->aside = gates_of(state, scratch, g->directions) + (s->direction * g->batch + s->first) * state->width;
     if (state->op == DEFT_OP_LSTM) {
-        s->cell = state_rows(out[2], g, s->direction, s->first);
-        copy_rows(state_rows(c, g, s->direction, s->first), g->h_batch, s->cell, g->h_batch, s->count, g->hidden);
+        s->cell = state_rows(out[2], s);
+        copy_units(s, state_rows(c, s), g->h_batch, s->cell);
     }
     for (int64_t i = 0; i < g->steps; i++) {
         int64_t at = to_first ? g->steps - 1 - i : i;
@@ -262,9 +274,31 @@ static void run_sequences(const recurrent *state, const deft_tensor *h, const de
         step(s);
         s->before = s->h;
         s->before_batch = g->y_batch;
+        if (s->shared) {
+#pragma omp barrier
+        }
     }
-    copy_rows(s->before, s->before_batch, state_rows(out[1], g, s->direction, s->first), g->h_batch, s->count,
-              g->hidden);
+    copy_units(s, s->before, s->before_batch, state_rows(out[1], s));
+}
+
+/* Threads share a sequence, each with some units of all gates, where weights that are in no cache as a whole are so in
+ * parts, or where there are too few sequences. */
+static bool is_shared(const recurrent *state, int threads) {
+    const deft_recurrent *g = &state->geometry;
+    int64_t macs = g->batch * state->row * g->hidden, bytes = state->row * g->hidden * (int64_t)sizeof(float);
+    if (threads == 1 || (state->op == DEFT_OP_GRU && !g->linear_before_reset)) return false;
+    if (state->width / state->loops->product_width < threads || macs < MACS_WORTH_A_BARRIER) return false;
+    return bytes > BYTES_OF_L2 || g->directions * g->batch < threads;
+}
+
+/* Panels [panel, past) of each gate. */
+static sequences some_units(const recurrent *state, int64_t panel, int64_t past) {
+    int64_t width = state->loops->product_width, hidden = state->geometry.hidden;
+    return (sequences){.state = state,
+                       .panel = panel,
+                       .past_panel = past,
+                       .unit = panel * width,
+                       .units = (past * width < hidden ? past * width : hidden) - panel * width};
 }
 
 /* The input's part of the gates of rows [begin, end) of X, with the biases. */
@@ -289,16 +323,25 @@ deft_status deft_vector_recurrent_run(deft_context *ctx, const deft_kernel *kern
     int64_t rows = g->steps * g->batch, macs = g->directions * rows * state->row * (g->inputs + g->hidden);
     int threads = macs < MACS_WORTH_THREADS ? 1 : state->threads;
     int64_t slices = (threads + g->directions - 1) / g->directions, groups = slices < g->batch ? slices : g->batch;
+    int64_t panels = state->width / state->loops->product_width;
+    bool shared = is_shared(state, threads);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
+        int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
 #pragma omp for
         for (int64_t i = 0; i < g->directions * slices; i++)
             run_input(state, i / slices, in[DEFT_RNN_X]->data, i % slices * rows / slices,
                       (i % slices + 1) * rows / slices, scratch);
+        for (int64_t i = 0; i < g->directions && shared; i++) {
+            sequences s = some_units(state, thread * panels / team, (thread + 1) * panels / team);
+            s.direction = i, s.count = g->batch, s.shared = true;
+            run_sequences(state, h, c, out, scratch, &s);
+        }
 #pragma omp for
-        for (int64_t i = 0; i < g->directions * groups; i++) {
-            int64_t first = i % groups * g->batch / groups, past = (i % groups + 1) * g->batch / groups;
-            sequences s = {.direction = i / groups, .first = first, .count = past - first};
+        for (int64_t i = 0; i < (shared ? 0 : g->directions * groups); i++) {
+            sequences s = some_units(state, 0, panels);
+            s.direction = i / groups, s.first = i % groups * g->batch / groups;
+            s.count = (i % groups + 1) * g->batch / groups - s.first;
             run_sequences(state, h, c, out, scratch, &s);
         }
     }
