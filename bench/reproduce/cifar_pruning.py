@@ -17,9 +17,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # epochs, options of the training, zeros, epochs of pruning, its options, seeds, least accuracy (%), largest drop (points)
 RECIPES = {
     "cifarnet": dict(
-        augment="flip", epochs=20, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.03", "--schedule", "cosine",
+        augment="crop,flip", epochs=60, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.05", "--schedule", "cosine",
                           "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
-        zeros=0.9, prune_epochs=15, prune=["--learning-rate", "0.03"], seeds=3, accuracy=80, drop=0.5),
+        zeros=0.9, prune_epochs=25, prune=["--learning-rate", "0.05"], seeds=3, accuracy=80, drop=0.5),
     "resnet-20": dict(
         augment="crop,flip", epochs=30, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.1", "--schedule", "cosine",
                           "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
