@@ -59,8 +59,8 @@ const deft_command deft_command_report = {
     .summary = "Plot training curves, lottery tickets and frontiers, as a page.",
     .operand = "LOG",
     .many_operands = true,
-    .notes = "LOG: OUTPUT.log.jsonl of train or prune, log.jsonl of a lottery, lines that train\n"
-             "or optimize print with --json, frontier.json, or a .deft file.\n",
+    .notes = "LOG: OUTPUT.log.jsonl of train or prune, log.jsonl of a lottery, lines that\n"
+             "train or optimize print with --json, frontier.json, or a .deft file.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .options_bytes = sizeof(report_options),
