@@ -2,7 +2,7 @@
 """CifarNet and ResNet-20 on CIFAR-10: trained, then pruned by magnitude on a cubic schedule while they are fine-tuned,
 for some seeds; mean and spread (smallest to largest). Every line that deft prints goes to LOGS/NET.jsonl as it comes, with the
 network, the seed and the stage. Stopped at any moment and called again, it goes on: what the log says is done is
-kept, and a training under way resumes from its checkpoint.
+kept where its model is in WORK, and a training under way resumes from its checkpoint.
 
 usage: cifar_pruning.py CIFAR10_DIR [--nets cifarnet,resnet-20] [--seeds N] [--epochs E] [--threads T] [--logs DIR] [--work DIR]"""
 import argparse
@@ -43,18 +43,22 @@ class Log:
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
+    def forget(self, seed, stage):
+        self.rows = [row for row in self.rows if (row["seed"], row["stage"]) != (seed, stage)]
+        with open(self.path, "w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in self.rows)
+
     def outcome(self, seed, stage):
         found = [r for r in self.rows if (r["seed"], r["stage"], r["kind"]) == (seed, stage, "outcome")]
         return found[-1] if found else None
 
 
-def run(log, seed, stage, files, options, threads):
-    """Runs deft unless the log has its outcome, which is returned. Of the command, the log has the options."""
-    done = log.outcome(seed, stage)
-    if done:
-        return done
-    log.add(seed, stage, dict(kind="options", options=" ".join(options)))
-    command = [DEFT, stage, *files, *options, "--seed", str(seed), "--threads", str(threads), "--json", "--quiet"]
+def run(log, seed, stage, files, output, options, threads):
+    """Runs deft, from its checkpoint if there is one, and returns the outcome. Of the command, the log has the options."""
+    if not os.path.exists(output + ".checkpoint"):
+        log.forget(seed, stage)
+        log.add(seed, stage, dict(kind="options", options=" ".join(options)))
+    command = [DEFT, stage, *files, "-o", output, *options, "--seed", str(seed), "--threads", str(threads), "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as deft:
         for line in deft.stdout:
             row = json.loads(line)
@@ -71,11 +75,14 @@ def train_and_prune(net, seed, data, epochs, threads, log, work):
     if not os.path.exists(new):
         subprocess.run([DEFT, "new", net, "-o", new, "--seed", str(seed), "--quiet"], stdout=subprocess.DEVNULL, check=True)
     data = f"augment={recipe['augment']}:normalize:cifar10:{data}"
-    trained = run(log, seed, "train", [new, "--data", data, "-o", dense],
-                  ["--epochs", str(epochs or recipe["epochs"]), *recipe["train"]], threads)
-    after = run(log, seed, "prune", [dense, "--data", data, "-o", pruned],
-                ["--epochs", str(epochs or recipe["prune_epochs"]), "--zeros", str(recipe["zeros"]), "--schedule", "cubic",
-                 *recipe["prune"]], threads)
+    trained, after = log.outcome(seed, "train"), log.outcome(seed, "prune")
+    if not trained or not (after or os.path.exists(dense)):
+        trained = run(log, seed, "train", [new, "--data", data], dense,
+                      ["--epochs", str(epochs or recipe["epochs"]), *recipe["train"]], threads)
+    if not after:
+        after = run(log, seed, "prune", [dense, "--data", data], pruned,
+                    ["--epochs", str(epochs or recipe["prune_epochs"]), "--zeros", str(recipe["zeros"]), "--schedule", "cubic",
+                     *recipe["prune"]], threads)
     return 100 * trained["accuracy_test"], 100 * after["accuracy_test"], after["share"]
 
 
