@@ -79,8 +79,8 @@ static deft_status read_cell(const parser *p, const field *f, const char *text, 
     double value = strtod(text, &end), low = f->real ? 0 : 1, high = f->real ? 1 : MOST_SIZE;
     bool whole = f->real || value == floor(value);
     if (end == text || *end || !(value >= low && value <= high) || !whole)
-        return deft_fail(p->ctx, DEFT_INVALID, "%s: line %d: %s is '%.40s', and not a %snumber from %g to %g", p->path,
-                         p->line, f->name, text, f->real ? "" : "whole ", low, high);
+        return deft_fail(p->ctx, DEFT_INVALID, "%s: line %d: %s is '%.40s', and not a %snumber from %.10g to %.10g",
+                         p->path, p->line, f->name, text, f->real ? "" : "whole ", low, high);
     if (f->real)
         *(double *)(void *)place = value;
     else
