@@ -4,7 +4,7 @@ for some seeds; mean and spread (smallest to largest). Every line that deft prin
 network, the seed and the stage. Stopped at any moment and called again, it goes on: what the log says is done is
 kept where its model is in WORK, and a training under way resumes from its checkpoint.
 
-usage: cifar_pruning.py CIFAR10_DIR [--nets cifarnet,resnet-20] [--seeds N] [--epochs E] [--threads T] [--logs DIR] [--work DIR]"""
+usage: cifar_pruning.py CIFAR10_DIR [--nets cifarnet,resnet-20] [--seeds 1,2,3] [--epochs E] [--threads T] [--logs DIR] [--work DIR]"""
 import argparse
 import json
 import os
@@ -19,11 +19,11 @@ RECIPES = {
     "cifarnet": dict(
         augment="crop,flip", epochs=60, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.05", "--schedule", "cosine",
                           "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
-        zeros=0.9, prune_epochs=25, prune=["--learning-rate", "0.05"], seeds=3, accuracy=80, drop=0.5),
+        zeros=0.9, prune_epochs=25, prune=["--learning-rate", "0.05"], seeds=[1, 2, 3], accuracy=80, drop=0.5),
     "resnet-20": dict(
         augment="crop,flip", epochs=30, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.1", "--schedule", "cosine",
                           "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
-        zeros=0.8, prune_epochs=15, prune=["--learning-rate", "0.05"], seeds=1, accuracy=90, drop=0.5),
+        zeros=0.8, prune_epochs=15, prune=["--learning-rate", "0.05"], seeds=[1], accuracy=90, drop=0.5),
 }
 
 
@@ -104,7 +104,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--nets", default=",".join(RECIPES))
-    parser.add_argument("--seeds", type=int, help="instead of the recipe's")
+    parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], help="instead of the recipe's")
     parser.add_argument("--epochs", type=int, help="of each stage, instead of the recipe's: to try")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="one each, where several of these run side by side")
     parser.add_argument("--logs", default=os.path.join(HERE, "logs"))
@@ -113,7 +113,7 @@ def main():
     os.makedirs(args.work, exist_ok=True)
     for net in args.nets.split(","):
         log, results = Log(args.logs, net), []
-        for seed in range(1, (args.seeds or RECIPES[net]["seeds"]) + 1):
+        for seed in args.seeds or RECIPES[net]["seeds"]:
             results.append(train_and_prune(net, seed, os.path.abspath(args.data), args.epochs, args.threads, log, args.work))
             report(net, results)
 
