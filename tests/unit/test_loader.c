@@ -199,6 +199,60 @@ static void test_moves(void **state) {
     test_context_free(ctx);
 }
 
+/* Every picture misses a square around one of its pixels, cut at the borders, and every pixel is that one about equally
+ * often: of 5,000 draws among 20, within 5 standard deviations (15). */
+static void test_cutouts(void **state) {
+    (void)state;
+    enum { SIDE = 3 };
+    deft_context *ctx = context_of(1);
+    deft_dataset set = made_set(ctx, false);
+    set.augment = (deft_augment){.cutout = SIDE};
+    int seen[HEIGHT * WIDTH] = {0};
+    for (int epoch = 0; epoch < 50; epoch++)
+        for (int64_t i = 0; i < COUNT; i++) {
+            float x[SIZE];
+            assert_int_equal(deft_dataset_read(&set, ctx, DEFT_TRAIN, i, x), DEFT_OK);
+            deft_augment_apply(&set, 3, epoch, i, x);
+            int found = 0;
+            for (int centre = 0; centre < HEIGHT * WIDTH; centre++) {
+                bool is = true;
+                for (int64_t at = 0; at < SIZE && is; at++) {
+                    int64_t down = at / WIDTH % HEIGHT - centre / WIDTH, right = at % WIDTH - centre % WIDTH;
+                    bool covered = llabs(down) <= SIDE / 2 && llabs(right) <= SIDE / 2;
+                    is = x[at] == (covered ? 0 : pixel(i, at));
+                }
+                found += is;
+                seen[centre] += is;
+            }
+            assert_int_equal(found, 1);
+        }
+    for (int i = 0; i < HEIGHT * WIDTH; i++)
+        assert_in_range(seen[i], 175, 325);
+    test_context_free(ctx);
+}
+
+/* An even side covers as many pixels, and one larger than the picture all of it. */
+static void test_cutout_sizes(void **state) {
+    (void)state;
+    deft_context *ctx = context_of(1);
+    deft_dataset set = made_set(ctx, false);
+    for (int side = 2; side <= 20; side += 18) {
+        set.augment = (deft_augment){.cutout = side};
+        int most = 0;
+        for (int64_t i = 0; i < COUNT; i++) {
+            float x[SIZE];
+            int zeros = 0;
+            assert_int_equal(deft_dataset_read(&set, ctx, DEFT_TRAIN, i, x), DEFT_OK);
+            deft_augment_apply(&set, 3, 0, i, x);
+            for (int at = 0; at < SIZE; at++)
+                zeros += x[at] == 0;
+            most = zeros > most ? zeros : most;
+        }
+        assert_int_equal(most, side == 2 ? CHANNELS * 4 : SIZE);
+    }
+    test_context_free(ctx);
+}
+
 /* Into x [COUNT][SIZE], in a shuffled order. */
 static void load_augmented(int threads, uint64_t seed, int epoch, bool augment, float *x) {
     deft_context *ctx = context_of(threads);
@@ -238,21 +292,28 @@ static void test_words(void **state) {
     deft_augment augment;
     static const struct {
         const char *text;
-        int crop;
-        bool flip;
-    } good[] = {{"crop", 4, false},       {"flip", 0, true},          {"crop,flip", 4, true},
-                {"flip,crop=3", 3, true}, {"crop=4096", 4096, false}, {"crop=2,crop=1", 1, false}};
+        deft_augment expected;
+    } good[] = {{"crop", {.crop = 4}},
+                {"flip", {.flip = true}},
+                {"crop,flip", {.crop = 4, .flip = true}},
+                {"flip,crop=3", {.crop = 3, .flip = true}},
+                {"crop=4096", {.crop = 4096}},
+                {"crop=2,crop=1", {.crop = 1}},
+                {"cutout", {.cutout = 8}},
+                {"flip,cutout=16,crop", {.crop = 4, .flip = true, .cutout = 16}}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         assert_int_equal(deft_augment_parse(ctx, good[i].text, &augment), DEFT_OK);
-        assert_int_equal(augment.crop, good[i].crop);
-        assert_int_equal(augment.flip, good[i].flip);
+        assert_int_equal(augment.crop, good[i].expected.crop);
+        assert_int_equal(augment.flip, good[i].expected.flip);
+        assert_int_equal(augment.cutout, good[i].expected.cutout);
     }
     static const char *const bad[] = {
-        "",        ",",         "crop,",   ",flip",  "crop=",     "crop=0",   "crop=-1",
-        "crop= 1", "crop=4097", "crop=1x", "flip=1", "crop flip", "cropflip", "crop=99999999999999999999"};
+        "",         ",",       "crop,",     ",flip",   "crop=",  "crop=0",
+        "crop=-1",  "crop= 1", "crop=4097", "crop=1x", "flip=1", "crop flip",
+        "cropflip", "cutout=", "cutout=0",  "cutouts", "crop:3", "crop=99999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(deft_augment_parse(ctx, bad[i], &augment), DEFT_INVALID);
-        assert_non_null(strstr(deft_context_message(ctx), "expected crop or crop=PIXELS (1 to 4096), and flip"));
+        assert_non_null(strstr(deft_context_message(ctx), "expected some of crop, flip and cutout"));
     }
     test_context_free(ctx);
 }
@@ -270,11 +331,20 @@ static void test_specs(void **state) {
     assert_non_null(set->mean);
     assert_true(set->augment.flip);
     deft_dataset_free(set);
+    assert_int_equal(deft_dataset_open(ctx, "validation=3:digits:20", &set), DEFT_OK);
+    assert_int_equal(set->split[DEFT_TRAIN].count, 15);
+    assert_int_equal(set->split[DEFT_VALIDATION].count, 3);
+    assert_int_equal(set->split[DEFT_TEST].count, 2);
+    deft_dataset_free(set);
     static const struct {
         const char *spec, *message;
     } bad[] = {{"augment:digits:10", "augment '': expected"},
                {"augment=crop=28:digits:10", "pictures of 28x28 cannot be moved by up to 28 pixels"},
                {"augment=flip:augment=flip:digits:10", "data 'augment=flip:digits:10': no such format"},
+               {"validation:digits:10", "validation=: expected how many samples to hold back"},
+               {"validation=0:digits:10", "validation=0: expected how many samples to hold back"},
+               {"validation=2x:digits:10", "validation=2x: expected how many samples to hold back"},
+               {"validation=9:digits:10", "fewer samples to train with (9 with the validation split)"},
                {"augment=flip:flat.npz", "augment=flip:flat.npz: samples of 1 dimensions are no pictures"}};
     float x[3] = {0};
     deft_npz_entry entry = {"x", {DEFT_F32, 2, {3, 1}, x}};
@@ -292,6 +362,7 @@ int main(void) {
         cmocka_unit_test(test_bad_samples), cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_moves),       cmocka_unit_test(test_moves_follow_from_the_seed),
         cmocka_unit_test(test_words),       cmocka_unit_test(test_specs),
+        cmocka_unit_test(test_cutouts),     cmocka_unit_test(test_cutout_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,41 +5,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CROP_DEFAULT = 4, CROP_MAX = 4096, STREAM_EPOCH_BITS = 40 /* below them, the sample */ };
+enum { CROP_DEFAULT = 4, CUTOUT_DEFAULT = 8, PIXELS_MAX = 4096, STREAM_EPOCH_BITS = 40 /* below them, the sample */ };
 
 static deft_status fail_text(deft_context *ctx, const char *text) {
     return deft_fail(ctx, DEFT_INVALID,
-                     "augment '%.64s': expected crop or crop=PIXELS (1 to %d), and flip, with commas between", text,
-                     CROP_MAX);
+                     "augment '%.64s': expected some of crop, flip and cutout, with commas between, or crop=PIXELS and "
+                     "cutout=PIXELS (1 to %d)",
+                     text, PIXELS_MAX);
 }
 
-/* Whether a word is `name`, alone or, where a number may follow, "name=NUMBER". */
 static bool is_word(const char *word, size_t length, const char *name) {
     return length == strlen(name) && strncmp(word, name, length) == 0;
 }
 
-static bool parse_crop(const char *word, size_t length, int *crop) {
-    static const char prefix[] = "crop=";
-    if (is_word(word, length, "crop")) {
-        *crop = CROP_DEFAULT;
+/* "name", or "name=PIXELS". */
+static bool parse_pixels(const char *word, size_t length, const char *name, int pixels_default, int *pixels) {
+    size_t start = strlen(name) + 1;
+    if (is_word(word, length, name)) {
+        *pixels = pixels_default;
         return true;
     }
-    size_t start = strlen(prefix);
-    if (length <= start || strncmp(word, prefix, start) != 0 || word[start] < '0' || word[start] > '9') return false;
+    if (length <= start || strncmp(word, name, start - 1) != 0 || word[start - 1] != '=') return false;
+    if (word[start] < '0' || word[start] > '9') return false;
     char *end;
-    long pixels = strtol(word + start, &end, 10);
-    *crop = pixels <= CROP_MAX ? (int)pixels : 0;
-    return end == word + length && *crop > 0;
+    long number = strtol(word + start, &end, 10);
+    *pixels = number <= PIXELS_MAX ? (int)number : 0;
+    return end == word + length && *pixels > 0;
 }
 
 deft_status deft_augment_parse(deft_context *ctx, const char *text, deft_augment *augment) {
     *augment = (deft_augment){0};
     for (const char *word = text;; word++) {
         size_t length = strcspn(word, ",");
-        if (is_word(word, length, "flip"))
-            augment->flip = true;
-        else if (!parse_crop(word, length, &augment->crop))
-            return fail_text(ctx, text);
+        bool known = parse_pixels(word, length, "crop", CROP_DEFAULT, &augment->crop) ||
+                     parse_pixels(word, length, "cutout", CUTOUT_DEFAULT, &augment->cutout);
+        bool flip = is_word(word, length, "flip");
+        if (!known && !flip) return fail_text(ctx, text);
+        augment->flip |= flip;
         word += length;
         if (*word == 0) return DEFT_OK;
     }
@@ -84,9 +86,20 @@ static void flip_row(float *row, int64_t width) {
     }
 }
 
+/* Sets to zero what a square of `side` pixels around (y, x) covers of the picture. */
+static void cut_out(float *x, int64_t planes, int64_t height, int64_t width, int64_t side, int64_t y, int64_t at) {
+    int64_t top = y - side / 2 > 0 ? y - side / 2 : 0, left = at - side / 2 > 0 ? at - side / 2 : 0;
+    int64_t bottom = y - side / 2 + side, right = at - side / 2 + side;
+    if (bottom > height) bottom = height;
+    if (right > width) right = width;
+    for (int64_t c = 0; c < planes; c++)
+        for (int64_t row = top; row < bottom; row++)
+            memset(x + (c * height + row) * width + left, 0, (size_t)(right - left) * sizeof *x);
+}
+
 void deft_augment_apply(const deft_dataset *set, uint64_t seed, int epoch, int64_t number, float *x) {
     const deft_augment *augment = &set->augment;
-    if (!augment->crop && !augment->flip) return;
+    if (!augment->crop && !augment->flip && !augment->cutout) return;
     int64_t planes = set->sample_dims[0], height = set->sample_dims[1], width = set->sample_dims[2];
     deft_rng rng;
     deft_rng_init(&rng, seed, ((uint64_t)epoch + 1) << STREAM_EPOCH_BITS | (uint64_t)number);
@@ -98,4 +111,7 @@ void deft_augment_apply(const deft_dataset *set, uint64_t seed, int epoch, int64
         move_plane(x + c * height * width, height, width, down, right);
     for (int64_t row = 0; row < planes * height && flip; row++)
         flip_row(x + row * width, width);
+    if (!augment->cutout) return;
+    int64_t y = (int64_t)deft_rng_below(&rng, (uint64_t)height);
+    cut_out(x, planes, height, width, augment->cutout, y, (int64_t)deft_rng_below(&rng, (uint64_t)width));
 }

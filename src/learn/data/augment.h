@@ -4,7 +4,8 @@
 
 #include "learn/data/dataset.h"
 
-/* `text`: "crop", "crop=PIXELS" (default 4) and "flip", with commas between. Error: DEFT_INVALID. */
+/* `text`: "crop", "crop=PIXELS" (default 4), "flip", "cutout", "cutout=PIXELS" (default 8), with commas between. Error:
+ * DEFT_INVALID. */
 DEFT_MUST_CHECK deft_status deft_augment_parse(deft_context *ctx, const char *text, deft_augment *augment);
 /* Error: DEFT_INVALID, where the set's samples are no pictures [channels, height, width], or not larger than the crop.
  */

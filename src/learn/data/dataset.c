@@ -23,12 +23,14 @@ void deft_data_set_shape(deft_dataset *set, int rank, const int64_t *dims) {
     }
 }
 
-int64_t deft_data_tenth(int64_t count) {
+static int64_t tenth(int64_t count) {
     return count < 10 ? 1 : count / 10;
 }
 
-int64_t deft_data_validation(int64_t count) {
-    return count >= 10 * VALIDATION ? VALIDATION : deft_data_tenth(count);
+/* How many of `count` training samples, the last ones, are the validation split: as asked for, where that leaves some.
+ */
+static int64_t held_back(const deft_dataset *set, int64_t count, int64_t held_default) {
+    return set->validation && set->validation < count ? set->validation : held_default;
 }
 
 static void set_split(deft_dataset *set, deft_split split, const int32_t *y, int64_t first, int64_t count) {
@@ -36,7 +38,7 @@ static void set_split(deft_dataset *set, deft_split split, const int32_t *y, int
 }
 
 void deft_data_set_splits(deft_dataset *set, int64_t train, const int32_t *y, int64_t test, const int32_t *y_test) {
-    int64_t validation = deft_data_validation(train);
+    int64_t validation = held_back(set, train, train >= 10 * VALIDATION ? VALIDATION : tenth(train));
     set_split(set, DEFT_TRAIN, y, 0, train - validation);
     set_split(set, DEFT_VALIDATION, y, train - validation, validation);
     set_split(set, DEFT_TEST, y_test, 0, test);
@@ -53,10 +55,10 @@ deft_status deft_data_shuffle(deft_dataset *set, int64_t count, int64_t **order)
 }
 
 void deft_data_split_evenly(deft_dataset *set, int64_t count, const int32_t *y) {
-    int64_t held = deft_data_tenth(count);
-    set_split(set, DEFT_TRAIN, y, 0, count - 2 * held);
-    set_split(set, DEFT_VALIDATION, y, count - 2 * held, held);
-    set_split(set, DEFT_TEST, y, count - held, held);
+    int64_t test = tenth(count), train = count - test, validation = held_back(set, train, test);
+    set_split(set, DEFT_TRAIN, y, 0, train - validation);
+    set_split(set, DEFT_VALIDATION, y, train - validation, validation);
+    set_split(set, DEFT_TEST, y, train, test);
 }
 
 int64_t deft_data_number(const deft_dataset *set, deft_split split, int64_t index) {
@@ -128,8 +130,8 @@ static deft_status open_spec(deft_dataset *set, const char *spec) {
 
 /* What stands before the format: "NAME:" or "NAME=VALUE:". */
 typedef struct prefixes {
-    bool normalize, augment, size;
-    char *numbers, *words, *sides; /* their values, or NULL */
+    bool normalize, augment, size, validation;
+    char *numbers, *words, *sides, *held; /* their values, or NULL */
 } prefixes;
 
 /* Takes "NAME:" or "NAME=VALUE:" off the front of `*spec`. */
@@ -166,6 +168,23 @@ static deft_status check_size(deft_dataset *set) {
     return deft_fail(set->ctx, DEFT_INVALID, "%s: only pictures in folders can be had in another size", set->spec);
 }
 
+static deft_status parse_validation(deft_dataset *set, const char *text) {
+    char *end;
+    set->validation = *text >= '0' && *text <= '9' ? strtoll(text, &end, 10) : 0;
+    if (set->validation > 0 && set->validation < INT64_MAX && *end == 0) return DEFT_OK;
+    return deft_fail(set->ctx, DEFT_INVALID, "validation=%.64s: expected how many samples to hold back, 1 or more",
+                     text);
+}
+
+static deft_status check_validation(deft_dataset *set) {
+    int64_t held = set->split[DEFT_VALIDATION].count, all = set->split[DEFT_TRAIN].count + held;
+    if (held == set->validation) return DEFT_OK;
+    return deft_fail(set->ctx, DEFT_INVALID,
+                     "%s: validation=%lld: the files have a validation split of their own, or fewer samples to train "
+                     "with (%lld with the validation split)",
+                     set->spec, (long long)set->validation, (long long)all);
+}
+
 static deft_status open_prefixed(deft_dataset *set, const char *spec) {
     prefixes p = {0};
     const char *before;
@@ -174,10 +193,13 @@ static deft_status open_prefixed(deft_dataset *set, const char *spec) {
         DEFT_TRY(take_prefix(set, &spec, "normalize", &p.normalize, &p.numbers));
         DEFT_TRY(take_prefix(set, &spec, "augment", &p.augment, &p.words));
         DEFT_TRY(take_prefix(set, &spec, "size", &p.size, &p.sides));
+        DEFT_TRY(take_prefix(set, &spec, "validation", &p.validation, &p.held));
     } while (spec != before);
     if (p.augment) DEFT_TRY(deft_augment_parse(set->ctx, p.words ? p.words : "", &set->augment));
     if (p.size) DEFT_TRY(parse_size(set, p.sides ? p.sides : ""));
+    if (p.validation) DEFT_TRY(parse_validation(set, p.held ? p.held : ""));
     DEFT_TRY(open_spec(set, spec));
+    if (p.validation) DEFT_TRY(check_validation(set));
     if (p.size) DEFT_TRY(check_size(set));
     if (p.augment) DEFT_TRY(deft_augment_check(set));
     return p.normalize ? deft_data_normalize(set, p.numbers) : DEFT_OK;

@@ -27,8 +27,10 @@ typedef struct deft_source {
 
 /* How training changes pictures, so that it does not see the same ones again. All zero: not at all. */
 typedef struct deft_augment {
-    int crop;  /* moved by up to so many pixels each way; what comes in from outside is 0 */
-    bool flip; /* left and right, half of the time */
+    int crop;   /* moved by up to so many pixels each way; what comes in from outside is 0 */
+    bool flip;  /* left and right, half of the time */
+    int cutout; /* the side in pixels of a square that is set to 0, centred anywhere in the picture. source:
+                   DEVRIES2017 */
 } deft_augment;
 
 struct deft_dataset {
@@ -38,6 +40,7 @@ struct deft_dataset {
     int sample_rank;
     int64_t sample_dims[DEFT_MAX_RANK]; /* of one sample, e.g. 1x28x28 */
     int64_t sample_count;               /* elements of one sample */
+    int64_t validation;                 /* training samples to hold back, as was asked for; 0: a tenth, up to 5,000 */
     int64_t size[3];                    /* height, width and channels of pictures that were asked for; 0: as they are */
     int classes;                        /* 0 without labels */
     int64_t target_count;               /* numbers to learn for each sample; 0 without targets, or with labels */
@@ -69,7 +72,9 @@ struct deft_dataset {
  *                  divides by its deviation (over 10,000 samples spread evenly, where there are more)
  *   normalize=MEAN,...,MEAN/DEVIATION,...,DEVIATION:    the same with these, one for each channel
  *   size=HEIGHTxWIDTH, size=HEIGHTxWIDTHxCHANNELS:    pictures are scaled to cover that, and cut; 1 or 3 channels
- *   augment=WORD,...,WORD:    changes training pictures at random: crop, crop=PIXELS (default 4), flip
+ *   augment=WORD,...,WORD:    changes training pictures at random: crop, crop=PIXELS (default 4), flip, cutout,
+ *                  cutout=PIXELS (default 8)
+ *   validation=N:    holds so many training samples back, in place of the number above
  * Errors: DEFT_IO, DEFT_INVALID (malformed, empty, a label out of range or not whole, counts that differ, a value that
  * is not finite), DEFT_UNSUPPORTED (x of another type), DEFT_CANCELLED. The message names the file and the place. */
 DEFT_MUST_CHECK deft_status deft_dataset_open(deft_context *ctx, const char *spec, deft_dataset **dataset);

@@ -16,10 +16,6 @@
 #define DEFT_DATA_SEED UINT64_C(0xdef7da7a)
 
 void deft_data_set_shape(deft_dataset *set, int rank, const int64_t *dims);
-/* A tenth of the samples, 1 or more. */
-int64_t deft_data_tenth(int64_t count);
-/* How many of `count` training samples, the last ones, are the validation split. */
-int64_t deft_data_validation(int64_t count);
 /* Sets the training and validation splits of `train` samples with labels y (or NULL), and the test split. */
 void deft_data_set_splits(deft_dataset *set, int64_t train, const int32_t *y, int64_t test, const int32_t *y_test);
 /* A random order of [0, count), of fixed seed, in the set's arena. */
