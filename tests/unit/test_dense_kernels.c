@@ -380,6 +380,8 @@ static const conv_case conv_cases[] = {
     {2, 6, 7, 8, 9, 3, 3, 3, {2, 2}, {1, 1}, {1, 0, 1, 0}, false},
     {2, 32, 8, 8, 16, 1, 1, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, false},
     {4, 3, 1, 30, 8, 1, 5, 1, {1, 2}, {1, 1}, {0, 2, 0, 2}, true},
+    {1, 1, 1, 700, 1, 1, 64, 1, {1, 2}, {1, 1}, {0, 0, 0, 0}, true},
+    {1, 8, 20, 20, 1, 3, 3, 1, {1, 1}, {1, 1}, {1, 1, 1, 1}, false},
 };
 enum { CONV_CASES = sizeof conv_cases / sizeof *conv_cases };
 
@@ -585,25 +587,6 @@ static void test_pool_in_blocks(void **state) {
     }
 }
 
-/* ---- edges --------------------------------------------------------------------------------------------------- */
-
-static void test_checker_sees_a_wrong_value(void **state) {
-    (void)state;
-    sample s = new_sample(DEFT_OP_MATMUL);
-    add_input(&s, false, 2, (int64_t[]){4, 50});
-    add_input(&s, false, 2, (int64_t[]){50, 3});
-    s.terms = 50;
-    compute_oracle(&s);
-    assert_true(run_kernel(&s, DEFT_KERNEL_DENSE_MATMUL));
-    assert_int_equal(count_wrong(&s), 0);
-    float *y = s.out.data;
-    y[5] += 4 * (float)(gamma_of(52) * ((double *)s.out_abs.data)[5]);
-    assert_int_equal(count_wrong(&s), 1);
-    y[6] = NAN;
-    assert_int_equal(count_wrong(&s), 2);
-    free_sample(&s);
-}
-
 /* NaN and infinities come through as the operator defines, fused Relu or not: Relu keeps NaN. */
 static void check_not_finite(sample *s, deft_kernel_id id) {
     s->not_finite = true;
@@ -627,6 +610,116 @@ static void check_not_finite(sample *s, deft_kernel_id id) {
     }
     assert_true(nans > 0);
     free_sample(s);
+}
+
+/* ---- large pictures, long rows, and what oneDNN is asked ----------------------------------------------------- */
+
+/* Winograd's weights of a large picture are transformed in every run, so the packed ones are the model's own. */
+static sample large_picture(void) {
+    static const int64_t pads[] = {1, 1, 1, 1};
+    sample s = new_sample(DEFT_OP_CONV);
+    add_ints(&s, "pads", pads, 4);
+    add_input(&s, false, 4, (int64_t[]){1, 16, 128, 132});
+    add_input(&s, true, 4, (int64_t[]){16, 16, 3, 3});
+    s.terms = 16 * 9;
+    s.in_layout = s.out_layout = DEFT_LAYOUT_BLOCKS;
+    return s;
+}
+
+static void test_winograd_of_a_large_picture(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    sample s = large_picture();
+    s.slack = 50;
+    compute_oracle(&s);
+    const deft_tensor *in_pointers[MAX_IN];
+    deft_tensor in[MAX_IN], *out = &s.out;
+    deft_request request = request_of(&s, in_pointers, in, &out);
+    deft_kernel kernel;
+    assert_int_equal(deft_kernel_prepare(s.ctx, DEFT_KERNEL_DENSE_WINOGRAD, &request, &kernel), DEFT_OK);
+    assert_non_null(strstr(kernel.detail, "wino_4x3"));
+    assert_true(kernel.packed);
+    assert_int_equal(kernel.weight_bytes, deft_tensor_bytes(&s.in[1]));
+    deft_kernel_done(s.ctx, &kernel);
+    assert_true(run_kernel(&s, DEFT_KERNEL_DENSE_WINOGRAD));
+    assert_int_equal(count_wrong(&s), 0);
+    free_sample(&s);
+    s = large_picture();
+    check_not_finite(&s, DEFT_KERNEL_DENSE_WINOGRAD);
+}
+
+/* The implementation that generates code for each length of a row is not taken where one is long. */
+static void test_long_rows_take_little_code(void **state) {
+    (void)state;
+    sample s = new_sample(DEFT_OP_CONV);
+    add_input(&s, false, 3, (int64_t[]){1, 1, 2000});
+    add_input(&s, true, 3, (int64_t[]){1, 1, 64});
+    compute_oracle(&s);
+    const deft_tensor *in_pointers[MAX_IN];
+    deft_tensor in[MAX_IN], *out = &s.out;
+    deft_request request = request_of(&s, in_pointers, in, &out);
+    deft_kernel kernel;
+    assert_int_equal(deft_kernel_prepare(s.ctx, DEFT_KERNEL_DENSE_CONV, &request, &kernel), DEFT_OK);
+    assert_null(strstr(kernel.detail, "brgconv"));
+    assert_int_equal(kernel.scratch_bytes, 0); /* neither x nor y is reordered */
+    deft_kernel_done(s.ctx, &kernel);
+    free_sample(&s);
+}
+
+static deft_status ask_again(deft_context *ctx, void *user) {
+    deft_request request = *(const deft_request *)user;
+    deft_kernel kernels[2] = {{0}};
+    const char *why;
+    deft_status status;
+    DEFT_TRY(deft_kernel_memo_new(ctx, &request.memo));
+    for (int i = 0; i < 3; i++)
+        assert_true(deft_kernels[DEFT_KERNEL_DENSE_CONV].accepts(&request, &why));
+    assert_int_equal(deft_kernel_memo_searches(request.memo), 1);
+    assert_false(deft_kernels[DEFT_KERNEL_DENSE_PACKED].accepts(&request, &why));
+    assert_int_equal(deft_kernel_memo_searches(request.memo), 1); /* no question for oneDNN */
+    DEFT_TRY_OR_FAIL(deft_kernel_prepare(ctx, DEFT_KERNEL_DENSE_CONV, &request, &kernels[0]));
+    assert_int_equal(deft_kernel_memo_searches(request.memo), 1);
+    DEFT_TRY_OR_FAIL(deft_kernel_prepare(ctx, DEFT_KERNEL_DENSE_CONV, &request, &kernels[1]));
+    assert_int_equal(deft_kernel_memo_searches(request.memo), 2); /* the one that was found is the first kernel's */
+    assert_true(deft_kernels[DEFT_KERNEL_DENSE_NCHW].accepts(&request, &why));
+    assert_int_equal(deft_kernel_memo_searches(request.memo), 3);
+fail:
+    deft_kernel_memo_free(request.memo);
+    for (int i = 0; i < 2; i++)
+        deft_kernel_done(ctx, &kernels[i]);
+    return status;
+}
+
+static void test_answers_are_remembered(void **state) {
+    (void)state;
+    sample s = new_sample(DEFT_OP_CONV);
+    add_input(&s, false, 4, (int64_t[]){2, 16, 14, 14});
+    add_input(&s, true, 4, (int64_t[]){32, 16, 3, 3});
+    compute_oracle(&s);
+    const deft_tensor *in_pointers[MAX_IN];
+    deft_tensor in[MAX_IN], *out = &s.out;
+    deft_request request = request_of(&s, in_pointers, in, &out);
+    assert_int_equal(ask_again(s.ctx, &request), DEFT_OK);
+    free_sample(&s);
+}
+
+/* ---- edges --------------------------------------------------------------------------------------------------- */
+
+static void test_checker_sees_a_wrong_value(void **state) {
+    (void)state;
+    sample s = new_sample(DEFT_OP_MATMUL);
+    add_input(&s, false, 2, (int64_t[]){4, 50});
+    add_input(&s, false, 2, (int64_t[]){50, 3});
+    s.terms = 50;
+    compute_oracle(&s);
+    assert_true(run_kernel(&s, DEFT_KERNEL_DENSE_MATMUL));
+    assert_int_equal(count_wrong(&s), 0);
+    float *y = s.out.data;
+    y[5] += 4 * (float)(gamma_of(52) * ((double *)s.out_abs.data)[5]);
+    assert_int_equal(count_wrong(&s), 1);
+    y[6] = NAN;
+    assert_int_equal(count_wrong(&s), 2);
+    free_sample(&s);
 }
 
 static void test_not_finite_values_survive(void **state) {
@@ -770,6 +863,9 @@ int main(void) {
         cmocka_unit_test(test_conv_in_blocks),
         cmocka_unit_test(test_pool_in_blocks),
         cmocka_unit_test(test_not_finite_values_survive_in_blocks),
+        cmocka_unit_test(test_winograd_of_a_large_picture),
+        cmocka_unit_test(test_long_rows_take_little_code),
+        cmocka_unit_test(test_answers_are_remembered),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_threads_setting_does_not_leak),
         cmocka_unit_test(test_measure),

@@ -2,6 +2,7 @@
 #include "tests/unit/graphs.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "exec/run/executor.h"
 
@@ -185,6 +186,46 @@ static void test_shows_inputs_outputs_and_constants_only(void **state) {
     test_context_free(ctx);
 }
 
+/* An allocator of memory that is not zero. */
+static void *allocate_dirty(void *user, size_t bytes) {
+    (void)user;
+    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (memory) memset(memory, 0xa5, bytes);
+    return memory;
+}
+
+static void release_dirty(void *user, void *memory, size_t bytes) {
+    (void)user;
+    (void)bytes;
+    free(memory);
+}
+
+/* What nobody has set is 0, and the memory between layers may hold anything. */
+static void test_starts_from_zeros(void **state) {
+    (void)state;
+    deft_context *ctx, *clean = test_context();
+    deft_context_options options = {.cache_directory = "", .allocator = {allocate_dirty, release_dirty, NULL}};
+    assert_int_equal(deft_context_new(&options, &ctx), DEFT_OK);
+    deft_context *const contexts[] = {ctx, clean};
+    float results[2][10];
+    for (int i = 0; i < 2; i++) {
+        deft_graph *graph = picture_network(contexts[i]);
+        runnable r;
+        assert_int_equal(make_runnable(graph, NULL, &r), DEFT_OK);
+        const deft_tensor *shown[] = {tensor_of(&r, "x"), tensor_of(&r, "y")};
+        for (int j = 0; j < 2; j++)
+            for (int64_t k = 0; k < deft_tensor_count(shown[j]); k++)
+                assert_true(((const float *)shown[j]->data)[k] == 0);
+        fill_input(&r, "x");
+        assert_int_equal(deft_executor_run(r.executor), DEFT_OK);
+        memcpy(results[i], shown[1]->data, sizeof results[i]);
+        free_runnable(&r);
+        deft_graph_free(graph);
+        test_context_free(contexts[i]);
+    }
+    assert_memory_equal(results[0], results[1], sizeof results[0]);
+}
+
 /* A training plan sees a weight that changes between runs. */
 static void test_variables_may_change(void **state) {
     (void)state;
@@ -243,6 +284,7 @@ int main(void) {
         cmocka_unit_test(test_agrees_with_the_reference),
         cmocka_unit_test(test_a_run_allocates_nothing),
         cmocka_unit_test(test_shows_inputs_outputs_and_constants_only),
+        cmocka_unit_test(test_starts_from_zeros),
         cmocka_unit_test(test_variables_may_change),
         cmocka_unit_test(test_out_of_memory),
     };

@@ -314,6 +314,27 @@ static void test_blocks_between_convolutions(void **state) {
     free_all(plan, graph);
 }
 
+static int searches_of_chain(int length) {
+    static const char *const names[] = {"x", "a", "b", "c", "d", "e", "y"};
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(-1, 32, 16, 16));
+    add_weight(graph, "w", DIMS(32, 32, 3, 3), 0);
+    for (int i = 0; i < length; i++)
+        add_picture_conv(graph, i == length - 1 ? "y" : names[i + 1], names[i], "w");
+    finish_graph(graph, "y");
+    deft_plan *plan = plan_of(graph, NULL);
+    int searches = plan->searches;
+    assert_true(searches > 0);
+    free_all(plan, graph);
+    return searches;
+}
+
+/* Three more layers are not asked for in all kernels and layouts again: each is made, no more. */
+static void test_layers_that_are_alike_are_asked_for_once(void **state) {
+    (void)state;
+    assert_int_equal(searches_of_chain(6), searches_of_chain(3) + 3);
+}
+
 /* A function becomes part of a dense convolution; of one for sparse kernels it stays a step. */
 static void test_fuses_functions(void **state) {
     (void)state;
@@ -379,6 +400,7 @@ static void test_errors_name_the_node(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fuses_activations),
+        cmocka_unit_test(test_layers_that_are_alike_are_asked_for_once),
         cmocka_unit_test(test_fuses_functions),
         cmocka_unit_test(test_keeps_what_is_used_elsewhere),
         cmocka_unit_test(test_fuses_bias),

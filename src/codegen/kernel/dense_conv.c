@@ -158,7 +158,7 @@ static bool accepts(const deft_request *request, conv_method method, const char 
     if (!problem_of(request, method, &problem, &r, why)) return false;
     const deft_window *o = &problem.window;
     if (method == WINOGRAD && (o->groups != 1 || o->kernel[0] != 3 || o->kernel[1] != 3)) return false;
-    return deft_onednn_supports(&problem);
+    return deft_onednn_supports(request->memo, &problem);
 }
 
 /* Winograd's algorithm multiplies as many tiles of 4x4 at a time as registers take and divide all of them: of few, each
@@ -230,13 +230,13 @@ static deft_status prepare(deft_context *ctx, const deft_request *request, conv_
     state->x_count = (int64_t)(deft_layout_bytes(r.x, request->in_layout, request->isa) / sizeof(float));
     state->y_count =
         (int64_t)(deft_layout_bytes(request->call.out[0], request->out_layout, request->isa) / sizeof(float));
-    deft_status status = deft_onednn_new(ctx, &problem, &state->primitive);
+    deft_status status = deft_onednn_new(ctx, request->memo, &problem, &state->primitive);
     if (status != DEFT_OK) {
         deft_release(ctx, state);
         return status;
     }
     if (problem.weight) deft_dense_count_weights(request, r.w, kernel);
-    kernel->packed = !problem.winograd && deft_onednn_weight_bytes(state->primitive) > 0;
+    kernel->packed = problem.weight && deft_onednn_has_exact_weight(state->primitive);
     kernel->state = state;
     kernel->scratch_bytes = deft_onednn_scratch_bytes(state->primitive);
     kernel->weight_bytes = deft_onednn_weight_bytes(state->primitive);
@@ -250,12 +250,12 @@ static deft_status run_carefully(deft_context *ctx, conv *state, const void *con
     void *scratch;
     problem.activation = deft_activation_none;
     problem.function = DEFT_FUNCTION_NONE;
-    if (problem.weight && !problem.winograd) { /* whose original need not be there any more */
+    if (problem.weight && deft_onednn_has_exact_weight(state->primitive)) { /* the original need not be there */
         problem.packed = state->primitive;
         problem.weight = NULL;
     }
     problem.winograd = false;
-    if (!state->careful) DEFT_TRY(deft_onednn_new(ctx, &problem, &state->careful));
+    if (!state->careful) DEFT_TRY(deft_onednn_new(ctx, NULL, &problem, &state->careful));
     DEFT_TRY(deft_allocate(ctx, deft_onednn_scratch_bytes(state->careful), &scratch));
     deft_status status = deft_onednn_run(ctx, state->careful, operands, scratch);
     deft_release(ctx, scratch);

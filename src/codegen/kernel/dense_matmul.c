@@ -202,7 +202,7 @@ bool deft_dense_packed_accepts(const deft_request *request, const char **why) {
     if (p.repeats != 1 || p.gemm.transpose_a || p.gemm.alpha != 1) return false;
     *why = "oneDNN has no fast implementation of this shape";
     deft_onednn_problem problem = packed_problem(&p, &request->call);
-    return deft_onednn_supports(&problem);
+    return deft_onednn_supports(request->memo, &problem);
 }
 
 /* One row reads each weight once, in whatever order: packing them saves nothing. */
@@ -223,7 +223,7 @@ deft_status deft_dense_packed_prepare(deft_context *ctx, const deft_request *req
     state->activation = request->activation;
     state->swapped = is_swapped(&state->product, call);
     deft_onednn_problem problem = packed_problem(&state->product, call);
-    deft_status status = deft_onednn_new(ctx, &problem, &state->primitive);
+    deft_status status = deft_onednn_new(ctx, request->memo, &problem, &state->primitive);
     if (status != DEFT_OK) {
         deft_release(ctx, state);
         return status;

@@ -85,7 +85,7 @@ bool deft_dense_pool_accepts(const deft_request *request, const char **why) {
     deft_onednn_problem problem;
     if (!deft_dense_schedule_exists(request->schedule, why) || !problem_of(request, &problem, why)) return false;
     *why = "oneDNN has no fast implementation of this pooling";
-    return deft_onednn_supports(&problem);
+    return deft_onednn_supports(request->memo, &problem);
 }
 
 double deft_dense_pool_estimate_ns(const deft_request *request) {
@@ -112,7 +112,7 @@ deft_status deft_dense_pool_prepare(deft_context *ctx, const deft_request *reque
     state->threads = deft_dense_threads(request);
     state->x_count =
         (int64_t)(deft_layout_bytes(request->call.in[0], request->in_layout, request->isa) / sizeof(float));
-    DEFT_TRY_OR_FAIL(deft_onednn_new(ctx, &problem, &state->primitive));
+    DEFT_TRY_OR_FAIL(deft_onednn_new(ctx, request->memo, &problem, &state->primitive));
     if (state->guarded && !state->blocked)
         DEFT_TRY_OR_FAIL(deft_kernel_prepare(ctx, DEFT_KERNEL_REFERENCE, request, &state->reference));
     kernel->state = state;

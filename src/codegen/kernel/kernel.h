@@ -39,6 +39,15 @@ typedef enum deft_function {
     DEFT_FUNCTION_HARD_SWISH
 } deft_function;
 
+/* What oneDNN has answered to the kernels, for the time that the same is asked again and again: of each layer in
+ * several layouts, of layers that are alike, and at last to prepare it. An answer takes from some microseconds to some
+ * milliseconds. Not needed by a kernel that is prepared. */
+typedef struct deft_kernel_memo deft_kernel_memo;
+DEFT_MUST_CHECK deft_status deft_kernel_memo_new(deft_context *ctx, deft_kernel_memo **memo);
+void deft_kernel_memo_free(deft_kernel_memo *memo);
+/* How often oneDNN was asked for implementations so far. */
+int deft_kernel_memo_searches(const deft_kernel_memo *memo);
+
 /* What is to be computed: a node with fixed shapes, and what the planner fused into it. */
 typedef struct deft_request {
     /* in[i]->data is set for constants, NULL for what changes. The data of constants (but for a weight that the kernel
@@ -53,6 +62,7 @@ typedef struct deft_request {
     deft_layout out_layout;     /* of out[0] */
     deft_isa isa;               /* the best that may be used */
     uint64_t schedule;          /* of the kernel, as its schedules() tells it; 0: the best by estimate */
+    deft_kernel_memo *memo;     /* or NULL */
     int64_t nonzeros; /* of the constant weight of a Gemm, MatMul or Conv, where they have been counted, else 0 */
 } deft_request;
 

@@ -122,12 +122,21 @@ static bool is_first_layer(const deft_onednn_problem *p) {
     return conv && !p->x_blocked && o->groups == 1 && (o->channels == 1 || o->channels == 3);
 }
 
+/* Blocks of the one filter's results would be mostly padding; channels last, it is no different from row-major. */
+static bool is_single(const deft_onednn_problem *p) {
+    return p->kind == DEFT_ONEDNN_CONV && p->window.filters == 1 && !p->plain && !p->lanes && !p->winograd;
+}
+
 static dnnl_status_t describe_picture(const deft_onednn_problem *p, deft_onednn_operand which, const dnnl_dims_t dims,
                                       descriptors *all) {
     dnnl_memory_desc_t *plain = &all->plain[which], *asked = &all->asked[which];
     bool blocked = which == DEFT_ONEDNN_X ? p->x_blocked : p->y_blocked;
     dnnl_format_tag_t tag = p->lanes == 16 ? dnnl_nChw16c : dnnl_nChw8c;
     dnnl_status_t result = describe_rows(p, which, 4, dims, all);
+    if (result == dnnl_success && is_single(p)) {
+        result = dnnl_memory_desc_init_by_tag(asked, 4, dims, dnnl_f32, dnnl_nhwc);
+        if (dims[1] == 1) *plain = *asked;
+    }
     if (result != dnnl_success || !p->lanes) return result;
     *asked = *plain;
     if (which != DEFT_ONEDNN_X || !is_first_layer(p))
@@ -220,10 +229,15 @@ static bool is_reference(const_dnnl_primitive_desc_t descriptor) {
     return is_named(descriptor, "ref") || is_named(descriptor, "simple");
 }
 
-/* The first implementation that is not a reference, or a later one whose name begins with `preferred`, which may be
- * NULL. */
+/* The names of implementations, as they begin, or NULL. */
+typedef struct wish {
+    const char *preferred, *avoided;
+} wish;
+static const wish anything = {NULL, NULL};
+
+/* The first implementation that is not a reference, or a later one that is wished for: a name that begins so. */
 static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_primitive_attr_t attributes,
-                                  dnnl_engine_t engine, const_dnnl_primitive_desc_t forward, const char *preferred,
+                                  dnnl_engine_t engine, const_dnnl_primitive_desc_t forward, wish wanted,
                                   dnnl_primitive_desc_t *out) {
     dnnl_primitive_desc_iterator_t iterator;
     dnnl_primitive_desc_t best = NULL;
@@ -235,7 +249,8 @@ static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_pri
             result = dnnl_out_of_memory;
             break;
         }
-        bool last = !preferred || is_named(found, preferred);
+        bool last =
+            wanted.preferred ? is_named(found, wanted.preferred) : !wanted.avoided || !is_named(found, wanted.avoided);
         if (is_reference(found) || (best && !last)) {
             dnnl_primitive_desc_destroy(found);
             continue;
@@ -251,13 +266,28 @@ static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_pri
     return result;
 }
 
-/* Winograd's algorithm by tiles of 2x2 is listed first, and in its way by tiles of 4x4: those take less time where a
- * picture has enough of them. */
-static const char *preferred_conv(const deft_onednn_problem *problem) {
+/* Winograd's algorithm by tiles of 4x4, of a picture that has enough of them, takes less time than by those of 2x2. */
+static bool has_large_tiles(const deft_onednn_problem *problem) {
     enum { PIXELS_WORTH_LARGE_TILES = 12 };
     const int64_t *out = problem->window.out;
-    bool large = out[0] >= PIXELS_WORTH_LARGE_TILES && out[1] >= PIXELS_WORTH_LARGE_TILES;
-    return problem->winograd && large ? "jit_wino_4x3" : NULL;
+    return problem->winograd && out[0] >= PIXELS_WORTH_LARGE_TILES && out[1] >= PIXELS_WORTH_LARGE_TILES;
+}
+
+/* For inference, tiles of 2x2 are listed first, and oneDNN tries all sizes of blocks of them: some milliseconds for a
+ * large picture. For training, it has those of 4x4 only, and transforms the weights in every run: which takes as long
+ * as some tens of tiles. */
+static dnnl_prop_kind_t kind_of_conv(const deft_onednn_problem *problem) {
+    enum { PIXELS_WORTH_TRANSFORMS = 1 << 14 };
+    const int64_t *out = problem->window.out;
+    bool training = has_large_tiles(problem) && problem->window.batch * out[0] * out[1] >= PIXELS_WORTH_TRANSFORMS;
+    return training ? dnnl_forward_training : dnnl_forward_inference;
+}
+
+/* oneDNN's "brgconv" generates code for each length of a row: of a long one, tens of milliseconds. */
+static wish wish_for(const deft_onednn_problem *problem) {
+    enum { LONG_ROW = 256 };
+    if (has_large_tiles(problem)) return (wish){.preferred = "jit_wino_4x3"};
+    return (wish){.avoided = problem->window.out[1] > LONG_ROW ? "brgconv:" : NULL};
 }
 
 /* The window as oneDNN wants it. */
@@ -321,7 +351,7 @@ static dnnl_status_t choose_gradient(const deft_onednn_problem *problem, const d
     if (result == dnnl_success) result = backward_conv(problem, all, &backward);
     if (result == dnnl_success) result = dnnl_primitive_desc_create(&hint, &forward, NULL, engine, NULL);
     if (result != dnnl_success) return result;
-    result = first_usable(&backward, attributes, engine, hint, NULL, out);
+    result = first_usable(&backward, attributes, engine, hint, anything, out);
     dnnl_primitive_desc_destroy(hint);
     return result;
 }
@@ -337,17 +367,16 @@ static dnnl_status_t choose_implementation(const deft_onednn_problem *problem, c
     if (result == dnnl_success) switch (problem->kind) {
         case DEFT_ONEDNN_MATMUL:
             result = dnnl_matmul_desc_init(&matmul, &d[DEFT_ONEDNN_X], &d[DEFT_ONEDNN_W], NULL, &d[DEFT_ONEDNN_Y]);
-            if (result == dnnl_success) result = first_usable(&matmul, attributes, engine, NULL, NULL, out);
+            if (result == dnnl_success) result = first_usable(&matmul, attributes, engine, NULL, anything, out);
             break;
         case DEFT_ONEDNN_CONV:
-            result = forward_conv(problem, all, dnnl_forward_inference, &conv);
-            if (result == dnnl_success)
-                result = first_usable(&conv, attributes, engine, NULL, preferred_conv(problem), out);
+            result = forward_conv(problem, all, kind_of_conv(problem), &conv);
+            if (result == dnnl_success) result = first_usable(&conv, attributes, engine, NULL, wish_for(problem), out);
             break;
         case DEFT_ONEDNN_MAX_POOL:
         case DEFT_ONEDNN_AVERAGE_POOL:
             result = forward_pool(problem, all, &pool);
-            if (result == dnnl_success) result = first_usable(&pool, attributes, engine, NULL, NULL, out);
+            if (result == dnnl_success) result = first_usable(&pool, attributes, engine, NULL, anything, out);
             break;
         default:
             result = choose_gradient(problem, all, attributes, engine, out);
@@ -371,21 +400,124 @@ static bool fits_its_integers(const deft_onednn_problem *problem) {
     return w->in[0] * w->in[1] <= most_of_plane && w->out[0] * w->out[1] <= most_of_plane;
 }
 
-bool deft_onednn_supports(const deft_onednn_problem *problem) {
-    if (!fits_its_integers(problem)) return false;
-    descriptors all;
+/* What oneDNN computes a problem with. An implementation belongs to its engine. */
+typedef struct found {
     dnnl_engine_t engine;
-    dnnl_primitive_desc_t found;
+    dnnl_primitive_desc_t descriptor;
+} found;
+
+static void release_found(found *f) {
+    if (f->descriptor) dnnl_primitive_desc_destroy(f->descriptor);
+    if (f->engine) dnnl_engine_destroy(f->engine);
+    *f = (found){0};
+}
+
+static dnnl_status_t find_implementation(const deft_onednn_problem *problem, found *f) {
+    descriptors all;
+    *f = (found){0};
     int before = use_threads(problem->threads);
-    dnnl_status_t result = dnnl_engine_create(&engine, dnnl_cpu, 0);
-    if (result == dnnl_success) {
-        result = describe_problem(problem, &all);
-        if (result == dnnl_success) result = choose_implementation(problem, &all, engine, &found);
-        if (result == dnnl_success) dnnl_primitive_desc_destroy(found);
-        dnnl_engine_destroy(engine);
-    }
+    dnnl_status_t result = dnnl_engine_create(&f->engine, dnnl_cpu, 0);
+    if (result == dnnl_success) result = describe_problem(problem, &all);
+    if (result == dnnl_success) result = choose_implementation(problem, &all, f->engine, &f->descriptor);
     use_threads(before);
-    return result == dnnl_success;
+    if (result != dnnl_success) release_found(f);
+    return result;
+}
+
+/* ---- what has been asked before ------------------------------------------------------------------------------ */
+
+typedef struct answer {
+    deft_onednn_problem problem; /* its key */
+    uint64_t hash;
+    bool supported;
+    found found; /* until a primitive is made of it */
+} answer;
+
+struct deft_kernel_memo {
+    deft_context *ctx;
+    answer *answers;
+    int count, capacity, searches;
+};
+
+deft_status deft_kernel_memo_new(deft_context *ctx, deft_kernel_memo **memo) {
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof **memo, memo));
+    (*memo)->ctx = ctx;
+    return DEFT_OK;
+}
+
+void deft_kernel_memo_free(deft_kernel_memo *memo) {
+    if (!memo) return;
+    for (int i = 0; i < memo->count; i++)
+        release_found(&memo->answers[i].found);
+    deft_release(memo->ctx, memo->answers);
+    deft_release(memo->ctx, memo);
+}
+
+int deft_kernel_memo_searches(const deft_kernel_memo *memo) {
+    return memo->searches;
+}
+
+/* The problem without what decides nothing. Its padding counts, so that at worst it is asked once more. */
+static deft_onednn_problem key_of(const deft_onednn_problem *problem, uint64_t *hash) {
+    deft_onednn_problem key;
+    memcpy(&key, problem, sizeof key);
+    key.weight = NULL;
+    key.packed = NULL;
+    const unsigned char *bytes = (const unsigned char *)&key;
+    *hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < sizeof key; i++)
+        *hash = (*hash ^ bytes[i]) * 0x100000001b3u;
+    return key;
+}
+
+static answer *recall(const deft_kernel_memo *memo, const deft_onednn_problem *problem) {
+    uint64_t hash;
+    deft_onednn_problem key = key_of(problem, &hash);
+    for (int i = 0; memo && i < memo->count; i++) {
+        answer *a = &memo->answers[i];
+        if (a->hash == hash && memcmp(&a->problem, &key, sizeof key) == 0) return a;
+    }
+    return NULL;
+}
+
+/* Takes what was found. An answer that there is no memory for is not kept. */
+static void remember(deft_kernel_memo *memo, const deft_onednn_problem *problem, found *f) {
+    if (memo && memo->count == memo->capacity) {
+        int capacity = memo->capacity ? 2 * memo->capacity : 32;
+        deft_status status = deft_reallocate(memo->ctx, (size_t)capacity * sizeof *memo->answers, &memo->answers);
+        if (status == DEFT_OK) memo->capacity = capacity;
+    }
+    if (!memo || memo->count == memo->capacity) {
+        release_found(f);
+        return;
+    }
+    answer *a = &memo->answers[memo->count++];
+    *a = (answer){.supported = f->descriptor != NULL, .found = *f};
+    deft_onednn_problem key = key_of(problem, &a->hash);
+    memcpy(&a->problem, &key, sizeof key);
+}
+
+bool deft_onednn_supports(deft_kernel_memo *memo, const deft_onednn_problem *problem) {
+    found f;
+    if (!fits_its_integers(problem)) return false;
+    const answer *known = recall(memo, problem);
+    if (known) return known->supported;
+    if (memo) memo->searches++;
+    bool supported = find_implementation(problem, &f) == dnnl_success;
+    remember(memo, problem, &f);
+    return supported;
+}
+
+/* Hands out what a question before has found. */
+static dnnl_status_t take_implementation(deft_kernel_memo *memo, const deft_onednn_problem *problem, found *f) {
+    answer *known = recall(memo, problem);
+    if (known && known->found.descriptor) {
+        *f = known->found;
+        known->found = (found){0};
+        return dnnl_success;
+    }
+    if (memo) memo->searches++;
+    return find_implementation(problem, f);
 }
 
 /* ---- making one ---------------------------------------------------------------------------------------------- */
@@ -450,16 +582,12 @@ static dnnl_status_t make_residual(deft_onednn *one, const_dnnl_primitive_desc_t
     return make_reorder(one->engine, plain, dnnl_primitive_desc_query_md(descriptor, dnnl_query_dst_md, 0), &one->fill);
 }
 
-static dnnl_status_t make_primitive(const deft_onednn_problem *problem, deft_onednn *one) {
+static dnnl_status_t make_primitive(const deft_onednn_problem *problem, dnnl_primitive_desc_t descriptor,
+                                    deft_onednn *one) {
     descriptors all;
-    dnnl_primitive_desc_t descriptor;
-    dnnl_status_t result = dnnl_engine_create(&one->engine, dnnl_cpu, 0);
-    if (result == dnnl_success) result = dnnl_stream_create(&one->stream, one->engine, dnnl_stream_default_flags);
+    dnnl_status_t result = dnnl_stream_create(&one->stream, one->engine, dnnl_stream_default_flags);
     if (result == dnnl_success) result = describe_problem(problem, &all);
-    if (result == dnnl_success) result = choose_implementation(problem, &all, one->engine, &descriptor);
-    if (result != dnnl_success) return result;
-
-    result = dnnl_primitive_create(&one->primitive, descriptor);
+    if (result == dnnl_success) result = dnnl_primitive_create(&one->primitive, descriptor);
     for (int i = 0; i < DEFT_ONEDNN_OPERANDS && result == dnnl_success; i++) {
         if (!arguments[one->kind][i] || (i == DEFT_ONEDNN_B && !problem->has_bias)) continue;
         const dnnl_memory_desc_t *plain = &all.plain[i];
@@ -469,7 +597,16 @@ static dnnl_status_t make_primitive(const deft_onednn_problem *problem, deft_one
     }
     if (result == dnnl_success) result = make_scratchpad(one, descriptor);
     if (result == dnnl_success && problem->has_residual) result = make_residual(one, descriptor, &all);
-    dnnl_primitive_desc_destroy(descriptor);
+    return result;
+}
+
+static dnnl_status_t find_and_make(deft_kernel_memo *memo, const deft_onednn_problem *problem, deft_onednn *one) {
+    found f;
+    dnnl_status_t result = take_implementation(memo, problem, &f);
+    if (result != dnnl_success) return result;
+    one->engine = f.engine;
+    result = make_primitive(problem, f.descriptor, one);
+    dnnl_primitive_desc_destroy(f.descriptor);
     return result;
 }
 
@@ -505,7 +642,8 @@ static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const deft_o
     return DEFT_OK;
 }
 
-deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *problem, deft_onednn **primitive) {
+deft_status deft_onednn_new(deft_context *ctx, deft_kernel_memo *memo, const deft_onednn_problem *problem,
+                            deft_onednn **primitive) {
     deft_onednn *one;
     DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *one, &one));
     one->threads = problem->threads;
@@ -515,7 +653,7 @@ deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *proble
     one->has_residual = problem->has_residual;
     one->reads_residual = reads_residual(problem);
     int before = use_threads(one->threads);
-    deft_status status = check(ctx, make_primitive(problem, one), "make a primitive");
+    deft_status status = check(ctx, find_and_make(memo, problem, one), "make a primitive");
     if (status == DEFT_OK && one->constant_weight) status = pack_weight(ctx, one, problem);
     use_threads(before);
     if (status != DEFT_OK) {
@@ -557,6 +695,12 @@ size_t deft_onednn_operand_bytes(const deft_onednn *one, deft_onednn_operand whi
 
 size_t deft_onednn_weight_bytes(const deft_onednn *one) {
     return one->weight_bytes;
+}
+
+bool deft_onednn_has_exact_weight(const deft_onednn *one) {
+    const dnnl_memory_desc_t *inner;
+    bool known = dnnl_memory_get_memory_desc(one->operands[DEFT_ONEDNN_W].inner, &inner) == dnnl_success;
+    return one->weight && known && inner->format_kind == dnnl_blocked;
 }
 
 const char *deft_onednn_implementation(const deft_onednn *one) {

@@ -50,8 +50,8 @@ typedef struct deft_onednn_problem {
     deft_function function;     /* of a convolution without an activation; not Winograd's */
     float alpha;
     const float *weight;       /* a constant, reordered once; NULL: given to every run ... */
-    const deft_onednn *packed; /* ... or the constant weight of this one as it has it: of a primitive of the same
-                                  shapes,  not by Winograd's algorithm, which outlives the one that is made */
+    const deft_onednn *packed; /* ... or the exact weight of this one: of a primitive of the same shapes, which
+                                  outlives the one that is made */
     bool plain;                /* X and Y stay row-major inside, so that they are never reordered */
     int lanes; /* not 0: pictures are [N][C / lanes][H][W][lanes] inside, but for an X of 1 or 3 channels */
     bool x_blocked, y_blocked; /* outside too */
@@ -62,10 +62,10 @@ typedef struct deft_onednn_problem {
 } deft_onednn_problem;
 
 /* Whether there is an implementation other than oneDNN's "ref:" and "simple" ones, which are tens to hundreds of
- * times slower. */
-bool deft_onednn_supports(const deft_onednn_problem *problem);
-DEFT_MUST_CHECK deft_status deft_onednn_new(deft_context *ctx, const deft_onednn_problem *problem,
-                                            deft_onednn **primitive);
+ * times slower. `memo` remembers it; it may be NULL, here and below. */
+bool deft_onednn_supports(deft_kernel_memo *memo, const deft_onednn_problem *problem);
+DEFT_MUST_CHECK deft_status deft_onednn_new(deft_context *ctx, deft_kernel_memo *memo,
+                                            const deft_onednn_problem *problem, deft_onednn **primitive);
 void deft_onednn_free(deft_context *ctx, deft_onednn *primitive);
 /* operands: by deft_onednn_operand; those that are constant or absent are not read. */
 DEFT_MUST_CHECK deft_status deft_onednn_run(deft_context *ctx, const deft_onednn *primitive,
@@ -76,6 +76,8 @@ size_t deft_onednn_scratch_bytes(const deft_onednn *primitive);
 size_t deft_onednn_operand_bytes(const deft_onednn *primitive, deft_onednn_operand which);
 /* Of the reordered copy of a constant weight. */
 size_t deft_onednn_weight_bytes(const deft_onednn *primitive);
+/* Whether that copy holds the weight's own values: not what Winograd's algorithm makes of them ahead. */
+bool deft_onednn_has_exact_weight(const deft_onednn *primitive);
 /* oneDNN's name of what it chose; lives as long as the primitive. */
 const char *deft_onednn_implementation(const deft_onednn *primitive);
 

@@ -152,7 +152,8 @@ static deft_status make_request(deft_planner *p, const deft_step *step, deft_req
                               .activation = step->activation,
                               .function = step->function,
                               .alpha = step->alpha,
-                              .isa = p->ctx->isa};
+                              .isa = p->ctx->isa,
+                              .memo = p->memo};
     request->nonzeros = count_nonzeros(&request->call);
     return DEFT_OK;
 }
@@ -250,6 +251,7 @@ static deft_status prepare_kernels(deft_planner *p) {
 
 static deft_status make_plan(deft_planner *p, deft_graph *graph) {
     DEFT_TRY(prepare_graph(p, graph));
+    DEFT_TRY(deft_kernel_memo_new(p->ctx, &p->memo));
     DEFT_TRY(allocate_arrays(p));
     survey(p);
     if (!p->options->training) deft_planner_fuse(p);
@@ -276,6 +278,8 @@ deft_status deft_plan_new(deft_context *ctx, deft_graph *graph, const deft_plan_
     deft_planner planner = {.ctx = ctx, .options = &with_chooser, .plan = made};
     deft_arena_init(&planner.scratch, ctx);
     status = make_plan(&planner, graph);
+    made->searches = planner.memo ? deft_kernel_memo_searches(planner.memo) : 0;
+    deft_kernel_memo_free(planner.memo);
     deft_arena_done(&planner.scratch);
     if (status != DEFT_OK) {
         deft_plan_free(made);

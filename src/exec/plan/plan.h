@@ -80,6 +80,7 @@ typedef struct deft_plan {
     deft_placement *placements; /* by value id */
     size_t memory_bytes;        /* activations, buffers reused by lifetime; inputs and outputs keep theirs */
     size_t scratch_bytes;       /* the largest of the kernels' */
+    int searches;               /* how often oneDNN was asked for implementations */
 } deft_plan;
 
 /* `graph` is cloned and may be freed before the plan, unless options->training, when it is used in place and must

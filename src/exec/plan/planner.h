@@ -21,6 +21,7 @@ typedef struct deft_planner {
     const deft_plan_options *options; /* with a chooser */
     deft_plan *plan;
     deft_arena scratch;
+    deft_kernel_memo *memo;
     /* by value */
     int *use_count; /* by nodes and as outputs of the graph */
     int *user;      /* the last node that uses it */

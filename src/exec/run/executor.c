@@ -2,6 +2,8 @@
 
 #include "base/core/timing.h"
 
+#include <string.h>
+
 struct deft_executor {
     const deft_plan *plan;
     deft_context *ctx;
@@ -54,8 +56,16 @@ static deft_status allocate(deft_executor *executor) {
     DEFT_TRY(deft_arena_array(arena, values, sizeof *executor->visible, &executor->visible));
     DEFT_TRY(deft_arena_array(arena, steps, sizeof *executor->in, &executor->in));
     DEFT_TRY(deft_arena_array(arena, steps, sizeof *executor->out, &executor->out));
-    DEFT_TRY(deft_allocate_zeroed(executor->ctx, 1, plan->memory_bytes, &executor->memory));
-    return deft_allocate_zeroed(executor->ctx, 1, plan->scratch_bytes, &executor->scratch);
+    DEFT_TRY(deft_allocate(executor->ctx, plan->memory_bytes, &executor->memory));
+    return deft_allocate(executor->ctx, plan->scratch_bytes, &executor->scratch);
+}
+
+/* What a caller may look at before it is set: the rest is not touched until a run needs it. */
+static void clear(const deft_executor *executor, const int *values, int count) {
+    for (int i = 0; i < count; i++) {
+        const deft_placement *placement = &executor->plan->placements[values[i]];
+        if (placement->offset >= 0) memset((char *)executor->memory + placement->offset, 0, placement->bytes);
+    }
 }
 
 deft_status deft_executor_new(const deft_plan *plan, deft_executor **executor) {
@@ -66,6 +76,8 @@ deft_status deft_executor_new(const deft_plan *plan, deft_executor **executor) {
     made->ctx = plan->ctx;
     deft_arena_init(&made->arena, plan->ctx);
     DEFT_TRY_OR_FAIL(allocate(made));
+    clear(made, plan->graph->inputs, plan->graph->input_count);
+    clear(made, plan->graph->outputs, plan->graph->output_count);
     place_tensors(made);
     DEFT_TRY_OR_FAIL(list_operands(made));
     *executor = made;

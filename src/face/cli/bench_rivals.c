@@ -89,7 +89,7 @@ static void release_primitive(deft_context *ctx, void *state) {
 static deft_status fill_primitive(deft_context *ctx, const deft_onednn_problem *problem, primitive *p) {
     deft_rng rng;
     deft_rng_init(&rng, ctx->seed, 0);
-    DEFT_TRY(deft_onednn_new(ctx, problem, &p->one));
+    DEFT_TRY(deft_onednn_new(ctx, NULL, problem, &p->one));
     for (int i = 0; i < DEFT_ONEDNN_OPERANDS; i++) {
         if (i == DEFT_ONEDNN_W && problem->weight) continue; /* it has a copy of its own */
         size_t bytes = deft_onednn_operand_bytes(p->one, (deft_onednn_operand)i);
@@ -104,7 +104,7 @@ static deft_status fill_primitive(deft_context *ctx, const deft_onednn_problem *
 static deft_status add_primitive(deft_rivals *rivals, const deft_onednn_problem *problem, const char *name,
                                  bool in_place) {
     primitive *state;
-    if (!deft_onednn_supports(problem)) return DEFT_OK;
+    if (!deft_onednn_supports(NULL, problem)) return DEFT_OK;
     DEFT_TRY(deft_allocate_zeroed(rivals->ctx, 1, sizeof *state, &state));
     deft_status status = fill_primitive(rivals->ctx, problem, state);
     if (status != DEFT_OK) {
