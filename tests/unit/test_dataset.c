@@ -407,6 +407,42 @@ static void test_npz_targets(void **state) {
     test_context_free(ctx);
 }
 
+/* An x that is not compressed stays in the file: it takes no memory, and what happens to the file is told. */
+static void test_npz_streams(void **state) {
+    (void)state;
+    enum { COUNT = 1000, SIZE = 3000 };
+    deft_context *ctx = test_context();
+    float *x = malloc((size_t)COUNT * SIZE * sizeof *x), sample[SIZE];
+    for (int i = 0; i < COUNT * SIZE; i++)
+        x[i] = (float)i;
+    deft_npz_entry entry = {"x", {DEFT_F32, 2, {COUNT, SIZE}, x}};
+    assert_int_equal(deft_npz_save(ctx, "a.npz", &entry, 1), DEFT_OK);
+    deft_dataset *set = open_set(ctx, "npz:a.npz");
+    assert_in_range(atomic_load(&ctx->live_bytes), 0, COUNT * SIZE);
+    assert_false(set->source.in_memory);
+    for (int64_t i = set->split[DEFT_TRAIN].count - 1; i >= 0; i -= 37) { /* not in order */
+        assert_int_equal(deft_dataset_read(set, ctx, DEFT_TRAIN, i, sample), DEFT_OK);
+        assert_memory_equal(sample, x + (int)sample[0], sizeof sample);
+        assert_int_equal((int)sample[0] % SIZE, 0);
+    }
+    assert_int_equal(truncate("a.npz", 1000), 0);
+    deft_status status = DEFT_OK;
+    for (int64_t i = 0; i < set->split[DEFT_TRAIN].count && status == DEFT_OK; i++)
+        status = deft_dataset_read(set, ctx, DEFT_TRAIN, i, sample);
+    assert_int_equal(status, DEFT_INVALID);
+    assert_non_null(strstr(deft_context_message(ctx), "a.npz: it is damaged"));
+    deft_dataset_free(set);
+    /* A byte that is not what it was: the checksum tells. */
+    assert_int_equal(deft_npz_save(ctx, "a.npz", &entry, 1), DEFT_OK);
+    FILE *file = fopen("a.npz", "r+b");
+    assert_int_equal(fseek(file, 1000, SEEK_SET), 0);
+    assert_int_equal(fputc(77, file), 77);
+    fclose(file);
+    expect_failure(ctx, "npz:a.npz", DEFT_INVALID, "it is damaged");
+    free(x);
+    test_context_free(ctx);
+}
+
 static void test_npz_malformed(void **state) {
     (void)state;
     deft_context *ctx = test_context();
@@ -671,6 +707,7 @@ int main(void) {
         cmocka_unit_test(test_npz),
         cmocka_unit_test(test_npz_types),
         cmocka_unit_test(test_npz_targets),
+        cmocka_unit_test(test_npz_streams),
         cmocka_unit_test(test_npz_malformed),
         cmocka_unit_test(test_cifar10),
         cmocka_unit_test(test_cifar100),

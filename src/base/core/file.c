@@ -118,6 +118,18 @@ deft_status deft_file_open(deft_context *ctx, const char *path, size_t max_bytes
     return status;
 }
 
+deft_status deft_file_open_regular(deft_context *ctx, const char *path, FILE **file, uint64_t *bytes) {
+    struct stat info;
+    int fd;
+    *file = NULL;
+    DEFT_TRY(open_to_read(ctx, path, &fd, &info));
+    bool regular = S_ISREG(info.st_mode);
+    *bytes = regular ? (uint64_t)info.st_size : 0;
+    if (regular && (*file = fdopen(fd, "rb")) != NULL) return DEFT_OK;
+    close(fd);
+    return regular ? deft_fail(ctx, DEFT_MEMORY, "%s: cannot open: out of memory", path) : DEFT_OK;
+}
+
 /* ---- within a folder ---- */
 
 /* Opens part by part, following no link: nothing that changes meanwhile can lead elsewhere. -1 with errno. */

@@ -1,22 +1,50 @@
 #include "base/core/zip.h"
 
+#include "base/core/file.h"
+
+/* Takes the source over, NULL where it could not be made; `error` says why. */
+static deft_status open_source(deft_context *ctx, zip_source_t *source, const char *what, zip_error_t *error,
+                               zip_t **zip) {
+    *zip = source ? zip_open_from_source(source, ZIP_RDONLY, error) : NULL;
+    if (*zip) return DEFT_OK;
+    if (source) zip_source_free(source);
+    bool memory = zip_error_code_zip(error) == ZIP_ER_MEMORY;
+    return deft_fail(ctx, memory ? DEFT_MEMORY : DEFT_INVALID, "not %s, or damaged: %s", what,
+                     zip_error_strerror(error));
+}
+
+/* To libzip, nothing at all is an empty zip. */
+static deft_status fail_empty(deft_context *ctx, const char *what) {
+    return deft_fail(ctx, DEFT_INVALID, "not %s: it is empty", what);
+}
+
 deft_status deft_zip_open(deft_context *ctx, const void *data, size_t bytes, const char *what, zip_t **zip) {
-    /* To libzip, nothing at all is an empty zip. */
-    if (bytes == 0) return deft_fail(ctx, DEFT_INVALID, "not %s: it is empty", what);
+    if (bytes == 0) return fail_empty(ctx, what);
     zip_error_t error;
     zip_error_init(&error);
-    zip_source_t *source = zip_source_buffer_create(data, bytes, 0, &error);
-    zip_t *opened = source ? zip_open_from_source(source, ZIP_RDONLY, &error) : NULL;
-    deft_status status = DEFT_OK;
-    if (!opened) {
-        bool memory = zip_error_code_zip(&error) == ZIP_ER_MEMORY;
-        status = deft_fail(ctx, memory ? DEFT_MEMORY : DEFT_INVALID, "not %s, or damaged: %s", what,
-                           zip_error_strerror(&error));
-        if (source) zip_source_free(source);
-    }
+    deft_status status = open_source(ctx, zip_source_buffer_create(data, bytes, 0, &error), what, &error, zip);
     zip_error_fini(&error);
-    *zip = opened;
     return status;
+}
+
+/* Takes the file over. */
+static deft_status open_file(deft_context *ctx, FILE *file, uint64_t bytes, const char *what, zip_t **zip) {
+    zip_error_t error;
+    zip_error_init(&error);
+    zip_source_t *source = bytes ? zip_source_filep_create(file, 0, -1, &error) : NULL;
+    if (!source) fclose(file);
+    deft_status status = bytes ? open_source(ctx, source, what, &error, zip) : fail_empty(ctx, what);
+    zip_error_fini(&error);
+    return status;
+}
+
+deft_status deft_zip_open_file(deft_context *ctx, const char *path, const char *what, zip_t **zip, uint64_t *bytes) {
+    FILE *file;
+    *zip = NULL;
+    DEFT_TRY(deft_file_open_regular(ctx, path, &file, bytes));
+    if (!file) return DEFT_OK;
+    deft_status status = open_file(ctx, file, *bytes, what, zip);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "%s", path);
 }
 
 deft_status deft_zip_read(deft_context *ctx, zip_file_t *file, void *out, size_t bytes) {

@@ -1,4 +1,4 @@
-/* Zip archives in memory, through libzip: what .npz and .deft files share. */
+/* Zip archives in memory or on disk, through libzip: what .npz and .deft files share. */
 #ifndef DEFT_BASE_CORE_ZIP_H
 #define DEFT_BASE_CORE_ZIP_H
 
@@ -10,6 +10,10 @@
  * .npz"). Errors: DEFT_INVALID, DEFT_MEMORY. */
 DEFT_MUST_CHECK deft_status deft_zip_open(deft_context *ctx, const void *data, size_t bytes, const char *what,
                                           zip_t **zip);
+/* The same of a file of *bytes, which zip_discard closes; NULL, and no error, where it is no regular file. Errors:
+ * those of deft_file_open_regular, too; the message names the file. */
+DEFT_MUST_CHECK deft_status deft_zip_open_file(deft_context *ctx, const char *path, const char *what, zip_t **zip,
+                                               uint64_t *bytes);
 /* Reads the next `bytes` of an entry. Error: DEFT_INVALID (cut off or damaged). */
 DEFT_MUST_CHECK deft_status deft_zip_read(deft_context *ctx, zip_file_t *file, void *out, size_t bytes);
 /* An entry of so many bytes as a stream; it must outlive it. Released with deft_stream_done. Error: DEFT_MEMORY. */

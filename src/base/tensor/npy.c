@@ -3,6 +3,7 @@
 #include "base/core/file.h"
 #include "base/core/zip.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -303,19 +304,43 @@ static deft_status check_entry(deft_context *ctx, const zip_stat_t *info, uint64
     return DEFT_OK;
 }
 
+struct deft_npz_array {
+    pthread_mutex_t mutex; /* of the file, which is at one place at a time */
+    zip_t *zip;
+    zip_file_t *file;
+    size_t values_at, end;
+};
+
+/* What an archive's entries are read to. */
+typedef struct archive {
+    deft_npz npz;
+    zip_t *zip;
+    uint64_t bytes, packed_bytes; /* of the file; of the entries so far */
+    const char *name;             /* of the array to leave where it is, or NULL */
+    deft_npz_array *left;         /* it; or NULL */
+} archive;
+
+/* Reads what stands before the values of an entry, checks it, and returns the bytes read so far, of which the values
+ * begin at *at. */
+static deft_status read_head(deft_context *ctx, zip_file_t *file, size_t bytes, deft_tensor *tensor, char **head,
+                             size_t *head_bytes, size_t *at) {
+    *head_bytes = bytes < PREFIX_MAX_BYTES ? bytes : PREFIX_MAX_BYTES;
+    DEFT_TRY(deft_allocate(ctx, *head_bytes, head));
+    DEFT_TRY(deft_zip_read(ctx, file, *head, *head_bytes));
+    DEFT_TRY(read_prefix(ctx, *head, *head_bytes, tensor, at));
+    return check_length(ctx, tensor, *at, bytes);
+}
+
 /* Reads one array: first what stands before the values, then, when that justifies the stated size, the values. */
 static deft_status read_array(deft_context *ctx, zip_file_t *file, size_t bytes, deft_tensor *tensor) {
-    size_t prefix_bytes = bytes < PREFIX_MAX_BYTES ? bytes : PREFIX_MAX_BYTES, at;
+    size_t head_bytes, at;
     char *head = NULL;
     deft_tensor read = {0};
     deft_status status;
-    DEFT_TRY_OR_FAIL(deft_allocate(ctx, prefix_bytes, &head));
-    DEFT_TRY_OR_FAIL(deft_zip_read(ctx, file, head, prefix_bytes));
-    DEFT_TRY_OR_FAIL(read_prefix(ctx, head, prefix_bytes, &read, &at));
-    DEFT_TRY_OR_FAIL(check_length(ctx, &read, at, bytes));
+    DEFT_TRY_OR_FAIL(read_head(ctx, file, bytes, &read, &head, &head_bytes, &at));
     DEFT_TRY_OR_FAIL(deft_tensor_allocate(ctx, &read));
-    memcpy(read.data, head + at, prefix_bytes - at);
-    DEFT_TRY_OR_FAIL(deft_zip_read(ctx, file, (char *)read.data + (prefix_bytes - at), bytes - prefix_bytes));
+    memcpy(read.data, head + at, head_bytes - at);
+    DEFT_TRY_OR_FAIL(deft_zip_read(ctx, file, (char *)read.data + (head_bytes - at), bytes - head_bytes));
     DEFT_TRY_OR_FAIL(deft_zip_read_end(ctx, file));
     DEFT_TRY_OR_FAIL(check_values(ctx, &read));
     deft_release(ctx, head);
@@ -327,13 +352,43 @@ fail:
     return status;
 }
 
-static deft_status read_entry(deft_npz *npz, zip_t *zip, zip_uint64_t index, uint64_t file_bytes,
-                              uint64_t *packed_bytes) {
+/* Leaves an array where it is. The entry is opened anew, so that its values may be read in order from the first byte.
+ */
+static deft_status leave_array(archive *a, zip_uint64_t index, size_t bytes, deft_tensor *tensor) {
+    deft_context *ctx = a->npz.ctx;
+    size_t head_bytes;
+    char *head = NULL;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *a->left, &a->left));
+    pthread_mutex_init(&a->left->mutex, NULL);
+    a->left->end = bytes;
+    a->left->file = zip_fopen_index(a->zip, index, 0);
+    if (!a->left->file) return deft_fail(ctx, DEFT_INVALID, "%s", zip_strerror(a->zip));
+    deft_tensor read = {0};
+    deft_status status = read_head(ctx, a->left->file, bytes, &read, &head, &head_bytes, &a->left->values_at);
+    deft_release(ctx, head);
+    if (status == DEFT_OK) *tensor = read;
+    return status;
+}
+
+static deft_status read_values(archive *a, zip_uint64_t index, const zip_stat_t *info, deft_npz_entry *entry) {
+    deft_context *ctx = a->npz.ctx;
+    DEFT_TRY(check_entry(ctx, info, a->bytes, &a->packed_bytes));
+    if (a->name && info->comp_method == ZIP_CM_STORE && strcmp(entry->name, a->name) == 0)
+        return leave_array(a, index, info->size, &entry->tensor);
+    zip_file_t *file = zip_fopen_index(a->zip, index, 0);
+    if (!file) return deft_fail(ctx, DEFT_INVALID, "%s", zip_strerror(a->zip));
+    deft_status status = read_array(ctx, file, info->size, &entry->tensor);
+    zip_fclose(file);
+    return status;
+}
+
+static deft_status read_entry(archive *a, zip_uint64_t index) {
+    deft_npz *npz = &a->npz;
     deft_context *ctx = npz->ctx;
     zip_stat_t info;
     zip_stat_init(&info);
-    if (zip_stat_index(zip, index, ZIP_FL_ENC_RAW, &info) != 0 || !(info.valid & ZIP_STAT_NAME))
-        return deft_fail(ctx, DEFT_INVALID, "npz: entry %llu: %s", (unsigned long long)index, zip_strerror(zip));
+    if (zip_stat_index(a->zip, index, ZIP_FL_ENC_RAW, &info) != 0 || !(info.valid & ZIP_STAT_NAME))
+        return deft_fail(ctx, DEFT_INVALID, "npz: entry %llu: %s", (unsigned long long)index, zip_strerror(a->zip));
     size_t length = strlen(info.name);
     if (length <= 4 || strcmp(info.name + length - 4, ".npy") != 0)
         return deft_fail(ctx, DEFT_INVALID, "npz: entry '%s' is not an .npy; write the file again with numpy.savez",
@@ -344,39 +399,73 @@ static deft_status read_entry(deft_npz *npz, zip_t *zip, zip_uint64_t index, uin
     entry->name[length - 4] = 0;
     if (deft_npz_find(npz, entry->name) != &entry->tensor)
         return deft_fail(ctx, DEFT_INVALID, "npz: two arrays are named '%s'", entry->name);
-
-    deft_status status = check_entry(ctx, &info, file_bytes, packed_bytes);
-    if (status == DEFT_OK) {
-        zip_file_t *file = zip_fopen_index(zip, index, 0);
-        status = file ? read_array(ctx, file, info.size, &entry->tensor)
-                      : deft_fail(ctx, DEFT_INVALID, "%s", zip_strerror(zip));
-        if (file) zip_fclose(file);
-    }
+    deft_status status = read_values(a, index, &info, entry);
     return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "npz: array '%s'", entry->name);
 }
 
-deft_status deft_npz_parse(deft_context *ctx, const void *data, size_t bytes, deft_npz *npz) {
-    deft_npz read = {.ctx = ctx};
-    uint64_t packed_bytes = 0;
-    zip_t *zip = NULL;
-    deft_status status;
-    DEFT_TRY_OR_FAIL(deft_zip_open(ctx, data, bytes, "an .npz (a zip of arrays)", &zip));
-    zip_int64_t count = zip_get_num_entries(zip, 0);
-    if (count > ENTRIES_MAX) {
-        status = deft_fail(ctx, DEFT_UNSUPPORTED, "npz: %lld arrays; more than %d are not read", (long long)count,
-                           ENTRIES_MAX);
-        goto fail;
-    }
-    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count, sizeof *read.entries, &read.entries));
+static deft_status read_entries(archive *a) {
+    deft_context *ctx = a->npz.ctx;
+    zip_int64_t count = zip_get_num_entries(a->zip, 0);
+    if (count > ENTRIES_MAX)
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "npz: %lld arrays; more than %d are not read", (long long)count,
+                         ENTRIES_MAX);
+    DEFT_TRY(deft_allocate_zeroed(ctx, (size_t)count, sizeof *a->npz.entries, &a->npz.entries));
     for (zip_int64_t i = 0; i < count; i++)
-        DEFT_TRY_OR_FAIL(read_entry(&read, zip, (zip_uint64_t)i, bytes, &packed_bytes));
-    zip_discard(zip);
-    *npz = read;
+        DEFT_TRY(read_entry(a, (zip_uint64_t)i));
     return DEFT_OK;
-fail:
-    if (zip) zip_discard(zip);
-    deft_npz_done(&read);
+}
+
+/* Reads the archive's entries; it is closed, but where an array is left in it. */
+static deft_status read_archive(archive *a, deft_npz *npz, deft_npz_array **array) {
+    deft_status status = read_entries(a);
+    if (status == DEFT_OK) {
+        *npz = a->npz;
+        if (a->left) a->left->zip = a->zip;
+        if (array) *array = a->left;
+    } else {
+        deft_npz_array_close(a->npz.ctx, a->left);
+        deft_npz_done(&a->npz);
+    }
+    if (status != DEFT_OK || !a->left) zip_discard(a->zip);
     return status;
+}
+
+static const char archive_name[] = "an .npz (a zip of arrays)";
+
+deft_status deft_npz_parse(deft_context *ctx, const void *data, size_t bytes, deft_npz *npz) {
+    archive a = {.npz = {.ctx = ctx}, .bytes = bytes};
+    DEFT_TRY(deft_zip_open(ctx, data, bytes, archive_name, &a.zip));
+    return read_archive(&a, npz, NULL);
+}
+
+deft_status deft_npz_open(deft_context *ctx, const char *path, const char *name, deft_npz *npz,
+                          deft_npz_array **array) {
+    archive a = {.npz = {.ctx = ctx}, .name = name};
+    *array = NULL;
+    DEFT_TRY(deft_zip_open_file(ctx, path, archive_name, &a.zip, &a.bytes));
+    if (!a.zip) return deft_npz_load(ctx, path, npz);
+    deft_status status = read_archive(&a, npz, array);
+    return status == DEFT_OK ? DEFT_OK : deft_fail_in(ctx, status, "%s", path);
+}
+
+deft_status deft_npz_array_read(deft_npz_array *array, deft_context *ctx, size_t offset, size_t bytes, void *data) {
+    size_t at = array->values_at + offset;
+    pthread_mutex_lock(&array->mutex);
+    deft_status status = DEFT_OK;
+    if (zip_fseek(array->file, (zip_int64_t)at, SEEK_SET) != 0)
+        status = deft_fail(ctx, DEFT_INVALID, "it is damaged: %s", zip_file_strerror(array->file));
+    if (status == DEFT_OK) status = deft_zip_read(ctx, array->file, data, bytes);
+    if (status == DEFT_OK && at + bytes == array->end) status = deft_zip_read_end(ctx, array->file);
+    pthread_mutex_unlock(&array->mutex);
+    return status;
+}
+
+void deft_npz_array_close(deft_context *ctx, deft_npz_array *array) {
+    if (!array) return;
+    if (array->file) zip_fclose(array->file);
+    if (array->zip) zip_discard(array->zip);
+    pthread_mutex_destroy(&array->mutex);
+    deft_release(ctx, array);
 }
 
 deft_status deft_npz_load(deft_context *ctx, const char *path, deft_npz *npz) {

@@ -27,6 +27,18 @@ typedef struct deft_npz {
  * two arrays of one name, something that is not an array), DEFT_UNSUPPORTED (encrypted, other compression). */
 DEFT_MUST_CHECK deft_status deft_npz_parse(deft_context *ctx, const void *data, size_t bytes, deft_npz *npz);
 DEFT_MUST_CHECK deft_status deft_npz_load(deft_context *ctx, const char *path, deft_npz *npz);
+/* An array in a file, of which parts are read when they are asked for. */
+typedef struct deft_npz_array deft_npz_array;
+/* As deft_npz_load, but where the array `name` is stored in a regular file, and not deflated, its tensor has no data:
+ * *array reads it, and is released with deft_npz_array_close. Otherwise *array is NULL. */
+DEFT_MUST_CHECK deft_status deft_npz_open(deft_context *ctx, const char *path, const char *name, deft_npz *npz,
+                                          deft_npz_array **array);
+/* Reads bytes [offset, offset + bytes) of the values. Several threads may call it at once, each with a context of its
+ * own. Once all have been read in order the checksum is compared. Error: DEFT_INVALID (damaged, or changed since). */
+DEFT_MUST_CHECK deft_status deft_npz_array_read(deft_npz_array *array, deft_context *ctx, size_t offset, size_t bytes,
+                                                void *data);
+/* Accepts NULL. `ctx` is that of deft_npz_open. */
+void deft_npz_array_close(deft_context *ctx, deft_npz_array *array);
 /* Stored, not compressed, with a fixed date: equal arrays make equal files. `count` > 0; names differ.
  * Errors: DEFT_IO, DEFT_INVALID, DEFT_UNSUPPORTED (bf16). */
 DEFT_MUST_CHECK deft_status deft_npz_save(deft_context *ctx, const char *path, const deft_npz_entry *entries,

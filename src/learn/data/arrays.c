@@ -4,23 +4,28 @@
 
 #include <string.h>
 
+void deft_arrays_convert(deft_dtype dtype, const void *from, int64_t count, float *x) {
+    if (dtype == DEFT_F32) {
+        memcpy(x, from, (size_t)count * sizeof *x);
+    } else if (dtype == DEFT_F64) {
+        for (int64_t i = 0; i < count; i++)
+            x[i] = (float)((const double *)from)[i];
+    } else {
+        for (int64_t i = 0; i < count; i++)
+            x[i] = (float)((const uint8_t *)from)[i];
+    }
+}
+
 static deft_status read_array(const deft_dataset *set, deft_context *ctx, deft_split split, int64_t index, float *x) {
     (void)ctx;
     const deft_arrays *arrays = set->source.state;
     const int64_t *order = arrays->split[split].order;
     int64_t count = set->sample_count, first = (order ? order[index] : index) * count;
-    if (arrays->dtype == DEFT_F32) {
-        memcpy(x, (const float *)arrays->split[split].x + first, (size_t)count * sizeof *x);
-    } else if (arrays->dtype == DEFT_F64) {
-        const double *from = (const double *)arrays->split[split].x + first;
-        for (int64_t i = 0; i < count; i++)
-            x[i] = (float)from[i];
-    } else {
-        const uint8_t *from = (const uint8_t *)arrays->split[split].x + first;
-        if (arrays->pixels) deft_data_pixels(from, count, x);
-        for (int64_t i = 0; i < count && !arrays->pixels; i++)
-            x[i] = (float)from[i];
-    }
+    const char *from = (const char *)arrays->split[split].x + (size_t)first * deft_dtype_bytes(arrays->dtype);
+    if (arrays->pixels)
+        deft_data_pixels((const uint8_t *)from, count, x);
+    else
+        deft_arrays_convert(arrays->dtype, from, count, x);
     return DEFT_OK;
 }
 

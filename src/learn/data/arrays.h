@@ -1,4 +1,4 @@
-/* Samples that are held in memory, in the type that they came in. */
+/* Samples in the type that they came in, held in memory. */
 #ifndef DEFT_LEARN_DATA_ARRAYS_H
 #define DEFT_LEARN_DATA_ARRAYS_H
 
@@ -14,6 +14,8 @@ typedef struct deft_arrays {
     void *owned[2]; /* released with deft_release */
 } deft_arrays;
 
+/* Numbers of a type of samples as f32. */
+void deft_arrays_convert(deft_dtype dtype, const void *from, int64_t count, float *x);
 /* Makes the set's samples come from arrays, for the caller to fill in. Error: DEFT_MEMORY. */
 DEFT_MUST_CHECK deft_status deft_arrays_attach(deft_dataset *set, deft_arrays **arrays);
 

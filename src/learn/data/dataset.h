@@ -58,7 +58,8 @@ struct deft_dataset {
  *   cifar100:DIR   train.bin and test.bin, records of a coarse label, which is not used, a fine one, and the pixels
  *   npz:FILE       arrays x [count, ...] (f32, f64 or u8, taken as it is; finite) and, optionally, y [count] (whole
  *                  numbers below 1,000,000; classes is the largest + 1), or targets [count, ...] (f32 or f64; finite),
- *                  numbers to learn for each sample; 3 samples or more
+ *                  numbers to learn for each sample; 3 samples or more. An x that is not compressed is read as
+ *                  samples are needed
  *   pictures:DIR   PNG and JPEG files, in a folder for each class, whose order is that of their names: DIR/train/CLASS
  *                  and DIR/test/CLASS (or val, or both, where val is the validation split), or DIR/CLASS; read when
  *                  they are needed; pixels / 255. Their size and whether they are grey is the first one's
