@@ -143,6 +143,22 @@ static void test_timing(void **state) {
     assert_true(deft_timing_of(one, 1).p99 == 2);
 }
 
+/* A clock that halves after two of five rounds, a contestant that is disturbed once, and one that never ran. */
+static void test_timing_paces(void **state) {
+    (void)state;
+    const double samples[3][5] = {{10, 10, 20, 20, 20}, {30, 90, 60, 60, 60}, {5, 5, 10, 10, 10}};
+    double list[4][8], scratch[4 + 5], paces[5];
+    for (int i = 0; i < 4; i++)
+        for (int r = 0; r < 5; r++)
+            list[i][r] = i < 3 ? samples[i][r] : __builtin_inf();
+    deft_timing_paces(list[0], 4, 5, 8, scratch, paces);
+    for (int r = 0; r < 5; r++)
+        assert_true(paces[r] == (r < 2 ? 0.5 : 1));
+    assert_true(list[1][1] == 90);
+    deft_timing_paces(list[3], 1, 5, 8, scratch, paces);
+    assert_true(paces[0] == 1 && paces[4] == 1);
+}
+
 /* What a file names must lie in its folder, whatever the name and whatever links there are. */
 static void test_file_read_within(void **state) {
     (void)state;
@@ -387,6 +403,7 @@ int main(void) {
         cmocka_unit_test(test_arena),
         cmocka_unit_test(test_rng),
         cmocka_unit_test(test_timing),
+        cmocka_unit_test(test_timing_paces),
         cmocka_unit_test(test_file_read_within),
         cmocka_unit_test(test_file_write_and_read),
         cmocka_unit_test(test_streams),

@@ -362,9 +362,19 @@ static void test_sparse_where_clearly_faster(void **state) {
     assert_int_equal(deft_verdict_of(both, apart, 2).best, DEFT_KERNEL_SPARSE_X86);
 }
 
+/* Near ties are the library's. */
+static void test_vectors_where_clearly_faster(void **state) {
+    (void)state;
+    const deft_candidate both[] = {{.kernel = DEFT_KERNEL_VECTOR_LINEAR}, {.kernel = DEFT_KERNEL_DENSE_PACKED}};
+    const double alike[] = {100, 102}, apart[] = {100, 104};
+    assert_int_equal(deft_verdict_of(both, alike, 2).best, DEFT_KERNEL_DENSE_PACKED);
+    assert_int_equal(deft_verdict_of(both, apart, 2).best, DEFT_KERNEL_VECTOR_LINEAR);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sparse_where_clearly_faster),
+        cmocka_unit_test(test_vectors_where_clearly_faster),
         cmocka_unit_test_setup_teardown(test_measures_and_remembers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_measures_once, set_up, tear_down),
         cmocka_unit_test(test_key_depends_on_all_that_matters),

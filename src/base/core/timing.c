@@ -1,6 +1,8 @@
 #include "base/core/timing.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 int64_t deft_time_ns(void) {
@@ -39,4 +41,45 @@ deft_timing deft_timing_of(double *samples, int64_t count) {
     double range = quantile(samples, count, 0.75) - quantile(samples, count, 0.25);
     timing.spread = timing.p50 > 0 ? range / timing.p50 : 0;
     return timing;
+}
+
+static double median(double *samples, int64_t count) {
+    qsort(samples, (size_t)count, sizeof *samples, compare_doubles);
+    return quantile(samples, count, 0.5);
+}
+
+/* The geometric mean of what those who count took in a round. */
+static double mean_of_round(const double *samples, int count, int64_t stride) {
+    double sum = 0;
+    int known = 0;
+    for (int i = 0; i < count; i++) {
+        if (!isfinite(samples[i * stride])) continue;
+        sum += log(samples[i * stride]);
+        known++;
+    }
+    return known ? exp(sum / known) : 1;
+}
+
+/* One sweep of a median polish. It begins with means of rounds: medians of contestants, each for itself, may belong to
+ * different states of the clock. */
+void deft_timing_paces(const double *samples, int count, int64_t rounds, int64_t stride, double *scratch,
+                       double *paces) {
+    double *levels = scratch, *sorted = scratch + count;
+    for (int64_t r = 0; r < rounds; r++)
+        paces[r] = mean_of_round(samples + r, count, stride);
+    for (int i = 0; i < count; i++) {
+        for (int64_t r = 0; r < rounds; r++)
+            sorted[r] = samples[i * stride + r] / paces[r];
+        levels[i] = median(sorted, rounds);
+    }
+    for (int64_t r = 0; r < rounds; r++) {
+        int64_t known = 0;
+        for (int i = 0; i < count; i++)
+            if (isfinite(levels[i])) sorted[known++] = samples[i * stride + r] / levels[i];
+        paces[r] = known ? median(sorted, known) : 1;
+    }
+    memcpy(sorted, paces, (size_t)rounds * sizeof *sorted);
+    double usual = median(sorted, rounds);
+    for (int64_t r = 0; r < rounds; r++)
+        paces[r] /= usual;
 }

@@ -16,4 +16,11 @@ typedef struct deft_timing {
 /* Sorts `samples` in place. `count` > 0. */
 deft_timing deft_timing_of(double *samples, int64_t count);
 
+/* Clocks rise and fall by a fifth within milliseconds, for all who run at the time. samples[i * stride + r] > 0 is what
+ * contestant i took in round r. Writes how slow round r was for all, relative to the median round: the median over
+ * contestants of what each took, beside what it takes in a round on the whole. A contestant whose samples are infinite
+ * does not count; where none does, paces are 1. scratch: `count` + max(count, rounds) doubles. */
+void deft_timing_paces(const double *samples, int count, int64_t rounds, int64_t stride, double *scratch,
+                       double *paces);
+
 #endif

@@ -144,8 +144,9 @@ DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_i
 void deft_kernel_done(deft_context *ctx, deft_kernel *kernel);
 
 /* Prepares the candidates, all of which accept `request`, and times them in turns of 0.3 ms on random operands, after a
- * run that brings these into the caches: at least 5 turns, and until `seconds` are spent on all of them. ns[i]: the
- * least time of candidates[i]; infinite where it could not be prepared on this machine (DEFT_DEVICE). */
+ * run that brings these into the caches: at least 5 turns, and until `seconds` are spent on all of them. ns[i]: of
+ * candidates[i] the least time of a turn, as a median over turns, which were brought to the same pace
+ * (deft_timing_paces()); infinite where it could not be prepared on this machine (DEFT_DEVICE). */
 DEFT_MUST_CHECK deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request,
                                                 const deft_candidate *candidates, int count, double seconds,
                                                 double *ns);

@@ -1,5 +1,6 @@
-/* Timing kernels against each other on one request. Other programs only ever add to a time, so the least is the one
- * that compares kernels; a few medians taken on a busy machine choose wrongly. */
+/* Timing kernels against each other on one request, in rounds of a turn each. Other programs only ever add to a time,
+ * so of a turn the least counts. Clocks change from turn to turn, so that the least of all turns would be the one of
+ * who came when they were high: of rounds the median counts, each brought to the same pace. */
 #include "base/core/rng.h"
 #include "base/core/timing.h"
 #include "codegen/kernel/kernel.h"
@@ -99,38 +100,50 @@ static deft_status take_turn(deft_context *ctx, const deft_kernel *kernel, const
     return DEFT_OK;
 }
 
-/* A first run of each takes what happens only once. */
-static deft_status time_all(deft_context *ctx, const deft_kernel *kernels, int count, double seconds,
-                            const operands *all, double *samples, double *ns) {
-    int runs = 0;
+/* A first run of each takes what happens only once. Returns in `rounds` how many there were; samples[k * MAX_RUNS + r]
+ * is infinite where there is no kernel k. */
+static deft_status take_rounds(deft_context *ctx, const deft_kernel *kernels, int count, double seconds,
+                               const operands *all, double *samples, int *rounds) {
     double discarded;
     for (int k = 0; k < count; k++)
         if (kernels[k].def) DEFT_TRY(time_once(ctx, &kernels[k], all, &discarded));
     int64_t stop = deft_time_ns() + (int64_t)(seconds * 1e9);
-    while (runs < MIN_RUNS || (runs < MAX_RUNS && deft_time_ns() < stop)) {
+    for (*rounds = 0; *rounds < MIN_RUNS || (*rounds < MAX_RUNS && deft_time_ns() < stop); ++*rounds)
         for (int k = 0; k < count; k++) {
-            if (!kernels[k].def) continue;
-            DEFT_TRY(take_turn(ctx, &kernels[k], all, &samples[k * MAX_RUNS + runs]));
+            double *sample = &samples[k * MAX_RUNS + *rounds];
+            *sample = INFINITY;
+            if (kernels[k].def) DEFT_TRY(take_turn(ctx, &kernels[k], all, sample));
         }
-        runs++;
-    }
-    for (int k = 0; k < count; k++)
-        ns[k] = kernels[k].def ? deft_timing_of(samples + k * MAX_RUNS, runs).min : INFINITY;
     return DEFT_OK;
+}
+
+/* The median of the rounds at the pace of the median round. `scratch`: count + max(count, rounds) doubles. */
+static void compare(double *samples, int count, int rounds, double *scratch, double *ns) {
+    double paces[MAX_RUNS];
+    deft_timing_paces(samples, count, rounds, MAX_RUNS, scratch, paces);
+    for (int k = 0; k < count; k++) {
+        for (int r = 0; r < rounds; r++)
+            samples[k * MAX_RUNS + r] /= paces[r];
+        ns[k] = deft_timing_of(samples + k * MAX_RUNS, rounds).p50;
+    }
 }
 
 deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request, const deft_candidate *candidates,
                                 int count, double seconds, double *ns) {
     deft_kernel *kernels = NULL;
     operands *all = NULL;
-    double *samples = NULL;
+    double *samples = NULL, *scratch;
+    int rounds;
     deft_status status;
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count, sizeof *kernels, &kernels));
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, 1, sizeof *all, &all));
-    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count * MAX_RUNS, sizeof *samples, &samples));
+    size_t sampled = (size_t)count * MAX_RUNS, more = (size_t)count + (count > MAX_RUNS ? (size_t)count : MAX_RUNS);
+    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, sampled + more, sizeof *samples, &samples));
+    scratch = samples + sampled;
     DEFT_TRY_OR_FAIL(make_operands(ctx, request, all));
     DEFT_TRY_OR_FAIL(prepare_all(ctx, request, candidates, count, kernels, all));
-    status = time_all(ctx, kernels, count, seconds, all, samples, ns);
+    DEFT_TRY_OR_FAIL(take_rounds(ctx, kernels, count, seconds, all, samples, &rounds));
+    compare(samples, count, rounds, scratch, ns);
 fail:
     for (int i = 0; kernels && i < count; i++)
         deft_kernel_done(ctx, &kernels[i]);

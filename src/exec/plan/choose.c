@@ -15,20 +15,24 @@ static int find_other(const deft_candidate *all, const double *ns, int count, in
     return other;
 }
 
-/* Least times still vary by some percent: a layer is sparse where that is clearly faster, so that none is slower; and
- * its weights are packed where that is worth a copy of them. */
-static const double sparse_handicap = 1.03, packed_handicap = 1.02;
-
-static double handicapped(const deft_candidate *candidate, double ns) {
-    bool packed = candidate->kernel == DEFT_KERNEL_DENSE_PACKED;
-    return ns * (deft_kernels[candidate->kernel].sparse ? sparse_handicap : packed ? packed_handicap : 1);
+/* Times still vary by some percent: a layer is sparse, or leaves the library for vectors of ours, where that is clearly
+ * faster, so that none is slower than dense; and its weights are packed where that is worth a copy of them. */
+static double handicap(const deft_candidate *candidate) {
+    switch (candidate->kernel) {
+    case DEFT_KERNEL_VECTOR_LINEAR:
+        return 1.05;
+    case DEFT_KERNEL_DENSE_PACKED:
+        return 1.02;
+    default:
+        return deft_kernels[candidate->kernel].sparse ? 1.03 : 1;
+    }
 }
 
 deft_verdict deft_verdict_of(const deft_candidate *all, const double *ns, int count) {
     deft_verdict verdict = {.best = DEFT_KERNEL_REFERENCE, .other = DEFT_KERNEL_COUNT};
     int best = -1;
     for (int i = 0; i < count; i++)
-        if (isfinite(ns[i]) && (best < 0 || handicapped(&all[i], ns[i]) < handicapped(&all[best], ns[best]))) best = i;
+        if (isfinite(ns[i]) && (best < 0 || ns[i] * handicap(&all[i]) < ns[best] * handicap(&all[best]))) best = i;
     if (best < 0) return verdict;
     verdict.best = all[best].kernel;
     verdict.schedule = all[best].schedule;

@@ -31,8 +31,8 @@ typedef struct deft_contestant {
 
 #define DEFT_CONTESTANTS 16
 
-/* Times them in turns, each turn a run that warms the caches and some that count, until each has had `seconds`.
- * Errors: those of a run, DEFT_CANCELLED. */
+/* Times them in turns, each turn a run that warms the caches and some that count, until each has had `seconds`. Times
+ * but the least are at the pace of the median round (deft_timing_paces()). Errors: those of a run, DEFT_CANCELLED. */
 DEFT_MUST_CHECK deft_status deft_bench_contest(deft_context *ctx, deft_contestant *all, int count, double seconds);
 
 /* ---- problems (bench_layers.c) ---- */
