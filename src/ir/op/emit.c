@@ -109,6 +109,15 @@ deft_status deft_emit_expanded(deft_gradient *gradient, int value, int rank, con
     return deft_emit(gradient, DEFT_OP_EXPAND, out, 2, value, shape);
 }
 
+deft_status deft_emit_reduced(deft_gradient *gradient, deft_op op, int value, int rank, const bool *reduced, int *out) {
+    int64_t axes[DEFT_MAX_RANK], count = 0;
+    for (int i = 0; i < rank; i++)
+        if (reduced[i]) axes[count++] = i;
+    const deft_attr attrs[] = {{.name = "axes", .type = DEFT_ATTR_INTS, .count = count, .ints = axes},
+                               {.name = "noop_with_empty_axes", .type = DEFT_ATTR_INT, .i = 1}};
+    return gradient->emit(gradient, op, attrs, 2, &value, 1, out, 1);
+}
+
 deft_status deft_emit_slice(deft_gradient *gradient, int value, int64_t axis, int64_t start, int64_t end, int *out) {
     int starts, ends, axes;
     if (gradient->opset < 10) {

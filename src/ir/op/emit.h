@@ -21,6 +21,8 @@ deft_status deft_emit_reshaped(deft_gradient *gradient, int value, int rank, con
 deft_status deft_emit_expanded(deft_gradient *gradient, int value, int rank, const int64_t *dims, int *out);
 /* `value`, of `rank` dimensions, with the last two swapped. */
 deft_status deft_emit_turned(deft_gradient *gradient, int value, int rank, int *out);
+/* A reduction of `value`, of `rank` dimensions, of which the reduced ones stay as 1. */
+deft_status deft_emit_reduced(deft_gradient *gradient, deft_op op, int value, int rank, const bool *reduced, int *out);
 /* Elements [start, end) along an axis. */
 deft_status deft_emit_slice(deft_gradient *gradient, int value, int64_t axis, int64_t start, int64_t end, int *out);
 /* A node with the attributes of the one that is differentiated, and its operator as the attribute "of": for backward

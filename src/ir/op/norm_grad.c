@@ -136,3 +136,25 @@ deft_status deft_gradient_group_norm(deft_gradient *gradient) {
     DEFT_TRY(gradient->emit(gradient, DEFT_OP_NORM_INPUT_GRAD, attrs, 2, (int[]){value, x, ones}, 3, &value, 1));
     return deft_emit(gradient, DEFT_OP_RESHAPE_LIKE, &gradient->in_grad[0], 2, value, gradient->in[0]);
 }
+
+/* (dy - t sum(dy y)) / norm, with t = y of the 2-norm and sign(x) of the 1-norm; 0 where the norm is, as y is. */
+deft_status deft_gradient_lp_norm(deft_gradient *gradient) {
+    const deft_tensor *desc = gradient->in_desc[0];
+    bool squares = deft_attr_int(gradient->attrs, "p", 2) == 2, reduced[DEFT_MAX_RANK] = {false};
+    int64_t axis = deft_attr_int(gradient->attrs, "axis", -1);
+    int x = gradient->in[0], y = gradient->out[0], dy = gradient->out_grad[0];
+    int norm, zero, infinity, is_zero, value, along, turn = y;
+    reduced[axis < 0 ? axis + desc->rank : axis] = true;
+    DEFT_TRY(
+        deft_emit_reduced(gradient, squares ? DEFT_OP_REDUCE_L2 : DEFT_OP_REDUCE_L1, x, desc->rank, reduced, &norm));
+    DEFT_TRY(deft_emit_number(gradient, desc->dtype, 0, &zero));
+    DEFT_TRY(deft_emit_number(gradient, desc->dtype, INFINITY, &infinity));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_EQUAL, &is_zero, 2, norm, zero));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_WHERE, &norm, 3, is_zero, infinity, norm));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, dy, y));
+    DEFT_TRY(deft_emit_reduced(gradient, DEFT_OP_REDUCE_SUM, value, desc->rank, reduced, &along));
+    if (!squares) DEFT_TRY(deft_emit(gradient, DEFT_OP_SIGN, &turn, 1, x));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, turn, along));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_SUB, &value, 2, dy, value));
+    return deft_emit(gradient, DEFT_OP_DIV, &gradient->in_grad[0], 2, value, norm);
+}

@@ -2,6 +2,7 @@
 #include "ir/op/pool_index.h"
 
 #include "ir/op/element.h"
+#include "ir/op/emit.h"
 #include "ir/op/rule.h"
 #include "ir/op/window.h"
 
@@ -155,4 +156,18 @@ deft_status deft_forward_max_unpool(const deft_op_call *call) {
         deft_element_copy(x, i, y, at);
     }
     return DEFT_OK;
+}
+
+/* dy at the indices, which count the elements of what was pooled. */
+deft_status deft_gradient_max_unpool(deft_gradient *gradient) {
+    deft_op_call call = deft_gradient_call(gradient);
+    deft_tensor pooled;
+    int dy = gradient->out_grad[0];
+    const int64_t flat = -1;
+    DEFT_TRY(find_unpooled(&call, &pooled));
+    for (int i = 2; i < pooled.rank; i++)
+        if (gradient->out_desc[0]->dims[i] > pooled.dims[i])
+            DEFT_TRY(deft_emit_slice(gradient, dy, i, 0, pooled.dims[i], &dy));
+    DEFT_TRY(deft_emit_reshaped(gradient, dy, 1, &flat, &dy));
+    return deft_emit(gradient, DEFT_OP_GATHER, &gradient->in_grad[0], 2, dy, gradient->in[1]);
 }

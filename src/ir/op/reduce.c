@@ -215,15 +215,10 @@ static deft_status emit_expanded(deft_gradient *gradient, int value) {
 /* dy shared by those elements that are the extremum. */
 static deft_status emit_extremum(deft_gradient *gradient, const bool *reduced, int dy, int y) {
     deft_dtype dtype = gradient->in_desc[0]->dtype;
-    int64_t axes[DEFT_MAX_RANK], count = 0;
     int chosen, sum, share;
-    for (int i = 0; i < gradient->in_desc[0]->rank; i++)
-        if (reduced[i]) axes[count++] = i;
-    deft_attr over = {.name = "axes", .type = DEFT_ATTR_INTS, .count = count, .ints = axes};
-    deft_attr none = {.name = "noop_with_empty_axes", .type = DEFT_ATTR_INT, .i = 1};
     DEFT_TRY(deft_emit(gradient, DEFT_OP_EQUAL, &chosen, 2, gradient->in[0], y));
     DEFT_TRY(deft_emit_cast(gradient, chosen, dtype, &chosen));
-    DEFT_TRY(gradient->emit(gradient, DEFT_OP_REDUCE_SUM, (deft_attr[]){over, none}, 2, &chosen, 1, &sum, 1));
+    DEFT_TRY(deft_emit_reduced(gradient, DEFT_OP_REDUCE_SUM, chosen, gradient->in_desc[0]->rank, reduced, &sum));
     DEFT_TRY(deft_emit(gradient, DEFT_OP_DIV, &share, 2, dy, sum));
     return deft_emit(gradient, DEFT_OP_MUL, &gradient->in_grad[0], 2, chosen, share);
 }
@@ -307,4 +302,30 @@ deft_status deft_gradient_reduce(deft_gradient *gradient) {
 deft_status deft_gradient_global_max_pool(deft_gradient *gradient) {
     const bool reduced[DEFT_MAX_RANK] = {false, false, true, true, true, true, true, true};
     return emit_extremum(gradient, reduced, gradient->out_grad[0], gradient->out[0]);
+}
+
+/* (dy - mean(dy)) / (deviation + 1e-9) - y mean(dy y) / deviation; where the deviation is 0, so is y. */
+deft_status deft_gradient_mean_variance(deft_gradient *gradient) {
+    bool reduced[DEFT_MAX_RANK];
+    deft_op_call call = deft_gradient_call(gradient);
+    deft_dtype dtype = gradient->in_desc[0]->dtype;
+    int rank = gradient->in_desc[0]->rank, x = gradient->in[0], y = gradient->out[0], dy = gradient->out_grad[0];
+    int value, deviation, least, scale, centred, along;
+    DEFT_TRY(read_normalized(&call, reduced));
+    DEFT_TRY(deft_emit_reduced(gradient, DEFT_OP_REDUCE_MEAN, x, rank, reduced, &value));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_SUB, &value, 2, x, value));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, value, value));
+    DEFT_TRY(deft_emit_reduced(gradient, DEFT_OP_REDUCE_MEAN, value, rank, reduced, &value));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_SQRT, &deviation, 1, value));
+    DEFT_TRY(deft_emit_number(gradient, dtype, 1e-9, &least));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_ADD, &scale, 2, deviation, least));
+    DEFT_TRY(deft_emit_reduced(gradient, DEFT_OP_REDUCE_MEAN, dy, rank, reduced, &value));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_SUB, &value, 2, dy, value));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_DIV, &centred, 2, value, scale));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, dy, y));
+    DEFT_TRY(deft_emit_reduced(gradient, DEFT_OP_REDUCE_MEAN, value, rank, reduced, &along));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MAX, &deviation, 2, deviation, least));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_DIV, &along, 2, along, deviation));
+    DEFT_TRY(deft_emit(gradient, DEFT_OP_MUL, &value, 2, y, along));
+    return deft_emit(gradient, DEFT_OP_SUB, &gradient->in_grad[0], 2, centred, value);
 }
