@@ -225,6 +225,22 @@ static void test_reference_chooser_takes_nothing_else(void **state) {
     free_all(plan, graph);
 }
 
+/* By estimate, sparse kernels are for zeros: no code is generated for a weight that has hardly any. */
+static void test_few_zeros_take_no_sparse_kernel(void **state) {
+    (void)state;
+    static const double zeros[] = {0, 0.1, 0.95};
+    for (int i = 0; i < 3; i++) {
+        deft_graph *graph = new_graph(test_context());
+        add_graph_input(graph, "x", DIMS(64, 256));
+        add_weight(graph, "w", DIMS(256, 256), zeros[i]);
+        NODE(graph, MATMUL, "y", "x", "w");
+        finish_graph(graph, "y");
+        deft_plan *plan = plan_of(graph, NULL);
+        assert_int_equal(deft_kernels[plan->steps[0].choice.kernel].sparse, i == 2);
+        free_all(plan, graph);
+    }
+}
+
 static deft_status choose_sparse(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     (void)ctx;
     const char *why;
@@ -400,6 +416,7 @@ static void test_errors_name_the_node(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fuses_activations),
+        cmocka_unit_test(test_few_zeros_take_no_sparse_kernel),
         cmocka_unit_test(test_layers_that_are_alike_are_asked_for_once),
         cmocka_unit_test(test_fuses_functions),
         cmocka_unit_test(test_keeps_what_is_used_elsewhere),

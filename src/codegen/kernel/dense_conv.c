@@ -116,8 +116,9 @@ static bool layouts_of(const deft_request *request, conv_method method, deft_one
     if (in == DEFT_LAYOUT_PANELS || out == DEFT_LAYOUT_PANELS) return false;
     problem->x_blocked = in == DEFT_LAYOUT_BLOCKS;
     problem->y_blocked = out == DEFT_LAYOUT_BLOCKS;
-    if (!problem->x_blocked && !problem->y_blocked) return true;
-    problem->lanes = deft_block_lanes(request->isa);
+    bool blocked = problem->x_blocked || problem->y_blocked;
+    if (blocked || method == WINOGRAD) problem->lanes = deft_block_lanes(request->isa);
+    if (!blocked) return true;
     *why = "it works on blocks of pictures only, with constant weights";
     return method != NCHW && problem->kind == DEFT_ONEDNN_CONV && request->call.in[1]->data &&
            request->call.in[0]->rank == 4;

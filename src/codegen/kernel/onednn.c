@@ -277,7 +277,7 @@ static bool has_large_tiles(const deft_onednn_problem *problem) {
  * large picture. For training, it has those of 4x4 only, and transforms the weights in every run: which takes as long
  * as some tens of tiles. */
 static dnnl_prop_kind_t kind_of_conv(const deft_onednn_problem *problem) {
-    enum { PIXELS_WORTH_TRANSFORMS = 1 << 14 };
+    enum { PIXELS_WORTH_TRANSFORMS = 96 * 96 };
     const int64_t *out = problem->window.out;
     bool training = has_large_tiles(problem) && problem->window.batch * out[0] * out[1] >= PIXELS_WORTH_TRANSFORMS;
     return training ? dnnl_forward_training : dnnl_forward_inference;
@@ -463,6 +463,7 @@ static deft_onednn_problem key_of(const deft_onednn_problem *problem, uint64_t *
     memcpy(&key, problem, sizeof key);
     key.weight = NULL;
     key.packed = NULL;
+    if (key.winograd && !key.has_residual) key.x_blocked = key.y_blocked = false; /* blocks inside all the same */
     const unsigned char *bytes = (const unsigned char *)&key;
     *hash = 0xcbf29ce484222325u;
     for (size_t i = 0; i < sizeof key; i++)

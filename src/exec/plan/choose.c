@@ -1,6 +1,8 @@
 /* The choosers that need no tuner, and how a choice is told. */
 #include "exec/plan/plan.h"
 
+#include "codegen/kernel/linear.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -56,12 +58,22 @@ void deft_verdict_tell(const deft_verdict *verdict, const char *how, deft_choice
                  deft_kernels[verdict->other].name, verdict->other_us);
 }
 
+/* Estimates err by a fifth, and generating code takes longer than all else: it is for zeros. */
+static bool has_few_zeros(const deft_request *request) {
+    static const double share = 0.8;
+    int weight = deft_linear_weight(&request->call);
+    return weight >= 0 && (double)request->nonzeros > share * (double)deft_tensor_count(request->call.in[weight]);
+}
+
 deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
     (void)user;
     (void)ctx;
     deft_candidate all[DEFT_CANDIDATES];
     double ns[DEFT_CANDIDATES];
-    int count = deft_kernel_candidates(request, false, all);
+    bool few = has_few_zeros(request);
+    int count = deft_kernel_candidates(request, few, all);
+    if (few && count == 1 && all[0].kernel == DEFT_KERNEL_REFERENCE)
+        count = deft_kernel_candidates(request, false, all);
     for (int i = 0; i < count; i++)
         ns[i] = deft_kernels[all[i].kernel].estimate_ns(request);
     deft_verdict verdict = deft_verdict_of(all, ns, count);

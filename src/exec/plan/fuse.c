@@ -41,10 +41,17 @@ static void fuse_bias(deft_planner *p, int index) {
     absorb(p, index, follower);
 }
 
-bool deft_planner_has_zeros(const deft_planner *p, const deft_node *conv) {
+int64_t deft_planner_count_nonzeros(deft_planner *p, int value) {
+    const deft_tensor *tensor = desc_of(p, value);
+    if (p->nonzeros[value] < 0)
+        p->nonzeros[value] = deft_linear_count_nonzeros(tensor->data, deft_tensor_count(tensor));
+    return p->nonzeros[value];
+}
+
+bool deft_planner_has_zeros(deft_planner *p, const deft_node *conv) {
     static const double share_of_zeros = 0.3;
-    const deft_tensor *weight = desc_of(p, conv->in[1]);
-    int64_t count = deft_tensor_count(weight), zeros = count - deft_linear_count_nonzeros(weight->data, count);
+    int64_t count = deft_tensor_count(desc_of(p, conv->in[1]));
+    int64_t zeros = count - deft_planner_count_nonzeros(p, conv->in[1]);
     return (double)zeros > share_of_zeros * (double)count;
 }
 

@@ -36,6 +36,7 @@ static deft_status allocate_arrays(deft_planner *p) {
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->home, &p->home));
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->maker, &p->maker));
     DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->viewed, &p->viewed));
+    DEFT_TRY(deft_arena_array(scratch, values, sizeof *p->nonzeros, &p->nonzeros));
     DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->absorbed, &p->absorbed));
     DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->fusions, &p->fusions));
     DEFT_TRY(deft_arena_array(scratch, nodes, sizeof *p->requests, &p->requests));
@@ -55,6 +56,7 @@ static void survey(deft_planner *p) {
     for (int i = 0; i < graph->value_count; i++) {
         p->home[i] = i;
         p->maker[i] = -1;
+        p->nonzeros[i] = -1;
         p->plan->placements[i] = (deft_placement){.offset = -1};
     }
     for (int i = 0; i < graph->node_count; i++) {
@@ -119,12 +121,11 @@ static deft_status describe(deft_planner *p, int value, deft_tensor **out) {
     return DEFT_OK;
 }
 
-/* All kernels that are asked for want to know: so they are counted once. */
-static int64_t count_nonzeros(const deft_op_call *call) {
+/* All kernels that are asked for want to know. */
+static int64_t count_nonzeros(deft_planner *p, const deft_step *step, const deft_op_call *call) {
     int weight = deft_linear_weight(call);
     if (weight < 0 || (call->op != DEFT_OP_GEMM && call->op != DEFT_OP_MATMUL && call->op != DEFT_OP_CONV)) return 0;
-    const deft_tensor *tensor = call->in[weight];
-    return tensor->dtype == DEFT_F32 ? deft_linear_count_nonzeros(tensor->data, deft_tensor_count(tensor)) : 0;
+    return call->in[weight]->dtype == DEFT_F32 ? deft_planner_count_nonzeros(p, step->in[weight]) : 0;
 }
 
 /* What a step asks of a kernel. A MatMul with a bias fused into it is a Gemm. */
@@ -154,7 +155,7 @@ static deft_status make_request(deft_planner *p, const deft_step *step, deft_req
                               .alpha = step->alpha,
                               .isa = p->ctx->isa,
                               .memo = p->memo};
-    request->nonzeros = count_nonzeros(&request->call);
+    request->nonzeros = count_nonzeros(p, step, &request->call);
     return DEFT_OK;
 }
 

@@ -23,12 +23,13 @@ typedef struct deft_planner {
     deft_arena scratch;
     deft_kernel_memo *memo;
     /* by value */
-    int *use_count; /* by nodes and as outputs of the graph */
-    int *user;      /* the last node that uses it */
-    bool *pinned;   /* an input or output of the graph: has memory of its own for the whole run */
-    int *maker;     /* the node that makes it, which may have absorbed others; or -1 */
-    int *home;      /* the value in whose memory it lies: itself, but for views */
-    bool *viewed;   /* others lie in its memory */
+    int *use_count;    /* by nodes and as outputs of the graph */
+    int *user;         /* the last node that uses it */
+    bool *pinned;      /* an input or output of the graph: has memory of its own for the whole run */
+    int *maker;        /* the node that makes it, which may have absorbed others; or -1 */
+    int *home;         /* the value in whose memory it lies: itself, but for views */
+    bool *viewed;      /* others lie in its memory */
+    int64_t *nonzeros; /* of an f32 constant, once they have been counted; or -1 */
     /* by node */
     bool *absorbed; /* fused into another one, or a view: makes no step */
     deft_fusion *fusions;
@@ -47,9 +48,11 @@ static inline bool deft_planner_is_fixed(const deft_planner *p, int value) {
 
 /* fuse.c: bias, residual and activation or function into the Gemm, MatMul, Conv or ConvTranspose that they follow. */
 void deft_planner_fuse(deft_planner *p);
+/* Of an f32 constant: read once, whoever asks. */
+int64_t deft_planner_count_nonzeros(deft_planner *p, int value);
 /* fuse.c: whether a convolution's constant f32 weight has so many zeros that it is for sparse kernels, which add no
  * residual and work on rows. */
-bool deft_planner_has_zeros(const deft_planner *p, const deft_node *conv);
+bool deft_planner_has_zeros(deft_planner *p, const deft_node *conv);
 /* fuse.c: values that are others in another shape share their memory. */
 void deft_planner_alias_views(deft_planner *p);
 /* layout.c: PANELS for the values between sparse products. */
