@@ -184,6 +184,12 @@ def test_run_and_its_outputs():
     refused("run", "net.onnx", "--input", "x.npy", "-o", "/dev/full", status=3, names="/dev/full")
 
 
+def test_run_holds_each_weight_once():
+    deft("new", "mlp:64,1000,1000,1000,1000,10", "-o", "large.onnx")  # 12 MB of weights, which kernels pack
+    write("row.npy", npy("<f4", (4, 64), bytes(4 * 256)))
+    deft("run", "large.onnx", "--input", "row.npy", "--max-memory", "18M")
+
+
 def test_run_refuses_inputs():
     write("flat.npy", npy("<f4", (3, 784), bytes(4 * 2352)))
     write("long.npy", npy("<i8", (1, 1, 28, 28), bytes(8 * 784)))

@@ -29,16 +29,17 @@ static const deft_option options[] = {
 
 static deft_status run(deft_cli *cli, const void *arguments) {
     const run_options *wanted = arguments;
-    deft_model *model;
+    deft_model_file file = {0};
     deft_session *session = NULL;
     deft_feed feed = {0};
     deft_status status;
     if (wanted->output) deft_output_keep_apart(cli, wanted->output);
-    DEFT_TRY(deft_model_load(cli->ctx, cli->operand, &model));
-    const deft_graph *graph = model->file.graph;
-    DEFT_TRY_OR_FAIL(deft_feed_read(cli->ctx, graph, &wanted->inputs, &feed));
-    deft_plan_options planning = {.bindings = feed.bindings, .binding_count = graph->input_count};
-    DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, false, &session));
+    DEFT_TRY(deft_model_file_load(cli->ctx, cli->operand, &file));
+    DEFT_TRY_OR_FAIL(deft_feed_read(cli->ctx, file.graph, &wanted->inputs, &feed));
+    deft_plan_options planning = {.bindings = feed.bindings, .binding_count = feed.count};
+    status = deft_session_take(file.graph, &planning, false, &session);
+    file.graph = NULL; /* the session's: weights are in memory once */
+    DEFT_TRY_OR_FAIL(status);
     deft_feed_copy(&feed, session);
     DEFT_TRY_OR_FAIL(deft_session_run(session));
     if (wanted->output) DEFT_TRY_OR_FAIL(deft_fetch_write(session, wanted->output));
@@ -47,7 +48,8 @@ static deft_status run(deft_cli *cli, const void *arguments) {
 fail:
     deft_feed_done(&feed);
     deft_session_free(session);
-    deft_model_free(model);
+    deft_graph_free(file.graph);
+    deft_release(cli->ctx, file.frontier);
     return status;
 }
 

@@ -14,13 +14,13 @@ static const deft_value *input_value(const deft_feed *feed, int index) {
 static int find_input(const deft_feed *feed, const char *argument, const char **path) {
     const char *equals = strchr(argument, '=');
     *path = argument;
-    for (int i = 0; equals && i < feed->graph->input_count; i++) {
+    for (int i = 0; equals && i < feed->count; i++) {
         const char *name = input_value(feed, i)->name;
         if (strlen(name) != (size_t)(equals - argument) || strncmp(name, argument, strlen(name)) != 0) continue;
         *path = equals + 1;
         return i;
     }
-    for (int i = 0; i < feed->graph->input_count; i++)
+    for (int i = 0; i < feed->count; i++)
         if (!feed->tensors[i].data) return i;
     return -1;
 }
@@ -60,7 +60,7 @@ static deft_status read_input(deft_feed *feed, const char *argument) {
     int index = find_input(feed, argument, &path);
     if (index < 0)
         return deft_fail(feed->ctx, DEFT_INVALID, "--input %s: the model has %d inputs, and each has its array already",
-                         argument, feed->graph->input_count);
+                         argument, feed->count);
     deft_tensor *tensor = &feed->tensors[index];
     const deft_value *value = input_value(feed, index);
     if (tensor->data)
@@ -78,13 +78,13 @@ static deft_status read_input(deft_feed *feed, const char *argument) {
 }
 
 deft_status deft_feed_read(deft_context *ctx, const deft_graph *graph, const deft_texts *arguments, deft_feed *feed) {
-    *feed = (deft_feed){.ctx = ctx, .graph = graph};
-    size_t count = (size_t)feed->graph->input_count;
+    *feed = (deft_feed){.ctx = ctx, .graph = graph, .count = graph->input_count};
+    size_t count = (size_t)feed->count;
     DEFT_TRY(deft_allocate_zeroed(feed->ctx, count, sizeof *feed->tensors, &feed->tensors));
     DEFT_TRY(deft_allocate_zeroed(feed->ctx, count, sizeof *feed->bindings, &feed->bindings));
     for (int i = 0; i < arguments->count; i++)
         DEFT_TRY(read_input(feed, arguments->items[i]));
-    for (int i = 0; i < feed->graph->input_count; i++)
+    for (int i = 0; i < feed->count; i++)
         if (!feed->tensors[i].data)
             return deft_fail(feed->ctx, DEFT_INVALID, "input '%.64s' has no array: add --input %.64s=FILE.npy",
                              input_value(feed, i)->name, input_value(feed, i)->name);
@@ -92,12 +92,12 @@ deft_status deft_feed_read(deft_context *ctx, const deft_graph *graph, const def
 }
 
 void deft_feed_copy(const deft_feed *feed, deft_session *session) {
-    for (int i = 0; i < feed->graph->input_count; i++)
+    for (int i = 0; i < feed->count; i++)
         convert(&feed->tensors[i], deft_program_input(session->program, i));
 }
 
 void deft_feed_done(deft_feed *feed) {
-    for (int i = 0; feed->tensors && i < feed->graph->input_count; i++)
+    for (int i = 0; feed->tensors && i < feed->count; i++)
         deft_release(feed->ctx, feed->tensors[i].data);
     deft_release(feed->ctx, feed->tensors);
     deft_release(feed->ctx, feed->bindings);

@@ -8,7 +8,8 @@
 /* An array for each input, by its index. */
 typedef struct deft_feed {
     deft_context *ctx;
-    const deft_graph *graph;
+    const deft_graph *graph; /* while it is read; its names are the bindings' */
+    int count;
     deft_tensor *tensors; /* data NULL: none yet */
     deft_binding *bindings;
 } deft_feed;
@@ -18,7 +19,7 @@ typedef struct deft_feed {
  * not fit it. */
 DEFT_MUST_CHECK deft_status deft_feed_read(deft_context *ctx, const deft_graph *graph, const deft_texts *arguments,
                                            deft_feed *feed);
-/* Into a session of the graph that was planned with the feed's bindings. */
+/* Into a session that was planned with the feed's bindings; the graph need not be there any more. */
 void deft_feed_copy(const deft_feed *feed, deft_session *session);
 void deft_feed_done(deft_feed *feed);
 
