@@ -4,8 +4,16 @@
  * a run's time.
  *
  * error of the first two: |Y - Y64| <= gamma(k + 1) (sum|w||x| + |b|), k the products summed for an element (for a
- * weight gradient: batch * output positions). Winograd's error is bound by the largest of these in a picture, times
- * about 50.
+ * weight gradient: batch * output positions).
+ *
+ * Winograd's: Y = A' (sum over channels of (G w G') (B' x B)) A, tiles of 4x4 interpolated at 0, +-5/8, +-3/2 and
+ * infinity, as oneDNN has them. The computed Y is the same sum of products of entries, each off by at most as many
+ * factors 1 + u as it goes through roundings: 4 in a pass of G, 4 of B', 5 of A', each in two dimensions, and one for
+ * each channel. So |Y - Y64| <= gamma(channels + 40) times the sum with all entries made positive (the bias and the
+ * residual, and the shortcuts that the passes share, are of the 40; HIGHAM2002). With the largest |w| and |x| of each
+ * channel before it, that sum is at most the square of the largest row of |A'| diag(rows of |G| times rows of |B'|),
+ * 23.746:
+ *     |Y - Y64| <= gamma(channels + 40) (564 sum over channels of max|w| max|x| + |b| + |r|).
  *
  * The activation runs inside of the primitive, which makes a NaN the lower bound where Deft keeps NaN. So where the CPU
  * has noted an invalid operation, and a picture or weight is not finite, everything is computed again by a primitive
