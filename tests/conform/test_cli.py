@@ -229,6 +229,28 @@ def test_bench():
     refused("bench", "net.onnx", "--batch", "0", status=2)
 
 
+def tensor_value(name, element_type, *dims):
+    shape = protobuf(*((1, protobuf((1, dim))) for dim in dims))
+    return protobuf((1, name), (2, protobuf((1, protobuf((1, element_type), (2, shape))))))
+
+
+def test_bench_on_inputs_of_ones_own():
+    """A model whose shapes depend on a value is measured with the value that it is for."""
+    write("x.npy", npy("<f4", (6,), struct.pack("<6f", *range(6))))
+    write("shape.npy", npy("<i8", (2,), struct.pack("<2q", 2, 3)))
+    inputs = ["--input", "x=x.npy", "--input", "shape=shape.npy"]
+    nodes = [protobuf((1, "x"), (1, "shape"), (2, "moved"), (4, "Reshape")), protobuf((1, "moved"), (2, "y"), (4, "Relu"))]
+    graph = protobuf(*((1, node) for node in nodes), (2, "g"), (11, tensor_value("x", 1, 6)),
+                     (11, tensor_value("shape", 7, 2)), (12, protobuf((1, "y"), (2, protobuf((1, protobuf((1, 1))))))))
+    write("staged.onnx", protobuf((1, 8), (7, graph), (8, protobuf((2, 13)))))
+    line, = objects(deft("bench", "staged.onnx", *inputs, "--runs", 20, "--json"))
+    assert line["runs"] >= 20
+    refused("bench", "staged.onnx", status=2, names="--input")
+    refused("bench", "staged.onnx", *inputs, "--profile", status=2, names="--profile")
+    refused("bench", "staged.onnx", *inputs, "--batch", 2, status=2, names="--batch")
+    refused("bench", "staged.onnx", "--input", "x=x.npy", status=2, names="'shape' has no array")
+
+
 def write_problems(name, text):
     with open(name, "w") as file:
         file.write(text)

@@ -12,6 +12,7 @@
 #include "decide/tune/cache.h"
 #include "decide/tune/choose.h"
 #include "decide/tune/measure.h"
+#include "exec/run/executor.h"
 
 typedef struct folder {
     char path[64], cache[80];
@@ -327,6 +328,10 @@ static void test_out_of_memory(void **state) {
 
 /* ---- measuring executors ------------------------------------------------------------------------------------- */
 
+static deft_status run_executor(void *executor) {
+    return deft_executor_run(executor);
+}
+
 static void test_measure_counts_runs(void **state) {
     folder *f = *state;
     deft_context *ctx = context_with_cache(f);
@@ -336,17 +341,20 @@ static void test_measure_counts_runs(void **state) {
     finish_graph(graph, "y");
     deft_plan *plan;
     deft_executor *executors[2];
+    deft_runnable runnables[2];
     deft_timing timings[2];
     assert_int_equal(deft_plan_new(ctx, graph, NULL, &plan), DEFT_OK);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         assert_int_equal(deft_executor_new(plan, &executors[i]), DEFT_OK);
-    assert_int_equal(deft_measure(ctx, executors, 2, 0, 2500, timings), DEFT_OK);
+        runnables[i] = (deft_runnable){run_executor, executors[i]};
+    }
+    assert_int_equal(deft_measure(ctx, runnables, 2, 0, 2500, timings), DEFT_OK);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(timings[i].runs, 2500);
         assert_true(timings[i].min > 0 && timings[i].min <= timings[i].p50 && timings[i].p50 <= timings[i].max);
     }
     f->cancel = true;
-    assert_int_equal(deft_measure(ctx, executors, 2, 60, 1, timings), DEFT_CANCELLED);
+    assert_int_equal(deft_measure(ctx, runnables, 2, 60, 1, timings), DEFT_CANCELLED);
     for (int i = 0; i < 2; i++)
         deft_executor_free(executors[i]);
     deft_plan_free(plan);

@@ -1,16 +1,17 @@
 #include "decide/tune/compare.h"
 
+#include "exec/run/executor.h"
 #include "learn/train/feed.h"
 
 static const double seconds = 0.25;
 enum { MIN_RUNS = 30 };
 
-typedef struct runnable {
+typedef struct contender {
     deft_plan *plan;
     deft_executor *executor;
-} runnable;
+} contender;
 
-static deft_status fill_inputs(runnable *r, const deft_dataset *data) {
+static deft_status fill_inputs(contender *r, const deft_dataset *data) {
     deft_tensor *x = deft_executor_tensor(r->executor, r->plan->graph->inputs[0]);
     const deft_samples *samples = &data->split[DEFT_VALIDATION];
     for (int64_t i = 0; i < x->dims[0]; i++) {
@@ -21,7 +22,7 @@ static deft_status fill_inputs(runnable *r, const deft_dataset *data) {
 }
 
 static deft_status make_runnable(deft_context *ctx, deft_graph *graph, const deft_plan_options *wanted,
-                                 const deft_dataset *data, runnable *r) {
+                                 const deft_dataset *data, contender *r) {
     deft_plan_options options = *wanted;
     deft_binding binding;
     DEFT_TRY(deft_feed_bind(ctx, graph, data, options.batch, &binding));
@@ -32,9 +33,13 @@ static deft_status make_runnable(deft_context *ctx, deft_graph *graph, const def
     return fill_inputs(r, data);
 }
 
+static deft_status run_executor(void *executor) {
+    return deft_executor_run(executor);
+}
+
 deft_status deft_compare(deft_context *ctx, deft_graph *dense, deft_graph *fast, deft_tuner *tuner,
                          const deft_dataset *data, int64_t batch, deft_comparison *comparison) {
-    runnable both[2] = {{0}};
+    contender both[2] = {{0}};
     deft_timing timings[2];
     deft_status status;
     DEFT_TRY_OR_FAIL(
@@ -42,8 +47,8 @@ deft_status deft_compare(deft_context *ctx, deft_graph *dense, deft_graph *fast,
     DEFT_TRY_OR_FAIL(make_runnable(
         ctx, fast, &(deft_plan_options){.batch = batch, .choose = deft_tuner_choose, .choose_user = tuner}, data,
         &both[1]));
-    deft_executor *const executors[] = {both[0].executor, both[1].executor};
-    DEFT_TRY_OR_FAIL(deft_measure(ctx, executors, 2, seconds, MIN_RUNS, timings));
+    const deft_runnable runnables[] = {{run_executor, both[0].executor}, {run_executor, both[1].executor}};
+    DEFT_TRY_OR_FAIL(deft_measure(ctx, runnables, 2, seconds, MIN_RUNS, timings));
     comparison->dense = timings[0];
     comparison->fast = timings[1];
     comparison->speedup = timings[0].p50 / timings[1].p50;

@@ -4,6 +4,7 @@
 #include "decide/tune/measure.h"
 #include "face/api/model.h"
 #include "face/cli/bench.h"
+#include "face/cli/feed.h"
 #include "face/cli/profile.h"
 #include "face/cli/shapes.h"
 
@@ -16,7 +17,7 @@ typedef struct bench_options {
     int64_t batch, runs, warmup;
     double duration;
     bool pin, profile, vs_dense;
-    deft_texts shapes;
+    deft_texts shapes, inputs;
     deft_bench_options layers;
 } bench_options;
 
@@ -26,6 +27,8 @@ static const int64_t default_runs = 10;
 
 static const deft_option options[] = {
     DEFT_SHAPE_OPTION(bench_options, shapes),
+    {"input", 0, DEFT_OPTION_TEXTS, offsetof(bench_options, inputs), "[NAME=]FILE",
+     "a .npy array for each input, not random ones", 0, 0, false},
     {"batch", 0, DEFT_OPTION_INT64, offsetof(bench_options, batch), "N", "samples a run (default 1)", 1, 1 << 24,
      false},
     {"duration", 0, DEFT_OPTION_REAL, offsetof(bench_options, duration), "SECONDS", "measure this long (default 1)",
@@ -118,8 +121,12 @@ static void fill_random(deft_tensor *tensor, deft_rng *rng) {
             bytes[(size_t)i * size] = (unsigned char)deft_rng_below(rng, 2); /* little-endian */
 }
 
-/* The same inputs for every session, from the seed. */
-static void fill_inputs(const deft_cli *cli, deft_session *session) {
+/* The same inputs for every session: what was given, or from the seed. */
+static void fill_inputs(const deft_cli *cli, const deft_feed *feed, deft_session *session) {
+    if (feed->count) {
+        deft_feed_copy(feed, session);
+        return;
+    }
     for (int i = 0; i < deft_session_input_count(session); i++) {
         deft_rng rng;
         deft_rng_init(&rng, cli->seed, (uint64_t)i);
@@ -147,27 +154,40 @@ static deft_status warm_up(deft_session *const *sessions, int count, int64_t run
 }
 
 /* What a stage computes decides what the next one is, so that random inputs measure nothing of use. */
-static deft_status refuse_stages(deft_cli *cli, const deft_session *session) {
-    return deft_fail(cli->ctx, DEFT_UNSUPPORTED,
-                     "%s: what it computes depends on the value '%.64s', and random inputs say nothing of that",
-                     cli->operand, deft_program_waits_for(session->program));
+static deft_status check_stages(deft_cli *cli, const bench_options *wanted, const deft_session *session) {
+    const char *value = deft_program_waits_for(session->program);
+    if (value && !wanted->inputs.count)
+        return deft_fail(cli->ctx, DEFT_INVALID,
+                         "%s: what it computes depends on the value '%.64s', of which random inputs say nothing: give "
+                         "its inputs with --input",
+                         cli->operand, value);
+    if (value && wanted->profile)
+        return deft_fail(cli->ctx, DEFT_UNSUPPORTED,
+                         "%s: what it computes depends on the value '%.64s': its layers are not the same in every run, "
+                         "so leave --profile out",
+                         cli->operand, value);
+    return DEFT_OK;
+}
+
+static deft_status run_session(void *session) {
+    return deft_session_run(session);
 }
 
 /* Measures sessions[0], and sessions[1], the dense one, where count is 2. */
-static deft_status measure(deft_cli *cli, const bench_options *wanted, deft_session *const *sessions, int count) {
-    deft_executor *executors[2];
+static deft_status measure(deft_cli *cli, const bench_options *wanted, const deft_feed *feed,
+                           deft_session *const *sessions, int count) {
+    deft_runnable runnables[2];
     deft_timing us[2];
     int64_t batch;
     DEFT_TRY(batch_of(cli, sessions[0], wanted->batch, &batch));
-    for (int i = 0; i < count; i++)
-        fill_inputs(cli, sessions[i]);
-    DEFT_TRY(warm_up(sessions, count, wanted->warmup));
     for (int i = 0; i < count; i++) {
-        if (deft_program_waits_for(sessions[i]->program)) return refuse_stages(cli, sessions[i]);
-        executors[i] = deft_program_executor(sessions[i]->program);
+        DEFT_TRY(check_stages(cli, wanted, sessions[i]));
+        fill_inputs(cli, feed, sessions[i]);
+        runnables[i] = (deft_runnable){run_session, sessions[i]};
     }
+    DEFT_TRY(warm_up(sessions, count, wanted->warmup));
     double seconds = wanted->runs && !wanted->duration ? 0 : wanted->duration ? wanted->duration : default_seconds;
-    DEFT_TRY(deft_measure(cli->ctx, executors, count, seconds, wanted->runs ? wanted->runs : default_runs, us));
+    DEFT_TRY(deft_measure(cli->ctx, runnables, count, seconds, wanted->runs ? wanted->runs : default_runs, us));
     deft_console_clear(&cli->console);
     deft_report report;
     deft_cli_report(cli, &report, latency_columns, sizeof latency_columns / sizeof *latency_columns);
@@ -185,25 +205,34 @@ static deft_status measure(deft_cli *cli, const bench_options *wanted, deft_sess
 
 static deft_status run_model(deft_cli *cli, const bench_options *wanted) {
     deft_model *model = NULL;
+    deft_feed feed = {0};
     deft_session *sessions[2] = {NULL, NULL};
     deft_shapes shapes;
     deft_status status;
     bool tune = strcmp(wanted->layers.tune, "never") != 0;
     if (tune && strcmp(wanted->layers.tune, "quick") != 0)
         return deft_fail(cli->ctx, DEFT_INVALID, "--tune '%s' is neither quick nor never", wanted->layers.tune);
+    if (wanted->inputs.count && (wanted->shapes.count || wanted->batch))
+        return deft_fail(cli->ctx, DEFT_INVALID, "--input says what the shapes are: leave --shape and --batch out");
     if (wanted->pin) pin_threads(cli);
     DEFT_TRY_OR_FAIL(deft_shapes_parse(cli->ctx, &wanted->shapes, &shapes));
     DEFT_TRY_OR_FAIL(deft_model_load(cli->ctx, cli->operand, &model));
     deft_plan_options planning = {
         .batch = wanted->batch ? wanted->batch : 1, .bindings = shapes.bindings, .binding_count = shapes.count};
+    if (wanted->inputs.count) {
+        DEFT_TRY_OR_FAIL(deft_feed_read(cli->ctx, model->file.graph, &wanted->inputs, &feed));
+        planning.bindings = feed.bindings;
+        planning.binding_count = feed.count;
+    }
     DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, tune, &sessions[0]));
     planning.choose = deft_choose_dense;
     if (wanted->vs_dense) DEFT_TRY_OR_FAIL(deft_session_plan(model, &planning, false, &sessions[1]));
-    DEFT_TRY_OR_FAIL(measure(cli, wanted, sessions, wanted->vs_dense ? 2 : 1));
+    DEFT_TRY_OR_FAIL(measure(cli, wanted, &feed, sessions, wanted->vs_dense ? 2 : 1));
 fail:
     deft_session_free(sessions[1]);
     deft_session_free(sessions[0]);
     deft_model_free(model);
+    deft_feed_done(&feed);
     deft_shapes_done(&shapes);
     return status;
 }
@@ -223,7 +252,7 @@ static deft_status run(deft_cli *cli, const void *arguments) {
 
 const deft_command deft_command_bench = {
     .name = "bench",
-    .summary = "Measure a model on random inputs; or single layers, or the CPU.",
+    .summary = "Measure a model, on random inputs or yours; or single layers, or the CPU.",
     .operand = "MODEL|spmm|conv|peak",
     .options = options,
     .option_count = sizeof options / sizeof *options,
