@@ -735,6 +735,31 @@ static void test_answers_are_remembered(void **state) {
     free_sample(&s);
 }
 
+/* Winograd's algorithm computes in blocks: the layouts outside are no other question. */
+static void test_layouts_outside_are_no_question(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    static const int64_t pads[] = {1, 1, 1, 1};
+    sample s = new_sample(DEFT_OP_CONV);
+    add_ints(&s, "pads", pads, 4);
+    add_input(&s, false, 4, (int64_t[]){1, 32, 14, 14});
+    add_input(&s, true, 4, (int64_t[]){32, 32, 3, 3});
+    compute_oracle(&s);
+    const deft_tensor *in_pointers[MAX_IN];
+    deft_tensor in[MAX_IN], *out = &s.out;
+    deft_request request = request_of(&s, in_pointers, in, &out);
+    const char *why;
+    assert_int_equal(deft_kernel_memo_new(s.ctx, &request.memo), DEFT_OK);
+    for (int i = 0; i < 4; i++) {
+        request.in_layout = i % 2 ? DEFT_LAYOUT_BLOCKS : DEFT_LAYOUT_ROWS;
+        request.out_layout = i / 2 ? DEFT_LAYOUT_BLOCKS : DEFT_LAYOUT_ROWS;
+        assert_true(deft_kernels[DEFT_KERNEL_DENSE_WINOGRAD].accepts(&request, &why));
+    }
+    assert_int_equal(deft_kernel_memo_searches(request.memo), 1);
+    deft_kernel_memo_free(request.memo);
+    free_sample(&s);
+}
+
 /* ---- edges --------------------------------------------------------------------------------------------------- */
 
 static void test_checker_sees_a_wrong_value(void **state) {
@@ -898,6 +923,7 @@ int main(void) {
         cmocka_unit_test(test_winograd_of_a_large_picture),
         cmocka_unit_test(test_long_rows_take_little_code),
         cmocka_unit_test(test_answers_are_remembered),
+        cmocka_unit_test(test_layouts_outside_are_no_question),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_threads_setting_does_not_leak),
         cmocka_unit_test(test_measure),

@@ -22,6 +22,7 @@
  */
 #include "codegen/kernel/activation.h"
 #include "codegen/kernel/dense.h"
+#include "codegen/kernel/linear.h"
 #include "codegen/kernel/onednn.h"
 #include "codegen/kernel/vector.h"
 
@@ -245,7 +246,8 @@ static deft_status prepare(deft_context *ctx, const deft_request *request, conv_
         return status;
     }
     if (problem.weight) deft_dense_count_weights(request, r.w, kernel);
-    kernel->packed = problem.weight && deft_onednn_has_exact_weight(state->primitive);
+    if (problem.weight && deft_onednn_has_exact_weight(state->primitive))
+        kernel->packed = deft_linear_weight_bit(&request->call);
     kernel->state = state;
     kernel->scratch_bytes = deft_onednn_scratch_bytes(state->primitive);
     kernel->weight_bytes = deft_onednn_weight_bytes(state->primitive);

@@ -229,7 +229,7 @@ deft_status deft_dense_packed_prepare(deft_context *ctx, const deft_request *req
         return status;
     }
     deft_dense_count_weights(request, weight, kernel);
-    kernel->packed = deft_onednn_weight_bytes(state->primitive) > 0;
+    if (deft_onednn_weight_bytes(state->primitive) > 0) kernel->packed = deft_linear_weight_bit(call);
     kernel->state = state;
     kernel->scratch_bytes = deft_onednn_scratch_bytes(state->primitive);
     kernel->weight_bytes = problem.weight ? deft_onednn_weight_bytes(state->primitive) : deft_tensor_bytes(weight);

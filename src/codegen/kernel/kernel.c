@@ -1,5 +1,7 @@
 #include "codegen/kernel/kernel.h"
 
+#include "codegen/kernel/linear.h"
+
 #include <math.h>
 
 const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT] = {
@@ -91,7 +93,8 @@ deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_id id, const deft
     if (!def->accepts(request, &why))
         return deft_fail(ctx, DEFT_UNSUPPORTED, "%s '%s': the kernel %s cannot compute it: %s",
                          deft_ops[request->call.op].name, request->call.name, def->name, why);
-    deft_kernel prepared = {.def = def, .detail = "", .packed = def->sparse};
+    deft_kernel prepared = {.def = def, .detail = ""};
+    if (def->sparse) prepared.packed = deft_linear_weight_bit(&request->call);
     DEFT_TRY(def->prepare(ctx, request, &prepared));
     *kernel = prepared;
     return DEFT_OK;

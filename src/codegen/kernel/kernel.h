@@ -76,7 +76,7 @@ typedef struct deft_kernel {
     /* what `bench --profile` tells */
     size_t code_bytes, weight_bytes; /* generated code; weights as the kernel reads them */
     int64_t weights, nonzeros;       /* 0 where there is no constant weight */
-    bool packed;        /* it keeps a form of its own of the constant weight, which from now on it does not read */
+    uint32_t packed; /* bit i: it keeps a form of its own of the constant in[i], which from now on it does not read */
     const char *detail; /* the schedule, say; lives as long as the kernel; or "" */
 } deft_kernel;
 
@@ -95,7 +95,7 @@ struct deft_kernel_def {
                        deft_tensor *const *out, void *scratch);
     /* Releases what prepare made; never called after a prepare that failed. */
     void (*done)(deft_context *ctx, deft_kernel *kernel);
-    bool sparse; /* specialised to the nonzeros of a constant weight, and always packs it */
+    bool sparse; /* specialised to the nonzeros of a constant weight, which it always packs */
     /* Ways to compute the request that are worth timing, by estimate, the best first, at most `most`; returns how
      * many. NULL: there is but one. accepts() refuses a schedule that is impossible. */
     int (*schedules)(const deft_request *request, int most, uint64_t *schedules);

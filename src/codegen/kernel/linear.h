@@ -40,5 +40,10 @@ int64_t deft_linear_count_nonzeros(const float *values, int64_t count);
 
 /* Which of the first two inputs is the constant weight: the right one where both are, -1 where none is. */
 int deft_linear_weight(const deft_op_call *call);
+/* As a bit of a kernel's `packed`; 0 where none is. */
+static inline uint32_t deft_linear_weight_bit(const deft_op_call *call) {
+    int weight = deft_linear_weight(call);
+    return weight < 0 ? 0 : 1u << weight;
+}
 
 #endif

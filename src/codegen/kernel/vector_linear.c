@@ -111,7 +111,7 @@ deft_status deft_vector_linear_prepare(deft_context *ctx, const deft_request *re
     state->threads = macs < MACS_WORTH_THREADS ? 1 : request->call.threads;
     state->panels = (linear.m + width - 1) / width;
     kernel->state = state;
-    kernel->packed = true;
+    kernel->packed = deft_linear_weight_bit(&request->call);
     kernel->weights = linear.weights;
     kernel->nonzeros = linear.nonzeros;
     kernel->weight_bytes = (size_t)(linear.groups * state->panels * width * linear.k) * sizeof(float);

@@ -122,6 +122,8 @@ deft_status deft_vector_recurrent_prepare(deft_context *ctx, const deft_request 
     state->width = (g->hidden + panel - 1) / panel * panel;
     state->row = g->gates * state->width;
     kernel->state = state;
+    kernel->packed = 1u << DEFT_RNN_W | 1u << DEFT_RNN_R;
+    if (input_of(&request->call, DEFT_RNN_B)) kernel->packed |= 1u << DEFT_RNN_B;
     kernel->scratch_bytes = scratch_floats(state) * sizeof(float);
     kernel->weight_bytes = (size_t)(g->directions * state->row * (g->inputs + g->hidden)) * sizeof(float);
     deft_status status = pack(ctx, &request->call, state);

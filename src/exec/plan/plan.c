@@ -194,8 +194,7 @@ static void count_readers(const deft_planner *p, int *readers) {
 
 /* A weight that its kernels have packed is in memory twice, unless this graph lets go of it: it stays known, without
  * its data. */
-static void let_go_of_weight(deft_planner *p, const deft_step *step, const deft_request *request, int *readers) {
-    int value = step->in[deft_linear_weight(&request->call)];
+static void let_go_of_weight(deft_planner *p, int value, int *readers) {
     if (--readers[value] > 0) return;
     deft_tensor *desc = &p->graph->values[value].desc;
     deft_release(p->graph->ctx, desc->data);
@@ -235,7 +234,9 @@ static deft_status prepare_kernel(deft_planner *p, int index, int *readers) {
     if (step->kernel.scratch_bytes > p->plan->scratch_bytes) p->plan->scratch_bytes = step->kernel.scratch_bytes;
     double share = step->kernel.weights ? (double)step->kernel.nonzeros / (double)step->kernel.weights : 1;
     step->macs_nonzero = (int64_t)((double)step->macs * share);
-    if (step->kernel.packed && !p->options->training) let_go_of_weight(p, step, request, readers);
+    uint32_t packed = p->options->training ? 0 : step->kernel.packed;
+    for (int i = 0; packed; packed >>= 1, i++)
+        if (packed & 1) let_go_of_weight(p, step->in[i], readers);
     return DEFT_OK;
 }
 
