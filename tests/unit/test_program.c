@@ -3,6 +3,7 @@
 
 #include "base/number/half.h"
 #include "exec/run/program.h"
+#include "ir/model/onnx.h"
 
 /* ---- building ------------------------------------------------------------------------------------------------ */
 
@@ -80,6 +81,21 @@ static void expect_floats(deft_program *program, int output, int rank, const int
         assert_float_equal(((const float *)tensor->data)[i], expected[i], 1e-6);
 }
 
+/* The graph as it is after it has been written and read; its outputs are f32. */
+static deft_graph *read_again(deft_graph *graph) {
+    void *data;
+    size_t bytes;
+    deft_graph *copy = NULL;
+    for (int i = 0; i < graph->output_count; i++)
+        graph->values[graph->outputs[i]].desc.dtype = DEFT_F32;
+    assert_int_equal(deft_onnx_serialize(graph, &data, &bytes), DEFT_OK);
+    deft_status status = deft_onnx_parse(graph->ctx, data, bytes, &copy);
+    if (status != DEFT_OK) fail_msg("%s", deft_context_message(graph->ctx));
+    deft_release(graph->ctx, data);
+    deft_graph_free(graph);
+    return copy;
+}
+
 /* ---- If ------------------------------------------------------------------------------------------------------ */
 
 /* y = flag ? x + one : x * x; z = |y|; w = x, which is computed by neither. */
@@ -87,9 +103,9 @@ static deft_graph *branching(deft_context *ctx) {
     deft_graph *graph = new_graph(ctx);
     add_graph_input(graph, "x", DIMS(3));
     add_input_of(graph, "flag", DEFT_BOOL, 0, NULL);
-    deft_graph *then_body = BODY(ctx, "x"), *else_body = BODY(ctx, "x");
+    deft_graph *then_body = BODY(ctx, "around"), *else_body = BODY(ctx, "x");
     add_scalar(then_body, "one", 1);
-    NODE(then_body, ADD, "sum", "x", "one");
+    NODE(then_body, ADD, "sum", "around", "one");
     assert_int_equal(deft_graph_add_output(then_body, value_named(then_body, "sum")), DEFT_OK);
     NODE(else_body, MUL, "product", "x", "x");
     assert_int_equal(deft_graph_add_output(else_body, value_named(else_body, "product")), DEFT_OK);
@@ -102,10 +118,7 @@ static deft_graph *branching(deft_context *ctx) {
     return graph;
 }
 
-static void test_if(void **state) {
-    (void)state;
-    deft_context *ctx = test_context();
-    deft_graph *graph = branching(ctx);
+static void check_if(deft_context *ctx, deft_graph *graph) {
     int values = graph->value_count, nodes = graph->node_count;
     deft_program *program = new_program(graph);
     assert_string_equal(deft_program_waits_for(program), "flag");
@@ -132,6 +145,13 @@ static void test_if(void **state) {
     assert_int_equal(graph->node_count, nodes);
     deft_program_free(program);
     deft_graph_free(graph);
+}
+
+static void test_if(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    check_if(ctx, branching(ctx));
+    check_if(ctx, read_again(branching(ctx)));
     test_context_free(ctx);
 }
 
@@ -238,10 +258,7 @@ static deft_graph *looping(deft_context *ctx, bool limited) {
     return graph;
 }
 
-static void test_loop(void **state) {
-    (void)state;
-    deft_context *ctx = test_context();
-    deft_graph *graph = looping(ctx, true);
+static void check_loop(deft_context *ctx, deft_graph *graph) {
     deft_program *program = new_program(graph);
     int64_t *most = deft_program_input(program, 2)->data;
     set_floats(program, 0, FLOATS(3));
@@ -262,6 +279,13 @@ static void test_loop(void **state) {
     assert_int_equal(deft_program_run(program), DEFT_UNSUPPORTED);
     deft_program_free(program);
     deft_graph_free(graph);
+}
+
+static void test_loop(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    check_loop(ctx, looping(ctx, true));
+    check_loop(ctx, read_again(looping(ctx, true)));
     test_context_free(ctx);
 }
 

@@ -28,9 +28,10 @@ DEFT_MUST_CHECK deft_status deft_onnx_read(deft_stream *stream, const deft_onnx_
 /* A file that holds one TensorProto, as ONNX's tests have them (input_0.pb). The data is the arena's. Messages name the
  * file. Errors: DEFT_IO, DEFT_INVALID, DEFT_UNSUPPORTED (a data type that Deft lacks), DEFT_MEMORY. */
 DEFT_MUST_CHECK deft_status deft_onnx_tensor_load(deft_arena *arena, const char *path, deft_tensor *tensor);
-/* A graph whose shapes are known as a ModelProto, IR version 8, opset as in the graph. Constants are written bit-exact
- * as raw data, symbolic dimensions by their names.
- * `*data` is released with deft_release. Error: DEFT_INVALID where the graph has operators of the domain "deft". */
+/* A graph as a ModelProto, IR version 8, opset as in the graph. Constants are written bit-exact as raw data, symbolic
+ * dimensions by their names; outputs whose shapes only a run knows as they were declared.
+ * `*data` is released with deft_release. Error: DEFT_INVALID where the graph has operators of the domain "deft", or an
+ * output of which nothing says the type. */
 DEFT_MUST_CHECK deft_status deft_onnx_serialize(const deft_graph *graph, void **data, size_t *bytes);
 
 #endif

@@ -464,13 +464,28 @@ static bool has_symbolic_dims(const deft_graph *graph) {
     return false;
 }
 
+static bool has_shape(const Onnx__ValueInfoProto *info) {
+    const Onnx__TypeProto *type = info->type;
+    return type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type->shape;
+}
+
+/* Gives symbolic dims of an output the names that the file has. */
+static deft_status keep_dim_names(reader *r, const char *const *dim_names, deft_value *value) {
+    for (int i = 0; i < value->desc.rank; i++) {
+        char *name;
+        if (!dim_names[i]) continue;
+        DEFT_TRY(deft_arena_string(&r->graph->arena, dim_names[i], &name));
+        value->dim_names[i] = name;
+    }
+    return DEFT_OK;
+}
+
 /* What the file declares of an output must be what its node makes; the names of its symbolic dims are kept. An output
  * may be declared without a type, or without a shape; exporters get that of a model with symbolic dims wrong now and
  * then.
  */
 static deft_status check_output(reader *r, const Onnx__ValueInfoProto *info, deft_value *value, bool symbolic) {
-    const Onnx__TypeProto *type = info->type;
-    if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type->shape) return DEFT_OK;
+    if (!has_shape(info)) return DEFT_OK;
     deft_tensor declared;
     const char *dim_names[DEFT_MAX_RANK] = {0};
     DEFT_TRY(read_type(r, "output", info, &declared, dim_names));
@@ -484,11 +499,17 @@ static deft_status check_output(reader *r, const Onnx__ValueInfoProto *info, def
                          deft_shape_text(&declared, expected, sizeof expected), deft_dtype_name(value->desc.dtype),
                          deft_shape_text(&value->desc, got, sizeof got));
     }
-    for (int i = 0; same_rank && i < declared.rank; i++) {
-        char *name;
-        if (!dim_names[i]) continue;
-        DEFT_TRY(deft_arena_string(&r->graph->arena, dim_names[i], &name));
-        value->dim_names[i] = name;
+    return same_rank ? keep_dim_names(r, dim_names, value) : DEFT_OK;
+}
+
+/* Of outputs whose shapes only a run knows: what is declared, so that the model can be written again. */
+static deft_status keep_declared(reader *r) {
+    for (size_t i = 0; i < r->proto->n_output; i++) {
+        deft_value *value = &r->graph->values[r->graph->outputs[i]];
+        const char *dim_names[DEFT_MAX_RANK] = {0};
+        if (value->known || value->input || !has_shape(r->proto->output[i])) continue;
+        DEFT_TRY(read_type(r, "output", r->proto->output[i], &value->desc, dim_names));
+        DEFT_TRY(keep_dim_names(r, dim_names, value));
     }
     return DEFT_OK;
 }
@@ -500,7 +521,7 @@ static deft_status check_shapes(reader *r) {
     bool undecided = symbolic && (status == DEFT_INVALID || status == DEFT_UNSUPPORTED);
     if (undecided || (status == DEFT_OK && !complete)) {
         deft_graph_forget_shapes(r->graph);
-        return DEFT_OK;
+        return keep_declared(r);
     }
     DEFT_TRY(status);
     for (size_t i = 0; i < r->proto->n_output; i++) {

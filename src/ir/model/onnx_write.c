@@ -7,21 +7,21 @@
 
 enum { IR_VERSION = 8 };
 
-/* A model being written: messages in an arena that point to the graph's strings and data. */
+/* A graph being written: messages in an arena that point to the graph's strings and data. */
 typedef struct writer {
     const deft_graph *graph;
-    deft_arena arena;
-    Onnx__ModelProto model;
-    Onnx__GraphProto proto;
-    Onnx__OperatorSetIdProto opset, *opsets[1];
+    deft_arena *arena;
+    Onnx__GraphProto *proto;
+    const char **names; /* of values, by id */
+    int given;          /* of control flow: how many of its inputs the operator gives it; of a model -1 */
 } writer;
 
 /* An array of `count` pointers to elements of `size` bytes. */
 static deft_status new_messages(writer *w, size_t count, size_t size, void *out_pointers) {
     char *elements;
     void **pointers;
-    DEFT_TRY(deft_arena_array(&w->arena, count, size, &elements));
-    DEFT_TRY(deft_arena_array(&w->arena, count, sizeof *pointers, &pointers));
+    DEFT_TRY(deft_arena_array(w->arena, count, size, &elements));
+    DEFT_TRY(deft_arena_array(w->arena, count, sizeof *pointers, &pointers));
     for (size_t i = 0; i < count; i++)
         pointers[i] = elements + i * size;
     memcpy(out_pointers, &pointers, sizeof pointers);
@@ -37,11 +37,11 @@ static deft_status write_initializers(writer *w) {
     size_t count = 0;
     for (int i = 0; i < graph->value_count; i++)
         count += is_constant(&graph->values[i]);
-    DEFT_TRY(new_messages(w, count, sizeof(Onnx__TensorProto), &w->proto.initializer));
+    DEFT_TRY(new_messages(w, count, sizeof(Onnx__TensorProto), &w->proto->initializer));
     for (int i = 0; i < graph->value_count; i++) {
         const deft_value *value = &graph->values[i];
         if (!is_constant(value)) continue;
-        deft_onnx_tensor_write(&value->desc, value->name, w->proto.initializer[w->proto.n_initializer++]);
+        deft_onnx_tensor_write(&value->desc, w->names[i], w->proto->initializer[w->proto->n_initializer++]);
     }
     return DEFT_OK;
 }
@@ -100,15 +100,18 @@ static bool has_symbolic_inputs(const deft_graph *graph) {
 static deft_status write_value_infos(writer *w, const int *ids, int count, Onnx__ValueInfoProto ***infos) {
     const deft_graph *graph = w->graph;
     bool symbolic = has_symbolic_inputs(graph);
-    DEFT_TRY(deft_arena_array(&w->arena, (size_t)count, sizeof **infos, infos));
+    DEFT_TRY(deft_arena_array(w->arena, (size_t)count, sizeof **infos, infos));
     for (int i = 0; i < count; i++) {
         const deft_value *value = &graph->values[ids[i]];
-        if (!value->known && !value->input)
-            return deft_fail(graph->ctx, DEFT_INVALID, "output '%.64s': its shape is not known yet", value->name);
+        bool body = w->given >= 0, typed = value->known || value->input || value->desc.dtype;
+        if (!typed && !body)
+            return deft_fail(graph->ctx, DEFT_INVALID, "output '%.64s': its type is not known", value->name);
         value_info *v;
-        DEFT_TRY(deft_arena_array(&w->arena, 1, sizeof *v, &v));
+        DEFT_TRY(deft_arena_array(w->arena, 1, sizeof *v, &v));
         /* At another batch an output that declares no symbolic dims may have another shape than it has now. */
         write_value_info(value, value->input || !symbolic || is_symbolic(value), v);
+        v->info.name = (char *)w->names[ids[i]];
+        if (body) v->info.type = NULL; /* it follows from what the operator gives */
         (*infos)[i] = &v->info;
     }
     return DEFT_OK;
@@ -118,13 +121,16 @@ static deft_status write_value_infos(writer *w, const int *ids, int count, Onnx_
 
 static deft_status write_strings(writer *w, const deft_attr *attr, Onnx__AttributeProto *proto) {
     proto->n_strings = (size_t)attr->count;
-    DEFT_TRY(deft_arena_array(&w->arena, proto->n_strings, sizeof *proto->strings, &proto->strings));
+    DEFT_TRY(deft_arena_array(w->arena, proto->n_strings, sizeof *proto->strings, &proto->strings));
     for (size_t i = 0; i < proto->n_strings; i++)
         proto->strings[i] = (ProtobufCBinaryData){strlen(attr->strings[i]), (uint8_t *)attr->strings[i]};
     return DEFT_OK;
 }
 
-static deft_status write_attr(writer *w, const deft_attr *attr, Onnx__AttributeProto *proto) {
+static deft_status write_body(writer *w, const deft_attr *attr, const int *around, Onnx__AttributeProto *proto);
+
+/* around: the values around the node that a graph of control flow uses. */
+static deft_status write_attr(writer *w, const deft_attr *attr, const int *around, Onnx__AttributeProto *proto) {
     onnx__attribute_proto__init(proto);
     proto->name = (char *)attr->name;
     proto->has_type = 1;
@@ -146,7 +152,7 @@ static deft_status write_attr(writer *w, const deft_attr *attr, Onnx__AttributeP
         return DEFT_OK;
     case DEFT_ATTR_TENSOR:
         proto->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR;
-        DEFT_TRY(deft_arena_array(&w->arena, 1, sizeof *proto->t, &proto->t));
+        DEFT_TRY(deft_arena_array(w->arena, 1, sizeof *proto->t, &proto->t));
         deft_onnx_tensor_write(&attr->tensor, NULL, proto->t);
         return DEFT_OK;
     case DEFT_ATTR_INTS:
@@ -163,17 +169,32 @@ static deft_status write_attr(writer *w, const deft_attr *attr, Onnx__AttributeP
         proto->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS;
         return write_strings(w, attr, proto);
     case DEFT_ATTR_GRAPH:
-        return deft_fail(w->graph->ctx, DEFT_UNSUPPORTED,
-                         "the model has control flow (If, Loop, Scan), which Deft runs but does not write");
+        proto->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH;
+        return write_body(w, attr, around, proto);
     }
     return deft_fail(w->graph->ctx, DEFT_BUG, "attribute '%.64s' has the unknown type %d", attr->name, (int)attr->type);
 }
 
 static deft_status write_names(writer *w, const int *ids, int count, char ***names) {
-    DEFT_TRY(deft_arena_array(&w->arena, (size_t)count, sizeof **names, names));
+    DEFT_TRY(deft_arena_array(w->arena, (size_t)count, sizeof **names, names));
     for (int i = 0; i < count; i++)
-        (*names)[i] = ids[i] == DEFT_NO_VALUE ? "" : (char *)w->graph->values[ids[i]].name;
+        (*names)[i] = ids[i] == DEFT_NO_VALUE ? "" : (char *)w->names[ids[i]];
     return DEFT_OK;
+}
+
+/* How many values around it a graph of control flow uses. */
+static int count_around(const deft_attr *attr) {
+    return attr->type == DEFT_ATTR_GRAPH ? attr->graph->input_count - (int)attr->i : 0;
+}
+
+/* The inputs that ONNX lists: without the values around it, which stand last, and absent ones at the end. */
+static int count_listed(const deft_node *node) {
+    int count = node->in_count;
+    for (int i = 0; i < node->attrs.count; i++)
+        count -= count_around(&node->attrs.items[i]);
+    while (count > 0 && node->in[count - 1] == DEFT_NO_VALUE)
+        count--;
+    return count;
 }
 
 static deft_status write_node(writer *w, const deft_node *node, Onnx__NodeProto *proto) {
@@ -184,86 +205,109 @@ static deft_status write_node(writer *w, const deft_node *node, Onnx__NodeProto 
     onnx__node_proto__init(proto);
     proto->name = (char *)node->name;
     proto->op_type = (char *)deft_ops[node->op].name;
-    proto->n_input = (size_t)node->in_count;
-    DEFT_TRY(write_names(w, node->in, node->in_count, &proto->input));
+    int listed = count_listed(node);
+    proto->n_input = (size_t)listed;
+    DEFT_TRY(write_names(w, node->in, listed, &proto->input));
     proto->n_output = (size_t)node->out_count;
     DEFT_TRY(write_names(w, node->out, node->out_count, &proto->output));
     DEFT_TRY(new_messages(w, (size_t)node->attrs.count, sizeof(Onnx__AttributeProto), &proto->attribute));
+    const int *around = node->in + node->in_count;
     for (int i = 0; i < node->attrs.count; i++)
-        DEFT_TRY(write_attr(w, &node->attrs.items[i], proto->attribute[i]));
+        around -= count_around(&node->attrs.items[i]);
+    for (int i = 0; i < node->attrs.count; i++) {
+        DEFT_TRY(write_attr(w, &node->attrs.items[i], around, proto->attribute[i]));
+        around += count_around(&node->attrs.items[i]);
+    }
     proto->n_attribute = (size_t)node->attrs.count;
     return DEFT_OK;
 }
 
+/* ---- graphs -------------------------------------------------------------------------------------------------- */
+
+static deft_status write_graph(writer *w) {
+    const deft_graph *graph = w->graph;
+    onnx__graph_proto__init(w->proto);
+    /* ONNX requires a name. */
+    w->proto->name = *graph->name ? (char *)graph->name : "graph";
+    DEFT_TRY(write_initializers(w));
+    w->proto->n_input = (size_t)(w->given >= 0 ? w->given : graph->input_count);
+    DEFT_TRY(write_value_infos(w, graph->inputs, (int)w->proto->n_input, &w->proto->input));
+    w->proto->n_output = (size_t)graph->output_count;
+    DEFT_TRY(write_value_infos(w, graph->outputs, graph->output_count, &w->proto->output));
+    DEFT_TRY(new_messages(w, (size_t)graph->node_count, sizeof(Onnx__NodeProto), &w->proto->node));
+    for (int i = 0; i < graph->node_count; i++)
+        DEFT_TRY(write_node(w, &graph->nodes[i], w->proto->node[i]));
+    w->proto->n_node = (size_t)graph->node_count;
+    return DEFT_OK;
+}
+
+static deft_status name_values(writer *w) {
+    DEFT_TRY(deft_arena_array(w->arena, (size_t)w->graph->value_count, sizeof *w->names, &w->names));
+    for (int i = 0; i < w->graph->value_count; i++)
+        w->names[i] = w->graph->values[i].name;
+    return DEFT_OK;
+}
+
+/* A graph of control flow knows the values around it by the names that they have there. */
+static deft_status write_body(writer *w, const deft_attr *attr, const int *around, Onnx__AttributeProto *proto) {
+    writer inner = {.graph = attr->graph, .arena = w->arena, .given = (int)attr->i};
+    DEFT_TRY(deft_arena_array(w->arena, 1, sizeof *proto->g, &proto->g));
+    inner.proto = proto->g;
+    DEFT_TRY(name_values(&inner));
+    for (int i = 0; i < count_around(attr); i++)
+        inner.names[attr->graph->inputs[inner.given + i]] = w->names[around[i]];
+    return write_graph(&inner);
+}
+
 /* ---- model --------------------------------------------------------------------------------------------------- */
 
-static deft_status write_metadata(writer *w) {
+static deft_status write_metadata(writer *w, Onnx__ModelProto *model) {
     size_t count = (size_t)w->graph->metadata_count;
-    DEFT_TRY(new_messages(w, count, sizeof(Onnx__StringStringEntryProto), &w->model.metadata_props));
+    DEFT_TRY(new_messages(w, count, sizeof(Onnx__StringStringEntryProto), &model->metadata_props));
     for (size_t i = 0; i < count; i++) {
-        Onnx__StringStringEntryProto *entry = w->model.metadata_props[i];
+        Onnx__StringStringEntryProto *entry = model->metadata_props[i];
         onnx__string_string_entry_proto__init(entry);
         entry->key = (char *)w->graph->metadata[i].key;
         entry->value = (char *)w->graph->metadata[i].value;
     }
-    w->model.n_metadata_props = count;
+    model->n_metadata_props = count;
     return DEFT_OK;
 }
 
-static deft_status write_graph(writer *w) {
-    const deft_graph *graph = w->graph;
-    /* ONNX requires a name. */
-    w->proto.name = *graph->name ? (char *)graph->name : "graph";
-    DEFT_TRY(write_initializers(w));
-    DEFT_TRY(write_value_infos(w, graph->inputs, graph->input_count, &w->proto.input));
-    w->proto.n_input = (size_t)graph->input_count;
-    DEFT_TRY(write_value_infos(w, graph->outputs, graph->output_count, &w->proto.output));
-    w->proto.n_output = (size_t)graph->output_count;
-    DEFT_TRY(new_messages(w, (size_t)graph->node_count, sizeof(Onnx__NodeProto), &w->proto.node));
-    for (int i = 0; i < graph->node_count; i++)
-        DEFT_TRY(write_node(w, &graph->nodes[i], w->proto.node[i]));
-    w->proto.n_node = (size_t)graph->node_count;
-    return DEFT_OK;
-}
-
-static void write_header(writer *w) {
-    onnx__model_proto__init(&w->model);
-    onnx__graph_proto__init(&w->proto);
-    onnx__operator_set_id_proto__init(&w->opset);
-    w->model.graph = &w->proto;
-    w->model.has_ir_version = 1;
-    w->model.ir_version = IR_VERSION;
-    w->model.producer_name = "deft";
-    w->model.producer_version = DEFT_VERSION;
-    w->opset.domain = "";
-    w->opset.has_version = 1;
-    w->opset.version = w->graph->opset;
-    w->opsets[0] = &w->opset;
-    w->model.opset_import = w->opsets;
-    w->model.n_opset_import = 1;
-}
-
-static deft_status pack(writer *w, void **data, size_t *bytes) {
-    size_t size = onnx__model_proto__get_packed_size(&w->model);
+static deft_status pack(deft_context *ctx, const Onnx__ModelProto *model, void **data, size_t *bytes) {
+    size_t size = onnx__model_proto__get_packed_size(model);
     if (size > INT_MAX)
-        return deft_fail(w->graph->ctx, DEFT_UNSUPPORTED,
-                         "the model takes %zu bytes; an ONNX file holds less than 2^31", size);
+        return deft_fail(ctx, DEFT_UNSUPPORTED, "the model takes %zu bytes; an ONNX file holds less than 2^31", size);
     uint8_t *packed;
-    DEFT_TRY(deft_allocate(w->graph->ctx, size, &packed));
-    *bytes = onnx__model_proto__pack(&w->model, packed);
+    DEFT_TRY(deft_allocate(ctx, size, &packed));
+    *bytes = onnx__model_proto__pack(model, packed);
     *data = packed;
     return DEFT_OK;
 }
 
 deft_status deft_onnx_serialize(const deft_graph *graph, void **data, size_t *bytes) {
-    writer w = {.graph = graph};
-    deft_arena_init(&w.arena, graph->ctx);
-    write_header(&w);
+    deft_arena arena;
+    Onnx__GraphProto proto;
+    Onnx__OperatorSetIdProto opset = ONNX__OPERATOR_SET_ID_PROTO__INIT, *opsets[] = {&opset};
+    Onnx__ModelProto model = ONNX__MODEL_PROTO__INIT;
+    writer w = {.graph = graph, .arena = &arena, .proto = &proto, .given = -1};
+    opset.domain = "";
+    opset.has_version = 1;
+    opset.version = graph->opset;
+    model.graph = &proto;
+    model.has_ir_version = 1;
+    model.ir_version = IR_VERSION;
+    model.producer_name = "deft";
+    model.producer_version = DEFT_VERSION;
+    model.opset_import = opsets;
+    model.n_opset_import = 1;
+    deft_arena_init(&arena, graph->ctx);
     deft_status status;
-    DEFT_TRY_OR_FAIL(write_metadata(&w));
+    DEFT_TRY_OR_FAIL(write_metadata(&w, &model));
+    DEFT_TRY_OR_FAIL(name_values(&w));
     DEFT_TRY_OR_FAIL(write_graph(&w));
-    DEFT_TRY_OR_FAIL(pack(&w, data, bytes));
+    DEFT_TRY_OR_FAIL(pack(graph->ctx, &model, data, bytes));
 fail:
-    deft_arena_done(&w.arena);
+    deft_arena_done(&arena);
     return status;
 }
