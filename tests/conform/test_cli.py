@@ -269,6 +269,7 @@ def test_bench_of_layers():
         assert all(row["error"] < 1e-5 and row["dense_us"] > 0 and row["naive_us"] > 0 for row in rows)
         assert all(row["naive_us"] == min(row[f"{loop}_us"] for loop in ("triple_loop", "interchanged", "tiled", "csr",
                                                                          "coo")) for row in rows)
+        assert all(abs(row["gain"] * row["sparse_us"] / row["one_thread_us"] - 1) < 1e-6 for row in rows)
         assert abs(rows[0]["sparsity"] - 0.5) < 0.2 and summary["summary"] is True
         assert summary["min_speedup"] == min(r["speedup"] for r in rows) <= summary["geomean_speedup"]
     lines = objects(deft("bench", "spmm", "--problems", "p.csv", "--sparsity", 1, "--duration", 0.001, "--json"))
@@ -281,6 +282,7 @@ def test_bench_of_layers():
     write_problems("v.csv", "id,m,k,n\n1,500,300,1\n")
     row, _ = objects(deft("bench", "spmm", "--problems", "v.csv", "--sparsity", 0.9, "--cold", "--duration", 0.001,
                           "--json", "--threads", 1))
+    assert row["gain"] is None
     assert row["n"] == 1 and row["error"] < 1e-5 and row["speedup"] > 0 and 0 < row["weight_bytes"] < 4 * 500 * 300
     write_problems("c.csv", "id,size,channels_in,channels_out,sparsity\n7,9,4,6,0.8\n")
     row, summary = objects(deft("bench", "conv", "--problems", "c.csv", "--duration", 0.001, "--json"))

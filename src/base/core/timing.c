@@ -34,11 +34,12 @@ deft_timing deft_timing_of(double *samples, int64_t count) {
         .mean = sum / (double)count,
         .min = samples[0],
         .p50 = quantile(samples, count, 0.5),
+        .p75 = quantile(samples, count, 0.75),
         .p90 = quantile(samples, count, 0.9),
         .p99 = quantile(samples, count, 0.99),
         .max = samples[count - 1],
     };
-    double range = quantile(samples, count, 0.75) - quantile(samples, count, 0.25);
+    double range = timing.p75 - quantile(samples, count, 0.25);
     timing.spread = timing.p50 > 0 ? range / timing.p50 : 0;
     return timing;
 }

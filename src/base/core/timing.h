@@ -9,7 +9,7 @@ int64_t deft_time_ns(void);
 
 typedef struct deft_timing {
     int64_t runs;
-    double mean, min, p50, p90, p99, max; /* the unit of the samples */
+    double mean, min, p50, p75, p90, p99, max; /* the unit of the samples */
     double spread;                        /* interquartile range over the median */
 } deft_timing;
 

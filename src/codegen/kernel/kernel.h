@@ -143,17 +143,17 @@ DEFT_MUST_CHECK deft_status deft_kernel_prepare(deft_context *ctx, deft_kernel_i
 /* Accepts a zeroed kernel. */
 void deft_kernel_done(deft_context *ctx, deft_kernel *kernel);
 
-/* Prepares the candidates, all of which accept `request`, and times them in turns of 0.3 ms on random operands, after a
- * run that brings these into the caches: at least 5 turns, and until `seconds` are spent on all of them. ns[i]: of
- * candidates[i] the least time of a turn, as a median over turns, which were brought to the same pace
+/* Prepares the candidates, all of which accept `request`, and times them in turns of 0.3 ms, five runs at least, on
+ * random operands: at least 5 turns, and until `seconds` are spent on all of them. ns[i]: what candidates[i] takes, as
+ * a median over the runs of a turn and the upper quartile of the turns, which were brought to the same pace
  * (deft_timing_paces()); infinite where it could not be prepared on this machine (DEFT_DEVICE). */
 DEFT_MUST_CHECK deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request,
                                                 const deft_candidate *candidates, int count, double seconds,
                                                 double *ns);
 
 /* Of many candidates the `finalists` that are worth deft_kernel_measure(), into the first places; returns how many.
- * Takes one after the other, in a few turns each, until `seconds` are spent; the first `finalists` always. The rest is
- * lost. */
+ * Takes one after the other, in a few turns each and in alternation with the first, until `seconds` are spent; the
+ * first `finalists` always. The rest is lost. */
 DEFT_MUST_CHECK deft_status deft_kernel_screen(deft_context *ctx, const deft_request *request,
                                                deft_candidate *candidates, double seconds, int finalists, int *count);
 

@@ -1,6 +1,8 @@
-/* Timing kernels against each other on one request, in rounds of a turn each. Other programs only ever add to a time,
- * so of a turn the least counts. Clocks change from turn to turn, so that the least of all turns would be the one of
- * who came when they were high: of rounds the median counts, each brought to the same pace. */
+/* Timing kernels against each other on one request, in rounds of a turn each. A turn is several runs: what the one
+ * before left in the caches may make the first few fast or slow, and what is used again and again, as in a small
+ * network, is deeper in the caches than after one run. Clocks change from turn to turn, so that the least of all turns
+ * would be the one of who came when they were high: each round is brought to the same pace. Some kernels have two
+ * states of the caches, which last: every round goes in another order, and the upper quartile of the rounds counts. */
 #include "base/core/rng.h"
 #include "base/core/timing.h"
 #include "codegen/kernel/kernel.h"
@@ -9,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIN_RUNS = 5, MAX_RUNS = 256, MAX_ARITY = 65 };
+enum { MIN_ROUNDS = 5, MAX_ROUNDS = 256, MAX_ARITY = 65 };
+enum { WARM_RUNS = 2, LEAST_RUNS = 3, MOST_RUNS = 256 }; /* of a turn */
 static const double turn_ns = 3e5;
 
 /* The operands of the request with memory of their own where it gives none. */
@@ -86,45 +89,72 @@ static deft_status time_once(deft_context *ctx, const deft_kernel *kernel, const
     return DEFT_OK;
 }
 
-/* Runs one kernel until the turn is over, once at least, after a run that brings its operands and code into the caches;
- * the least time. What is used again and again, as in a small network, is deeper in the caches than after one run. */
-static deft_status take_turn(deft_context *ctx, const deft_kernel *kernel, const operands *all, double *least) {
-    double ns;
-    DEFT_TRY(time_once(ctx, kernel, all, &ns));
-    *least = INFINITY;
-    for (double spent = 0; spent < turn_ns; spent += ns) {
-        DEFT_TRY(time_once(ctx, kernel, all, &ns));
-        if (ns < *least) *least = ns;
-        if (ns <= 0) break; /* a clock too coarse to end the turn */
+/* Runs one kernel until the turn is over, after runs that do not count; the median. */
+static deft_status take_turn(deft_context *ctx, const deft_kernel *kernel, const operands *all, double *median) {
+    double samples[MOST_RUNS], spent = 0;
+    int runs = 0;
+    for (int i = 0; i < WARM_RUNS; i++)
+        DEFT_TRY(time_once(ctx, kernel, all, &samples[0]));
+    while (runs < LEAST_RUNS || (runs < MOST_RUNS && spent < turn_ns)) {
+        DEFT_TRY(time_once(ctx, kernel, all, &samples[runs]));
+        spent += samples[runs++];
+    }
+    *median = deft_timing_of(samples, runs).p50;
+    return DEFT_OK;
+}
+
+/* The times of the rounds. */
+typedef struct rounds {
+    double *samples; /* [kernels][MAX_ROUNDS]; infinite where there is no such kernel */
+    double *scratch; /* of deft_timing_paces() */
+    int64_t *order;  /* of the kernels */
+    int count;
+} rounds;
+
+static deft_status allocate_rounds(deft_context *ctx, int kernels, rounds *taken) {
+    size_t places = (size_t)kernels, more = places + (kernels > MAX_ROUNDS ? places : MAX_ROUNDS);
+    DEFT_TRY(deft_allocate_zeroed(ctx, places * MAX_ROUNDS, sizeof *taken->samples, &taken->samples));
+    DEFT_TRY(deft_allocate_zeroed(ctx, more, sizeof *taken->scratch, &taken->scratch));
+    return deft_allocate_zeroed(ctx, places, sizeof *taken->order, &taken->order);
+}
+
+static void release_rounds(deft_context *ctx, rounds *taken) {
+    deft_release(ctx, taken->samples);
+    deft_release(ctx, taken->scratch);
+    deft_release(ctx, taken->order);
+}
+
+/* A first run of each takes what happens only once. */
+static deft_status take_rounds(deft_context *ctx, const deft_kernel *kernels, int count, double seconds,
+                               const operands *all, rounds *taken) {
+    double discarded;
+    deft_rng rng;
+    deft_rng_init(&rng, ctx->seed, 0);
+    for (int k = 0; k < count; k++) {
+        taken->order[k] = k;
+        if (kernels[k].def) DEFT_TRY(time_once(ctx, &kernels[k], all, &discarded));
+    }
+    int64_t stop = deft_time_ns() + (int64_t)(seconds * 1e9);
+    for (; taken->count < MIN_ROUNDS || (taken->count < MAX_ROUNDS && deft_time_ns() < stop); taken->count++) {
+        deft_rng_shuffle(&rng, taken->order, count);
+        for (int i = 0; i < count; i++) {
+            int64_t k = taken->order[i];
+            double *sample = &taken->samples[k * MAX_ROUNDS + taken->count];
+            *sample = INFINITY;
+            if (kernels[k].def) DEFT_TRY(take_turn(ctx, &kernels[k], all, sample));
+        }
     }
     return DEFT_OK;
 }
 
-/* A first run of each takes what happens only once. Returns in `rounds` how many there were; samples[k * MAX_RUNS + r]
- * is infinite where there is no kernel k. */
-static deft_status take_rounds(deft_context *ctx, const deft_kernel *kernels, int count, double seconds,
-                               const operands *all, double *samples, int *rounds) {
-    double discarded;
-    for (int k = 0; k < count; k++)
-        if (kernels[k].def) DEFT_TRY(time_once(ctx, &kernels[k], all, &discarded));
-    int64_t stop = deft_time_ns() + (int64_t)(seconds * 1e9);
-    for (*rounds = 0; *rounds < MIN_RUNS || (*rounds < MAX_RUNS && deft_time_ns() < stop); ++*rounds)
-        for (int k = 0; k < count; k++) {
-            double *sample = &samples[k * MAX_RUNS + *rounds];
-            *sample = INFINITY;
-            if (kernels[k].def) DEFT_TRY(take_turn(ctx, &kernels[k], all, sample));
-        }
-    return DEFT_OK;
-}
-
-/* The median of the rounds at the pace of the median round. `scratch`: count + max(count, rounds) doubles. */
-static void compare(double *samples, int count, int rounds, double *scratch, double *ns) {
-    double paces[MAX_RUNS];
-    deft_timing_paces(samples, count, rounds, MAX_RUNS, scratch, paces);
+static void compare(rounds *taken, int count, double *ns) {
+    double paces[MAX_ROUNDS];
+    deft_timing_paces(taken->samples, count, taken->count, MAX_ROUNDS, taken->scratch, paces);
     for (int k = 0; k < count; k++) {
-        for (int r = 0; r < rounds; r++)
-            samples[k * MAX_RUNS + r] /= paces[r];
-        ns[k] = deft_timing_of(samples + k * MAX_RUNS, rounds).p50;
+        double *samples = taken->samples + k * MAX_ROUNDS;
+        for (int r = 0; r < taken->count; r++)
+            samples[r] /= paces[r];
+        ns[k] = deft_timing_of(samples, taken->count).p75;
     }
 }
 
@@ -132,23 +162,20 @@ deft_status deft_kernel_measure(deft_context *ctx, const deft_request *request, 
                                 int count, double seconds, double *ns) {
     deft_kernel *kernels = NULL;
     operands *all = NULL;
-    double *samples = NULL, *scratch;
-    int rounds;
+    rounds taken = {0};
     deft_status status;
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)count, sizeof *kernels, &kernels));
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, 1, sizeof *all, &all));
-    size_t sampled = (size_t)count * MAX_RUNS, more = (size_t)count + (count > MAX_RUNS ? (size_t)count : MAX_RUNS);
-    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, sampled + more, sizeof *samples, &samples));
-    scratch = samples + sampled;
+    DEFT_TRY_OR_FAIL(allocate_rounds(ctx, count, &taken));
     DEFT_TRY_OR_FAIL(make_operands(ctx, request, all));
     DEFT_TRY_OR_FAIL(prepare_all(ctx, request, candidates, count, kernels, all));
-    DEFT_TRY_OR_FAIL(take_rounds(ctx, kernels, count, seconds, all, samples, &rounds));
-    compare(samples, count, rounds, scratch, ns);
+    DEFT_TRY_OR_FAIL(take_rounds(ctx, kernels, count, seconds, all, &taken));
+    compare(&taken, count, ns);
 fail:
     for (int i = 0; kernels && i < count; i++)
         deft_kernel_done(ctx, &kernels[i]);
     if (all) release_operands(ctx, all);
-    deft_release(ctx, samples);
+    release_rounds(ctx, &taken);
     deft_release(ctx, all);
     deft_release(ctx, kernels);
     return status;
@@ -156,53 +183,68 @@ fail:
 
 /* ---- screening ----------------------------------------------------------------------------------------------- */
 
-enum { SCREENING_TURNS = 3 };
+enum { SCREENING_TURNS = 2 };
 
 typedef struct screened {
     deft_candidate candidate;
-    double ns;
+    double paced; /* its time, relative to the pacemaker's */
 } screened;
 
 static int by_time(const void *left, const void *right) {
     const screened *a = left, *b = right;
-    return (a->ns > b->ns) - (a->ns < b->ns);
+    return (a->paced > b->paced) - (a->paced < b->paced);
 }
 
-/* Infinite where this machine refuses the kernel. */
-static deft_status screen_one(deft_context *ctx, const deft_request *request, operands *all, screened *one) {
-    deft_kernel kernel;
-    one->ns = INFINITY;
-    deft_status status = prepare_all(ctx, request, &one->candidate, 1, &kernel, all);
-    for (int turn = 0; turn < SCREENING_TURNS && status == DEFT_OK && kernel.def; turn++) {
-        double ns;
-        status = take_turn(ctx, &kernel, all, &ns);
-        if (status == DEFT_OK && ns < one->ns) one->ns = ns;
+static deft_status pace_one(deft_context *ctx, const deft_kernel *pacemaker, const operands *paced,
+                            const deft_kernel *kernel, const operands *all, double *median) {
+    double ratios[SCREENING_TURNS];
+    for (int turn = 0; turn < SCREENING_TURNS; turn++) {
+        double pace = 1, ns;
+        if (pacemaker->def) DEFT_TRY(take_turn(ctx, pacemaker, paced, &pace));
+        DEFT_TRY(take_turn(ctx, kernel, all, &ns));
+        ratios[turn] = ns / pace;
     }
+    *median = deft_timing_of(ratios, SCREENING_TURNS).p50;
+    return DEFT_OK;
+}
+
+/* `all` with the scratch memory of the pacemaker. Infinite where this machine refuses the kernel. */
+static deft_status screen_one(deft_context *ctx, const deft_request *request, const deft_kernel *pacemaker,
+                              const operands *all, screened *one) {
+    deft_kernel kernel;
+    operands own = *all;
+    own.scratch = NULL;
+    one->paced = INFINITY;
+    deft_status status = prepare_all(ctx, request, &one->candidate, 1, &kernel, &own);
+    if (status == DEFT_OK && kernel.def) status = pace_one(ctx, pacemaker, all, &kernel, &own, &one->paced);
     deft_kernel_done(ctx, &kernel);
-    deft_release(ctx, all->scratch);
-    all->scratch = NULL;
+    deft_release(ctx, own.scratch);
     return status;
 }
 
+/* The clock changes between one candidate and the next: each takes turns with the first. */
 deft_status deft_kernel_screen(deft_context *ctx, const deft_request *request, deft_candidate *candidates,
                                double seconds, int finalists, int *count) {
     screened *list = NULL;
     operands *all = NULL;
+    deft_kernel pacemaker = {0};
     int tried = 0;
     deft_status status;
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)*count, sizeof *list, &list));
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, 1, sizeof *all, &all));
     DEFT_TRY_OR_FAIL(make_operands(ctx, request, all));
     int64_t stop = deft_time_ns() + (int64_t)(seconds * 1e9);
+    DEFT_TRY_OR_FAIL(prepare_all(ctx, request, candidates, 1, &pacemaker, all));
     for (; tried < *count && (tried < finalists || deft_time_ns() < stop); tried++) {
         list[tried].candidate = candidates[tried];
-        DEFT_TRY_OR_FAIL(screen_one(ctx, request, all, &list[tried]));
+        DEFT_TRY_OR_FAIL(screen_one(ctx, request, &pacemaker, all, &list[tried]));
     }
     qsort(list, (size_t)tried, sizeof *list, by_time);
     *count = tried < finalists ? tried : finalists;
     for (int i = 0; i < *count; i++)
         candidates[i] = list[i].candidate;
 fail:
+    deft_kernel_done(ctx, &pacemaker);
     if (all) release_operands(ctx, all);
     deft_release(ctx, all);
     deft_release(ctx, list);

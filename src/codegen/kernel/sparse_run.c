@@ -343,6 +343,14 @@ static void run_part(part *p) {
     }
 }
 
+/* Whole spans each, but for the last: where rows of x and y are whole cache lines, all of these belong to one thread, and
+ * no pass begins within one. A team has at least a span of units a thread, so that every share has one too. */
+static range share_of_units(const deft_sparse *sparse, int thread, int team) {
+    int64_t units = sparse->shape.units, span = sparse->schedule.span;
+    range spans = share_of((units + span - 1) / span, thread, team);
+    return (range){spans.begin * span, least(spans.end * span, units)};
+}
+
 static void run_thread(const deft_sparse *sparse, const float *x, const float *residual, float *y, void *scratch,
                        int thread, int team) {
     deft_sparse_split split = sparse->schedule.split;
@@ -358,8 +366,7 @@ static void run_thread(const deft_sparse *sparse, const float *x, const float *r
         .y_scratch = (float *)y_scratch,
         .thread = thread,
         .team = team,
-        .units =
-            split == DEFT_SPLIT_UNITS ? share_of(sparse->shape.units, thread, team) : (range){0, sparse->shape.units},
+        .units = split == DEFT_SPLIT_UNITS ? share_of_units(sparse, thread, team) : (range){0, sparse->shape.units},
     };
     run_part(&p);
 }

@@ -30,7 +30,8 @@ typedef struct layer_run {
     deft_attr attributes[1];
     deft_attrs attribute_list;
     deft_request request;
-    struct our_state *ours; /* [copies] */
+    struct our_state *ours;  /* [copies] */
+    struct our_state *alone; /* on one thread, where ours has more; or NULL */
     void **our_states;
     int copies;
     void *scratch;
@@ -203,6 +204,23 @@ static deft_status prepare_kernels(layer_run *run, deft_tuner *tuner, bool cold)
     return deft_allocate_zeroed(run->ctx, 1, kernel->scratch_bytes, &run->scratch);
 }
 
+/* What one thread takes, to tell what more gain. */
+static deft_status prepare_alone(layer_run *run, deft_tuner *tuner) {
+    deft_request request = run->request;
+    deft_choice choice;
+    request.call.threads = 1;
+    request.schedule = 0;
+    DEFT_TRY(deft_tuner_choose(tuner, run->ctx, &request, &choice));
+    request.schedule = choice.schedule;
+    DEFT_TRY(deft_allocate_zeroed(run->ctx, 1, sizeof *run->alone, &run->alone));
+    run->alone->run = run;
+    DEFT_TRY(deft_kernel_prepare(run->ctx, choice.kernel, &request, &run->alone->kernel));
+    size_t bytes = run->alone->kernel.scratch_bytes;
+    if (bytes <= run->ours->kernel.scratch_bytes) return DEFT_OK;
+    deft_release(run->ctx, run->scratch);
+    return deft_allocate_zeroed(run->ctx, 1, bytes, &run->scratch);
+}
+
 static deft_status run_ours(deft_context *ctx, void *state) {
     const our_state *ours = state;
     const layer_run *run = ours->run;
@@ -233,8 +251,10 @@ static void release_run(layer_run *run) {
         deft_kernel_done(ctx, &run->ours[i].kernel);
     for (int i = 0; i < run->w_copy_count; i++)
         deft_release(ctx, run->w_copies[i]);
+    if (run->alone) deft_kernel_done(ctx, &run->alone->kernel);
     deft_release(ctx, run->w_copies);
     deft_release(ctx, run->ours);
+    deft_release(ctx, run->alone);
     deft_release(ctx, run->our_states);
     deft_release(ctx, run->scratch);
     float *owned[] = {run->w, run->x, run->y, run->x_panels, run->y_panels};
@@ -330,7 +350,7 @@ typedef struct bench_row {
     int64_t sizes[4]; /* id m k n, or id size channels_in channels_out */
     const char *weights, *dense, *kernel, *schedule, *own, *naive;
     double sparsity, dense_us, sparse_us, speedup, gflops, peak_fraction, error, generate_us, estimate_us, own_us,
-        naive_us;
+        naive_us, one_thread_us, gain;
     double naive_speedup, naive_each_us[NAIVE_LOOPS];
     double dense_min_us, sparse_min_us; /* medians of a busy machine say little */
     int64_t code_bytes, weight_bytes;
@@ -361,6 +381,8 @@ static const deft_column columns[] = {
     {"schedule", "schedule", DEFT_FIELD_TEXT, offsetof(bench_row, schedule), 0, NULL, 0, NULL},
     {"dense_min_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, dense_min_us), 0, NULL, 0, NULL},
     {"sparse_min_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, sparse_min_us), 0, NULL, 0, NULL},
+    {"one_thread_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, one_thread_us), 0, NULL, 0, NULL},
+    {"gain", NULL, DEFT_FIELD_REAL, offsetof(bench_row, gain), 0, NULL, 0, NULL},
     {"weights", NULL, DEFT_FIELD_TEXT, offsetof(bench_row, weights), 0, NULL, 0, NULL},
     {"own_layouts", NULL, DEFT_FIELD_TEXT, offsetof(bench_row, own), 0, NULL, 0, NULL},
     {"own_layouts_us", NULL, DEFT_FIELD_REAL, offsetof(bench_row, own_us), 0, NULL, 0, NULL},
@@ -491,16 +513,21 @@ static deft_status report_summary(bench *b) {
 /* ---- all of them --------------------------------------------------------------------------------------------- */
 
 static deft_status time_layer(bench *b, layer_run *run, const deft_rivals *rivals) {
-    deft_contestant all[DEFT_CONTESTANTS + 1] = {
+    void *alone = run->alone;
+    deft_contestant all[DEFT_CONTESTANTS] = {
         {.name = "deft", .run = run_ours, .states = run->our_states, .copies = run->copies}};
     memcpy(all + 1, rivals->all, (size_t)rivals->count * sizeof *all);
+    int count = rivals->count + 1;
+    all[count] = (deft_contestant){.name = "deft, one thread", .run = run_ours, .states = &alone, .copies = 1};
     double before;
     DEFT_TRY(deft_bench_fma_gflops(run->ctx, &before));
-    DEFT_TRY(deft_bench_contest(run->ctx, all, rivals->count + 1, b->options->seconds));
+    DEFT_TRY(deft_bench_contest(run->ctx, all, count + (alone != NULL), b->options->seconds));
     DEFT_TRY(deft_bench_fma_gflops(run->ctx, &b->peak_gflops));
     b->peak_gflops = fmax(before, b->peak_gflops);
     DEFT_TRY(run_ours(run->ctx, run->ours)); /* over what the others left in y */
-    bench_row row = row_of(b, run, all, rivals->count + 1);
+    bench_row row = row_of(b, run, all, count);
+    row.one_thread_us = alone ? all[count].us.p50 : NAN;
+    row.gain = row.one_thread_us / row.sparse_us;
     return report_row(b, &row);
 }
 
@@ -514,6 +541,7 @@ static deft_status bench_layer(bench *b, const deft_tensor *weights) {
     DEFT_TRY_OR_FAIL(make_operands(&run, weights, b->problem.sparsity));
     make_request(&run);
     DEFT_TRY_OR_FAIL(prepare_kernels(&run, b->tuner, b->options->cold));
+    if (ctx->threads > 1 && !b->options->cold) DEFT_TRY_OR_FAIL(prepare_alone(&run, b->tuner));
     DEFT_TRY_OR_FAIL(make_rivals(&run, b->options->vs, b->options->cold, &rivals));
     DEFT_TRY_OR_FAIL(check_rivals(&run, &rivals));
     DEFT_TRY_OR_FAIL(time_layer(b, &run, &rivals));

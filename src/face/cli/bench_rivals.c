@@ -14,8 +14,8 @@ deft_status deft_rivals_add(deft_rivals *rivals, const deft_contestant *one, voi
     while (at < rivals->count && strcmp(rivals->all[at].name, one->name) != 0)
         at++;
     deft_status status;
-    if (at == DEFT_CONTESTANTS) {
-        status = deft_fail(rivals->ctx, DEFT_BUG, "more than %d contestants", DEFT_CONTESTANTS);
+    if (at == DEFT_RIVALS) {
+        status = deft_fail(rivals->ctx, DEFT_BUG, "more than %d rivals", DEFT_RIVALS);
         goto fail;
     }
     if (at == rivals->count) {
