@@ -35,21 +35,6 @@ static void evaluate(deft_context *ctx, const deft_graph *graph) {
     deft_graph_free(copy);
 }
 
-/* What was read can be written, and is then read as the same. Folding may make weights that are not finite. */
-static void write_and_read(deft_context *ctx, const deft_graph *graph, bool folded) {
-    void *data;
-    size_t bytes;
-    deft_graph *back;
-    require(deft_onnx_serialize(graph, &data, &bytes) == DEFT_OK);
-    deft_status status = deft_onnx_parse(ctx, data, bytes, &back);
-    deft_release(ctx, data);
-    if (folded && status == DEFT_INVALID) return;
-    require(status == DEFT_OK);
-    require(back->node_count == graph->node_count && back->input_count == graph->input_count &&
-            back->output_count == graph->output_count);
-    deft_graph_free(back);
-}
-
 /* A model whose symbolic dimensions cannot be 1 is read without shapes. */
 static bool has_shapes(const deft_graph *graph) {
     int known = 0;
@@ -58,9 +43,26 @@ static bool has_shapes(const deft_graph *graph) {
     return known == graph->value_count;
 }
 
+/* What was read can be written, and is then read as the same. Folding may make weights that are not finite. */
+static void write_and_read(deft_context *ctx, const deft_graph *graph, bool folded) {
+    void *data;
+    size_t bytes;
+    deft_graph *back;
+    deft_status status = deft_onnx_serialize(graph, &data, &bytes);
+    if (status == DEFT_INVALID && !has_shapes(graph)) return; /* nor is the type of an output declared */
+    require(status == DEFT_OK);
+    status = deft_onnx_parse(ctx, data, bytes, &back);
+    deft_release(ctx, data);
+    if (folded && status == DEFT_INVALID) return;
+    require(status == DEFT_OK);
+    require(back->node_count == graph->node_count && back->input_count == graph->input_count &&
+            back->output_count == graph->output_count);
+    deft_graph_free(back);
+}
+
 static void use(deft_context *ctx, deft_graph *graph) {
-    if (!has_shapes(graph)) return;
     write_and_read(ctx, graph, false);
+    if (!has_shapes(graph)) return;
     bool small = is_small(graph);
     if (small) evaluate(ctx, graph);
     int inputs = graph->input_count, outputs = graph->output_count;

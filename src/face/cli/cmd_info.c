@@ -98,7 +98,7 @@ static const deft_column terminal_columns[] = {
 
 static deft_status add_terminal(deft_report *report, const deft_value *value, const char *direction) {
     char shape[DEFT_SHAPE_TEXT_BYTES];
-    bool known = value->known || value->input;
+    bool known = value->known || value->input || value->desc.dtype; /* declared, at least */
     terminal row = {value->name, direction, known ? deft_dtype_name(value->desc.dtype) : NULL,
                     known ? deft_shape_symbols(value, shape, sizeof shape) : NULL};
     return deft_report_row(report, &row);
@@ -149,6 +149,9 @@ static int64_t count_parameters(const deft_graph *graph, const deft_node *node) 
         const deft_tensor *tensor = node->in[i] == DEFT_NO_VALUE ? NULL : &graph->values[node->in[i]].desc;
         if (tensor && tensor->data && tensor->dtype == DEFT_F32) count += deft_tensor_count(tensor);
     }
+    for (int i = 0; i < node->attrs.count; i++)
+        if (node->attrs.items[i].type == DEFT_ATTR_GRAPH)
+            count += deft_graph_count(node->attrs.items[i].graph).parameters;
     return count;
 }
 

@@ -160,6 +160,8 @@ deft_graph_stats deft_graph_count(const deft_graph *graph) {
         const deft_value *value = &graph->values[i];
         if (value->desc.data && is_float(value->desc.dtype)) stats.parameters += deft_tensor_count(&value->desc);
     }
+    for (int i = 0; i < graph->body_count; i++)
+        stats.parameters += deft_graph_count(graph->bodies[i]).parameters;
     for (int i = 0; i < graph->node_count; i++) {
         const deft_node *node = &graph->nodes[i];
         int64_t macs = deft_node_macs(graph, node), nonzero = macs;

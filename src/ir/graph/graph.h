@@ -153,7 +153,7 @@ void deft_graph_dump(const deft_graph *graph, FILE *file);
 
 /* Counts of a graph whose shapes are known. */
 typedef struct deft_graph_stats {
-    int64_t parameters; /* elements of all float constants */
+    int64_t parameters; /* elements of all float constants, those in graphs of control flow too */
     int64_t prunable;   /* of these, in weights of Gemm, MatMul and Conv */
     int64_t prunable_zeros;
     int64_t macs;         /* multiply-accumulates of Gemm, MatMul and Conv, dense */
