@@ -82,6 +82,7 @@ typedef enum deft_sparse_packing {
  * units, tiles of rows. */
 typedef struct deft_sparse_schedule {
     int64_t tile_rows;
+    bool full_tiles;    /* as many rows as registers allow, and what is left in the last; else all about alike */
     int64_t band_tiles; /* so many that their code stays in a cache, and x of a pass is read into it once for them */
     int64_t span;       /* units of a pass */
     int64_t block;  /* units of a block, a multiple of the span; the last one of a range may be up to a span longer */

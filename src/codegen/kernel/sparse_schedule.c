@@ -85,7 +85,7 @@ static double inputs_per_unit(const deft_sparse_shape *shape) {
 /* Time of one image without packing. */
 static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, const deft_sparse_schedule *schedule) {
     tile_work work = work_of(shape, cpu, schedule);
-    double depths = (double)schedule->depths, tiles = ceil((double)shape->rows / (double)schedule->tile_rows);
+    double depths = (double)schedule->depths, tiles = fmax(1, (double)shape->rows / (double)schedule->tile_rows);
     double bands = ceil(tiles / (double)schedule->band_tiles), band_tiles = tiles / bands;
     double units = (double)shape->units, blocks = fmax(1, ceil(units / (double)schedule->block));
     double passes = ceil(units * (double)shape->unit_lanes / (cpu->lanes * schedule->vectors)) / blocks,
@@ -156,10 +156,12 @@ static double total_ns(const deft_sparse_shape *seen, const rates *cpu, const de
     return (schedule_ns(seen, cpu, schedule) + packing_ns(seen, schedule)) * (double)seen->images;
 }
 
-/* The tile of the most rows that registers allow, all tiles about alike, and enough of them for the threads. */
+/* The tile of the most rows that registers allow, if all but the last are full; or all tiles about alike, and enough of
+ * them for the threads. */
 static int64_t tile_rows_of(const deft_sparse_shape *shape, const rates *cpu, const deft_sparse_schedule *schedule) {
     int operands = cpu->embedded_broadcast ? schedule->vectors : 1;
     int64_t most = (cpu->registers - operands) / schedule->vectors, threads = shape->threads;
+    if (schedule->full_tiles) return most < shape->rows ? most : shape->rows;
     int64_t tiles = (shape->rows + most - 1) / most;
     if (schedule->split == DEFT_SPLIT_BANDS) tiles = (tiles + threads - 1) / threads * threads;
     if (tiles > shape->rows) tiles = shape->rows;
@@ -261,6 +263,16 @@ static bool complete(const deft_sparse_shape *shape, const rates *cpu, deft_spar
     return fits_together(&own, cpu, schedule, seen) && (seen->y_direct || !shape->residual);
 }
 
+/* Tiles about alike; and full ones, where that is not the same. */
+static void visit_tiles(const deft_sparse_shape *shape, const deft_sparse_shape *seen, const rates *cpu,
+                        deft_sparse_schedule schedule, visitor visit, void *user) {
+    visit_blocks(shape, seen, cpu, schedule, visit, user);
+    int64_t alike = schedule.tile_rows;
+    schedule.full_tiles = true;
+    schedule.tile_rows = tile_rows_of(seen, cpu, &schedule);
+    if (schedule.tile_rows != alike) visit_blocks(shape, seen, cpu, schedule, visit, user);
+}
+
 /* One thread alone; what suits the units; bands of rows. */
 static void visit_splits(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule schedule, visitor visit,
                          void *user) {
@@ -272,7 +284,7 @@ static void visit_splits(const deft_sparse_shape *shape, const rates *cpu, deft_
         one.split = asked[i];
         if (!complete(shape, cpu, &one, &seen) || (i > 0 && one.split == usual)) continue;
         if (i == 0) usual = one.split;
-        visit_blocks(shape, &seen, cpu, one, visit, user);
+        visit_tiles(shape, &seen, cpu, one, visit, user);
     }
 }
 
@@ -313,7 +325,8 @@ static void rank(void *user, const deft_sparse_schedule *schedule, double ns) {
 
 static bool is_of_kind(const deft_sparse_schedule *a, const deft_sparse_schedule *b) {
     return a->packing == b->packing && a->split == b->split && a->vectors == b->vectors && a->depths == b->depths &&
-           a->block <= 2 * b->block && b->block <= 2 * a->block && (a->band_tiles > 1) == (b->band_tiles > 1);
+           a->full_tiles == b->full_tiles && a->block <= 2 * b->block && b->block <= 2 * a->block &&
+           (a->band_tiles > 1) == (b->band_tiles > 1);
 }
 
 static bool has_kind(const ranking *best, const bool *taken, int before) {
@@ -371,7 +384,7 @@ deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, do
 /* ---- as numbers ---------------------------------------------------------------------------------------------- */
 
 /* From the lowest bits: vectors 3, packing 3, split 2, log2 of the depths 4, tiles of a band 8, spans of a
- * block. The rest follows from the shape. */
+ * block; the highest: full tiles. The rest follows from the shape. */
 enum {
     VECTOR_BITS = 3,
     PACKING_BITS = 3,
@@ -383,6 +396,7 @@ enum {
     BAND_SHIFT = DEPTH_SHIFT + DEPTH_BITS,
     BLOCK_SHIFT = BAND_SHIFT + BAND_BITS
 };
+static const uint64_t full_tiles_bit = (uint64_t)1 << 63;
 
 static uint64_t field(uint64_t code, int shift, int bits) {
     return code >> shift & (((uint64_t)1 << bits) - 1);
@@ -390,16 +404,18 @@ static uint64_t field(uint64_t code, int shift, int bits) {
 
 uint64_t deft_sparse_schedule_code(const deft_sparse_schedule *schedule) {
     uint64_t depths = (uint64_t)__builtin_ctzll((unsigned long long)schedule->depths);
-    return (uint64_t)schedule->vectors | (uint64_t)schedule->packing << VECTOR_BITS |
-           (uint64_t)schedule->split << SPLIT_SHIFT | depths << DEPTH_SHIFT |
-           (uint64_t)schedule->band_tiles << BAND_SHIFT | (uint64_t)(schedule->block / schedule->span) << BLOCK_SHIFT;
+    return (schedule->full_tiles ? full_tiles_bit : 0) | (uint64_t)schedule->vectors |
+           (uint64_t)schedule->packing << VECTOR_BITS | (uint64_t)schedule->split << SPLIT_SHIFT |
+           depths << DEPTH_SHIFT | (uint64_t)schedule->band_tiles << BAND_SHIFT |
+           (uint64_t)(schedule->block / schedule->span) << BLOCK_SHIFT;
 }
 
 bool deft_sparse_schedule_of_code(const deft_sparse_shape *shape, uint64_t code, deft_sparse_schedule *schedule) {
     rates cpu = rates_of(shape->isa);
     deft_sparse_shape seen;
-    uint64_t spans = code >> BLOCK_SHIFT;
+    uint64_t spans = (code & ~full_tiles_bit) >> BLOCK_SHIFT;
     *schedule = (deft_sparse_schedule){
+        .full_tiles = code & full_tiles_bit,
         .vectors = (int)field(code, 0, VECTOR_BITS),
         .packing = (deft_sparse_packing)field(code, VECTOR_BITS, PACKING_BITS),
         .split = (deft_sparse_split)field(code, SPLIT_SHIFT, SPLIT_BITS),
