@@ -10,8 +10,10 @@ from command import DEFT, deft, objects, read, refused, run_tests
 
 
 def layers_of(done):
-    *layers, outcome = objects(done)
-    assert outcome["kind"] == "outcome" and all(l["kind"] == "layer" for l in layers)
+    *rows, outcome = objects(done)
+    epochs, layers = ([l for l in rows if l["kind"] == kind] for kind in ("epoch", "layer"))
+    assert outcome["kind"] == "outcome" and rows == epochs + layers
+    assert [l["epoch"] for l in epochs] == list(range(1, len(epochs) + 1))
     assert outcome["zeros"] == sum(l["zeros"] for l in layers)
     return {l["layer"]: l for l in layers}, outcome
 
@@ -52,7 +54,8 @@ def test_interrupt_keeps_the_epochs_that_are_done():
         pass
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and out == b"", (process.returncode, error)
+    assert process.returncode == 130 and all(json.loads(l)["kind"] == "epoch" for l in out.splitlines()), (out, error)
+    assert b"stopped.onnx.checkpoint keeps the finished epochs" in error, error
     assert not os.path.exists("stopped.onnx") and os.path.exists("stopped.onnx.checkpoint")
     deft(*args, "stopped.onnx")
     assert read("stopped.onnx") == read("whole.onnx") and not os.path.exists("stopped.onnx.checkpoint")

@@ -164,6 +164,7 @@ static deft_status print_all(deft_cli *cli, const char *file, const deft_graph *
     deft_weights weights;
     deft_arena_init(&arena, cli->ctx);
     deft_status status = deft_weights_find(graph, &arena, &weights);
+    if (journal->cli && !cli->json) fputc('\n', cli->out); /* after the epochs */
     if (status == DEFT_OK) status = print_layers(cli, graph, &weights);
     if (status == DEFT_OK) status = print_outcome(cli, file, graph, original, &weights, data, journal);
     deft_arena_done(&arena);
@@ -171,10 +172,6 @@ static deft_status print_all(deft_cli *cli, const char *file, const deft_graph *
 }
 
 /* ---- pruning ------------------------------------------------------------------------------------------------- */
-
-static deft_status on_epoch(void *user, const deft_epoch *epoch) {
-    return deft_journal_epoch(user, epoch);
-}
 
 static deft_status fine_tune(deft_cli *cli, const prune_options *wanted, const deft_sparsify_options *sparsify,
                              const char *checkpoint, deft_graph *graph, const deft_graph *original,
@@ -185,9 +182,11 @@ static deft_status fine_tune(deft_cli *cli, const prune_options *wanted, const d
                                    .optimizer = {.weight_decay = 1e-4f},
                                    .teacher = original,
                                    .checkpoint = checkpoint,
-                                   .on_epoch = on_epoch,
+                                   .on_epoch = deft_journal_epoch,
                                    .user = journal};
-    return deft_sparsify_train(cli->ctx, graph, data, sparsify, &training);
+    deft_status status = deft_sparsify_train(cli->ctx, graph, data, sparsify, &training);
+    deft_journal_tell_kept(journal, status, checkpoint);
+    return status;
 }
 
 /* Prunes by calibration data. *data is set where that is a data set, which has a test split to tell the loss on. */

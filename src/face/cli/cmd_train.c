@@ -5,7 +5,6 @@
 #include "learn/train/train.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 typedef struct train_options {
     const char *data, *output, *checkpoint, *log;
@@ -79,20 +78,6 @@ static const deft_column regression_columns[] = {
 };
 enum { REGRESSION_COLUMNS = sizeof regression_columns / sizeof *regression_columns };
 
-/* Training under way. */
-typedef struct training_job {
-    deft_cli *cli;
-    deft_report epochs;
-    deft_journal *journal;
-} training_job;
-
-static deft_status on_epoch(void *user, const deft_epoch *epoch) {
-    training_job *job = user;
-    deft_console_clear(&job->cli->console);
-    DEFT_TRY(deft_report_row(&job->epochs, epoch));
-    return deft_journal_epoch(job->journal, epoch);
-}
-
 /* The library's number, where 0 is the default and a negative one is none; here, 0 is none and a negative one the
  * default. */
 static float number(double wanted) {
@@ -118,19 +103,12 @@ static deft_train_options training_options(const train_options *wanted) {
 
 static deft_status train(deft_cli *cli, const train_options *wanted, const char *checkpoint, deft_graph *graph,
                          const deft_dataset *data, deft_journal *journal) {
-    training_job job = {.cli = cli, .journal = journal};
     deft_train_options training = training_options(wanted);
     training.checkpoint = checkpoint;
-    training.on_epoch = on_epoch;
-    training.user = &job;
-    deft_cli_report(cli, &job.epochs, deft_epoch_columns, DEFT_EPOCH_COLUMNS);
-    job.epochs.live = true;
-    job.epochs.kind = "epoch";
+    training.on_epoch = deft_journal_epoch;
+    training.user = journal;
     deft_status status = deft_train(cli->ctx, graph, data, &training);
-    deft_report_done(&job.epochs);
-    if (status == DEFT_CANCELLED && checkpoint && access(checkpoint, F_OK) == 0)
-        deft_console_note(&cli->console, "%s keeps the finished epochs: the same command goes on from there",
-                          checkpoint);
+    deft_journal_tell_kept(journal, status, checkpoint);
     return status;
 }
 

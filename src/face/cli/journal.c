@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const size_t MAX_BYTES = 1 << 30;
 enum { DIGITS = 9 }; /* as deft_json_line writes reals */
 
-const deft_column deft_epoch_columns[DEFT_EPOCH_COLUMNS] = {
+static const deft_column epoch_columns[] = {
     {"epoch", "epoch", DEFT_FIELD_INT, offsetof(deft_epoch, epoch), 0, NULL, 0, NULL},
     {"epochs", "of", DEFT_FIELD_INT, offsetof(deft_epoch, epochs), 0, NULL, 3, NULL},
     {"loss", "loss", DEFT_FIELD_REAL, offsetof(deft_epoch, loss), 4, NULL, 8, NULL},
@@ -21,6 +22,7 @@ const deft_column deft_epoch_columns[DEFT_EPOCH_COLUMNS] = {
     {"images_per_second", "images/s", DEFT_FIELD_REAL, offsetof(deft_epoch, images_per_second), 0, NULL, 9, NULL},
     {"seconds", "seconds", DEFT_FIELD_REAL, offsetof(deft_epoch, seconds), 1, NULL, 0, NULL},
 };
+enum { EPOCH_COLUMNS = sizeof epoch_columns / sizeof *epoch_columns };
 
 /* ---- settings ------------------------------------------------------------------------------------------------- */
 
@@ -181,8 +183,22 @@ static deft_status add_row(deft_journal *journal, int epoch, const char *kind, c
     return ferror(journal->file) ? fail_to_write(journal) : DEFT_OK;
 }
 
-deft_status deft_journal_epoch(deft_journal *journal, const deft_epoch *epoch) {
-    return add_row(journal, epoch->epoch, "epoch", deft_epoch_columns, DEFT_EPOCH_COLUMNS, epoch);
+deft_status deft_journal_epoch(void *user, const deft_epoch *epoch) {
+    deft_journal *journal = user;
+    deft_console_clear(&journal->cli->console);
+    if (!journal->epochs.columns) { /* once it is known where the command prints */
+        deft_cli_report(journal->cli, &journal->epochs, epoch_columns, EPOCH_COLUMNS);
+        journal->epochs.live = true;
+        journal->epochs.kind = "epoch";
+    }
+    DEFT_TRY(deft_report_row(&journal->epochs, epoch));
+    return add_row(journal, epoch->epoch, "epoch", epoch_columns, EPOCH_COLUMNS, epoch);
+}
+
+void deft_journal_tell_kept(const deft_journal *journal, deft_status status, const char *checkpoint) {
+    if (status == DEFT_CANCELLED && checkpoint && access(checkpoint, F_OK) == 0)
+        deft_console_note(&journal->cli->console, "%s keeps the finished epochs: the same command goes on from there",
+                          checkpoint);
 }
 
 /* A run that went on from a checkpoint of all epochs has none of its own: then all of the old ones stay. */
@@ -193,6 +209,7 @@ deft_status deft_journal_outcome(deft_journal *journal, const deft_column *colum
 void deft_journal_done(deft_journal *journal) {
     if (journal->file) fclose(journal->file);
     if (!journal->cli) return;
+    if (journal->epochs.columns) deft_report_done(&journal->epochs);
     json_decref(journal->settings);
     json_decref(journal->old_epochs);
     deft_release(journal->cli->ctx, journal->path);

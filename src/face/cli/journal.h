@@ -1,17 +1,15 @@
-/* The log that a run keeps by itself: lines of JSON, the settings first, then the epochs as they come and the outcome.
- * It goes on where training goes on from a checkpoint. `deft report` plots it. */
+/* What training tells: its epochs, printed as they come, and the log that a run keeps by itself: lines of JSON, the
+ * settings first, then the epochs and the outcome. It goes on where training goes on from a checkpoint. `deft report`
+ * plots it. */
 #ifndef DEFT_FACE_CLI_JOURNAL_H
 #define DEFT_FACE_CLI_JOURNAL_H
 
 #include "face/cli/cli.h"
 #include "learn/train/train.h"
 
-/* An epoch as it is printed and logged. */
-#define DEFT_EPOCH_COLUMNS 7
-extern const deft_column deft_epoch_columns[DEFT_EPOCH_COLUMNS];
-
 typedef struct deft_journal {
     deft_cli *cli;
+    deft_report epochs; /* as they are printed */
     char *path;         /* NULL: none is kept */
     json_t *settings;   /* the command and its options */
     json_t *old_epochs; /* of the file that is there, where it has the same settings, whatever the threads */
@@ -23,8 +21,11 @@ typedef struct deft_journal {
  * no log), DEFT_IO (it could not be written), DEFT_MEMORY. */
 DEFT_MUST_CHECK deft_status deft_journal_init(deft_cli *cli, const deft_command *command, const void *options,
                                               const char *wanted, const char *output, deft_journal *journal);
-/* Appends; the first epoch of a run keeps those before it that are in the file. Error: DEFT_IO. */
-DEFT_MUST_CHECK deft_status deft_journal_epoch(deft_journal *journal, const deft_epoch *epoch);
+/* For deft_train_options.on_epoch: prints the epoch and appends it; the first one of a run keeps those before it that
+ * are in the file. Error: DEFT_IO. */
+DEFT_MUST_CHECK deft_status deft_journal_epoch(void *journal, const deft_epoch *epoch);
+/* Where training was cancelled, says that its checkpoint (or NULL) is there. */
+void deft_journal_tell_kept(const deft_journal *journal, deft_status status, const char *checkpoint);
 /* Appends the outcome, a row of the command's. Error: DEFT_IO. */
 DEFT_MUST_CHECK deft_status deft_journal_outcome(deft_journal *journal, const deft_column *columns, int column_count,
                                                  const void *row);
