@@ -1,8 +1,9 @@
-/* Timing kernels against each other on one request, in rounds of a turn each. A turn is several runs: what the one
- * before left in the caches may make the first few fast or slow, and what is used again and again, as in a small
- * network, is deeper in the caches than after one run. Clocks change from turn to turn, so that the least of all turns
- * would be the one of who came when they were high: each round is brought to the same pace. Some kernels have two
- * states of the caches, which last: every round goes in another order, and the upper quartile of the rounds counts. */
+/* Timing kernels against each other on one request, in rounds of a turn each. A turn is several runs: what is used
+ * again and again, as in a small network, is deeper in the caches than after one run. Clocks change from turn to turn,
+ * so that the least of all turns would be the one of who came when they were high: each round is brought to the same
+ * pace. Some kernels stay fast for a dozen runs after another has left the caches as they like them, and are slow from
+ * then on: every turn begins with other memory in the caches, every round goes in another order, and the upper
+ * quartile of the rounds counts. */
 #include "base/core/rng.h"
 #include "base/core/timing.h"
 #include "codegen/kernel/kernel.h"
@@ -12,6 +13,7 @@
 #include <string.h>
 
 enum { MIN_ROUNDS = 5, MAX_ROUNDS = 256, MAX_ARITY = 65 };
+enum { ELSEWHERE_BYTES = 2 << 20 };
 enum { WARM_RUNS = 2, LEAST_RUNS = 3, MOST_RUNS = 256 }; /* of a turn */
 static const double turn_ns = 3e5;
 
@@ -22,6 +24,7 @@ typedef struct operands {
     deft_tensor *out_pointers[MAX_ARITY];
     bool owned[MAX_ARITY];
     void *scratch;
+    char *elsewhere; /* ELSEWHERE_BYTES: what other layers would put into the caches */
 } operands;
 
 static deft_status allocate_operand(deft_context *ctx, const deft_request *request, deft_layout layout,
@@ -38,6 +41,7 @@ static deft_status make_operands(deft_context *ctx, const deft_request *request,
     const deft_op_call *call = &request->call;
     deft_rng rng;
     deft_rng_init(&rng, ctx->seed, 0);
+    DEFT_TRY(deft_allocate(ctx, ELSEWHERE_BYTES, &all->elsewhere));
     for (int i = 0; i <= call->in_count; i++) {
         const deft_tensor *given = i < call->in_count ? call->in[i] : request->residual;
         if (!given) continue;
@@ -64,6 +68,7 @@ static void release_operands(deft_context *ctx, operands *all) {
         deft_release(ctx, all->out[i].data);
     }
     deft_release(ctx, all->scratch);
+    deft_release(ctx, all->elsewhere);
 }
 
 /* A kernel that this machine refuses (no executable memory) is left zeroed. */
@@ -93,6 +98,7 @@ static deft_status time_once(deft_context *ctx, const deft_kernel *kernel, const
 static deft_status take_turn(deft_context *ctx, const deft_kernel *kernel, const operands *all, double *median) {
     double samples[MOST_RUNS], spent = 0;
     int runs = 0;
+    memset(all->elsewhere, 0, ELSEWHERE_BYTES);
     for (int i = 0; i < WARM_RUNS; i++)
         DEFT_TRY(time_once(ctx, kernel, all, &samples[0]));
     while (runs < LEAST_RUNS || (runs < MOST_RUNS && spent < turn_ns)) {

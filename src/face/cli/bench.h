@@ -8,9 +8,14 @@
 
 /* ---- the machine (bench_peak.c) ---- */
 
-/* f32 multiply-adds that `threads` threads reach together, in GFLOP/s (a multiply-add is two); NaN where the isa has
- * none that we can generate. Errors: DEFT_MEMORY. */
-DEFT_MUST_CHECK deft_status deft_bench_fma_gflops(deft_context *ctx, double *gflops);
+/* f32 multiply-adds in registers on all threads, 50 us of them a run, to be timed beside others. */
+typedef struct deft_fma_loop deft_fma_loop;
+/* NULL where the isa has none that we can generate. Errors: DEFT_MEMORY. */
+DEFT_MUST_CHECK deft_status deft_bench_fma_new(deft_context *ctx, deft_fma_loop **loop);
+deft_status deft_bench_fma_run(deft_context *ctx, void *loop);
+/* Of a run of `us`; a multiply-add is two. NaN where there is no loop. */
+double deft_bench_fma_gflops(const deft_fma_loop *loop, double us);
+void deft_bench_fma_free(deft_context *ctx, deft_fma_loop *loop);
 /* `deft bench peak`. */
 DEFT_MUST_CHECK deft_status deft_bench_peak(deft_cli *cli);
 
@@ -29,9 +34,9 @@ typedef struct deft_contestant {
     deft_timing us;
 } deft_contestant;
 
-/* Ours, on one thread too, and the others. */
-#define DEFT_RIVALS      14
-#define DEFT_CONTESTANTS (DEFT_RIVALS + 2)
+/* Ours, on one thread too, the machine's peak, and the others. */
+#define DEFT_RIVALS      13
+#define DEFT_CONTESTANTS (DEFT_RIVALS + 3)
 
 /* Times them in turns, each turn a run that warms the caches and some that count, until each has had `seconds`. Times
  * but the least are at the pace of the median round (deft_timing_paces()). Errors: those of a run, DEFT_CANCELLED. */

@@ -418,7 +418,8 @@ typedef struct bench {
     deft_cli *cli;
     const deft_bench_options *options;
     bool conv;
-    double peak_gflops; /* around the time of this problem: clocks rise and fall */
+    deft_fma_loop *fma; /* runs beside each problem: clocks rise and fall */
+    double peak_gflops;
     deft_tuner *tuner;
     deft_npz weights;
     deft_column columns[SIZES + COLUMNS];
@@ -513,20 +514,18 @@ static deft_status report_summary(bench *b) {
 /* ---- all of them --------------------------------------------------------------------------------------------- */
 
 static deft_status time_layer(bench *b, layer_run *run, const deft_rivals *rivals) {
-    void *alone = run->alone;
+    void *alone = run->alone, *fma = b->fma;
     deft_contestant all[DEFT_CONTESTANTS] = {
         {.name = "deft", .run = run_ours, .states = run->our_states, .copies = run->copies}};
     memcpy(all + 1, rivals->all, (size_t)rivals->count * sizeof *all);
-    int count = rivals->count + 1;
-    all[count] = (deft_contestant){.name = "deft, one thread", .run = run_ours, .states = &alone, .copies = 1};
-    double before;
-    DEFT_TRY(deft_bench_fma_gflops(run->ctx, &before));
-    DEFT_TRY(deft_bench_contest(run->ctx, all, count + (alone != NULL), b->options->seconds));
-    DEFT_TRY(deft_bench_fma_gflops(run->ctx, &b->peak_gflops));
-    b->peak_gflops = fmax(before, b->peak_gflops);
+    int rivalling = rivals->count + 1, count = rivalling;
+    if (fma) all[count++] = (deft_contestant){.name = "peak", .run = deft_bench_fma_run, .states = &fma, .copies = 1};
+    if (alone) all[count++] = (deft_contestant){.name = "one thread", .run = run_ours, .states = &alone, .copies = 1};
+    DEFT_TRY(deft_bench_contest(run->ctx, all, count, b->options->seconds));
+    b->peak_gflops = deft_bench_fma_gflops(b->fma, all[rivalling].us.p50);
     DEFT_TRY(run_ours(run->ctx, run->ours)); /* over what the others left in y */
-    bench_row row = row_of(b, run, all, count);
-    row.one_thread_us = alone ? all[count].us.p50 : NAN;
+    bench_row row = row_of(b, run, all, rivalling);
+    row.one_thread_us = alone ? all[count - 1].us.p50 : NAN;
     row.gain = row.one_thread_us / row.sparse_us;
     return report_row(b, &row);
 }
@@ -612,8 +611,10 @@ deft_status deft_bench_layers(deft_cli *cli, const deft_bench_options *options, 
     if (options->weights) DEFT_TRY_OR_FAIL(deft_npz_load(ctx, options->weights, &b.weights));
     bool full = strcmp(options->tune, "full") == 0;
     DEFT_TRY_OR_FAIL(deft_tuner_new(ctx, full ? DEFT_TUNE_FULL : DEFT_TUNE_QUICK, &b.tuner));
+    DEFT_TRY_OR_FAIL(deft_bench_fma_new(ctx, &b.fma));
     status = bench_problems(&b, &problems);
 fail:
+    deft_bench_fma_free(ctx, b.fma);
     deft_tuner_free(b.tuner);
     deft_npz_done(&b.weights);
     deft_problems_done(ctx, &problems);

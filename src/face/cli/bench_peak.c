@@ -101,14 +101,55 @@ static deft_vector_width width_of(const deft_context *ctx) {
     return ctx->isa == DEFT_ISA_AVX512 ? DEFT_ZMM : DEFT_YMM;
 }
 
-deft_status deft_bench_fma_gflops(deft_context *ctx, double *gflops) {
-    *gflops = NAN;
-    if (!can_generate(ctx)) return DEFT_OK;
+static deft_status measure_fma(deft_context *ctx, double *gflops) {
     peak_loop loop = {.width = width_of(ctx)};
     DEFT_TRY(make_fma_loop(ctx, &loop));
     deft_status status = best_rate(ctx, &loop, gflops);
     deft_code_done(&loop.code);
     return status;
+}
+
+/* ---- beside others ---- */
+
+struct deft_fma_loop {
+    peak_loop loop;
+    int threads;
+    int64_t steps;
+};
+
+deft_status deft_bench_fma_new(deft_context *ctx, deft_fma_loop **loop) {
+    static const double run_ns = 5e4;
+    deft_fma_loop *made;
+    *loop = NULL;
+    if (!can_generate(ctx)) return DEFT_OK;
+    DEFT_TRY(deft_allocate_zeroed(ctx, 1, sizeof *made, &made));
+    made->loop.width = width_of(ctx);
+    made->threads = ctx->threads;
+    deft_status status = make_fma_loop(ctx, &made->loop);
+    if (status != DEFT_OK) {
+        deft_release(ctx, made);
+        return status;
+    }
+    double rate = run_once(&made->loop, NULL, 1, 1000, 1);
+    made->steps = (int64_t)(run_ns * rate / made->loop.per_step) + 1;
+    *loop = made;
+    return DEFT_OK;
+}
+
+deft_status deft_bench_fma_run(deft_context *ctx, void *loop) {
+    (void)ctx;
+    const deft_fma_loop *fma = loop;
+    run_once(&fma->loop, NULL, fma->threads, fma->steps, 1);
+    return DEFT_OK;
+}
+
+double deft_bench_fma_gflops(const deft_fma_loop *loop, double us) {
+    return loop ? loop->loop.per_step * (double)(loop->steps * loop->threads) / (1000 * us) : NAN;
+}
+
+void deft_bench_fma_free(deft_context *ctx, deft_fma_loop *loop) {
+    if (loop) deft_code_done(&loop->loop.code);
+    deft_release(ctx, loop);
 }
 
 /* ---- the report ---- */
@@ -153,7 +194,7 @@ deft_status deft_bench_peak(deft_cli *cli) {
     deft_report report;
     deft_cli_report(cli, &report, columns, sizeof columns / sizeof *columns);
     deft_status status;
-    DEFT_TRY_OR_FAIL(deft_bench_fma_gflops(ctx, &fma.rate));
+    DEFT_TRY_OR_FAIL(measure_fma(ctx, &fma.rate));
     DEFT_TRY_OR_FAIL(deft_report_row(&report, &fma));
     DEFT_TRY_OR_FAIL(report_moves(cli, &report, "read", DEFT_VMOVUPS));
     DEFT_TRY_OR_FAIL(report_moves(cli, &report, "write", DEFT_VMOVUPS_STORE));
