@@ -149,6 +149,71 @@ static void test_agrees_with_the_reference(void **state) {
     test_context_free(ctx);
 }
 
+/* Element-wise operators of values of any age, with broadcasting and views, some of them outputs: what is written in
+ * place must not be needed any more. */
+static deft_graph *random_elements(deft_context *ctx, deft_rng *rng) {
+    enum { NODES = 14 };
+    static const deft_op unary[] = {DEFT_OP_TANH, DEFT_OP_SIGMOID, DEFT_OP_SIN, DEFT_OP_SOFTMAX, DEFT_OP_FLATTEN},
+                         binary[] = {DEFT_OP_ADD, DEFT_OP_SUB, DEFT_OP_MUL, DEFT_OP_MAX};
+    char names[NODES + 3][8] = {"x", "row", "column"};
+    deft_graph *graph = new_graph(ctx);
+    add_graph_input(graph, "x", DIMS(4, 6));
+    add_graph_input(graph, "row", DIMS(1, 6));
+    add_graph_input(graph, "column", DIMS(4, 1));
+    for (int i = 3; i < NODES + 3; i++) {
+        int from = i > 6 && deft_rng_below(rng, 2) ? i - 4 : 0;
+        const char *in[] = {names[from + (int)deft_rng_below(rng, (uint64_t)(i - from))],
+                            names[from + (int)deft_rng_below(rng, (uint64_t)(i - from))]};
+        bool pair = deft_rng_below(rng, 3) > 0;
+        snprintf(names[i], sizeof names[i], "v%d", i);
+        add_node(graph, pair ? binary[deft_rng_below(rng, 4)] : unary[deft_rng_below(rng, 5)], NULL, 0, in, 1 + pair,
+                 names[i]);
+        if (deft_rng_below(rng, 5) == 0 && i < NODES + 2)
+            assert_int_equal(deft_graph_add_output(graph, value_named(graph, names[i])), DEFT_OK);
+    }
+    finish_graph(graph, names[NODES + 2]);
+    return graph;
+}
+
+static void test_written_in_place(void **state) {
+    (void)state;
+    deft_context *ctx = test_context();
+    deft_rng rng;
+    deft_rng_init(&rng, 11, 0);
+    int in_place = 0;
+    for (int g = 0; g < 300; g++) {
+        runnable exact, planned;
+        deft_graph *graph = random_elements(ctx, &rng);
+        deft_plan_options options = {.choose = choose_reference};
+        assert_int_equal(make_runnable(graph, &options, &exact), DEFT_OK);
+        options.choose = NULL;
+        assert_int_equal(make_runnable(graph, &options, &planned), DEFT_OK);
+        runnable *both[] = {&exact, &planned};
+        for (int i = 0; i < 2; i++) {
+            fill_input(both[i], "x");
+            fill_input(both[i], "row");
+            fill_input(both[i], "column");
+            for (int run = 0; run < 2; run++) /* inputs stay as they are */
+                assert_int_equal(deft_executor_run(both[i]->executor), DEFT_OK);
+        }
+        for (int i = 0; i < graph->output_count; i++) {
+            const char *name = graph->values[graph->outputs[i]].name;
+            assert_true(largest_difference(tensor_of(&exact, name), tensor_of(&planned, name)) < 1e-4);
+        }
+        for (int i = 0; i < planned.plan->step_count; i++) {
+            const deft_step *step = &planned.plan->steps[i];
+            const deft_placement *places = planned.plan->placements;
+            for (int j = 0; j < step->in_count; j++)
+                in_place += places[step->in[j]].offset == places[step->out[0]].offset;
+        }
+        free_runnable(&planned);
+        free_runnable(&exact);
+        deft_graph_free(graph);
+    }
+    assert_true(in_place > 300);
+    test_context_free(ctx);
+}
+
 static void test_a_run_allocates_nothing(void **state) {
     (void)state;
     deft_context *ctx = test_context();
@@ -282,6 +347,7 @@ static void test_out_of_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_agrees_with_the_reference),
+        cmocka_unit_test(test_written_in_place),
         cmocka_unit_test(test_a_run_allocates_nothing),
         cmocka_unit_test(test_shows_inputs_outputs_and_constants_only),
         cmocka_unit_test(test_starts_from_zeros),

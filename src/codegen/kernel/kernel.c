@@ -5,7 +5,7 @@
 #include <math.h>
 
 const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT] = {
-#define DEFT_KERNEL(ENUM, NAME, PRINTED, SPARSE, SCHEDULES, SUMMARY)                                                   \
+#define DEFT_KERNEL(ENUM, NAME, PRINTED, SPARSE, IN_PLACE, SCHEDULES, SUMMARY)                                         \
     [DEFT_KERNEL_##ENUM] = {.name = PRINTED,                                                                           \
                             .summary = SUMMARY,                                                                        \
                             .accepts = deft_##NAME##_accepts,                                                          \
@@ -14,6 +14,7 @@ const deft_kernel_def deft_kernels[DEFT_KERNEL_COUNT] = {
                             .run = deft_##NAME##_run,                                                                  \
                             .done = deft_##NAME##_done,                                                                \
                             .sparse = SPARSE,                                                                          \
+                            .in_place = IN_PLACE,                                                                      \
                             .schedules = SCHEDULES},
 #include "codegen/kernel/kernels.def"
 #undef DEFT_KERNEL

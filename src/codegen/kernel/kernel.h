@@ -96,6 +96,8 @@ struct deft_kernel_def {
     /* Releases what prepare made; never called after a prepare that failed. */
     void (*done)(deft_context *ctx, deft_kernel *kernel);
     bool sparse; /* specialised to the nonzeros of a constant weight, which it always packs */
+    /* Bit i: out[0] may lie where input i lies, if that has the same shape, type and layout. */
+    uint32_t in_place;
     /* Ways to compute the request that are worth timing, by estimate, the best first, at most `most`; returns how
      * many. NULL: there is but one. accepts() refuses a schedule that is impossible. */
     int (*schedules)(const deft_request *request, int most, uint64_t *schedules);

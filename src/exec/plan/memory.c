@@ -11,7 +11,8 @@ enum {
     MAX_REUSED = 8192 /* placing takes time in the square of this; the values past it, the smallest, share no memory */
 };
 
-/* Memory of one value, and of its views, from the step that makes it to the last that reads it. */
+/* Memory of one value, of its views, and of what is written over it, from the step that makes it to the last that reads
+ * it. */
 typedef struct block {
     int value;
     int first, last;
@@ -23,10 +24,16 @@ static int64_t aligned_bytes(size_t bytes) {
     return aligned ? aligned : ALIGNMENT;
 }
 
+static int home_of(const deft_planner *p, int value) {
+    while (p->home[value] != value)
+        value = p->home[value];
+    return value;
+}
+
 static void extend(const deft_planner *p, block *blocks, const int *values, int count, int step) {
     for (int i = 0; i < count; i++) {
         if (values[i] == DEFT_NO_VALUE || deft_planner_is_constant(p, values[i])) continue;
-        block *b = &blocks[p->home[values[i]]];
+        block *b = &blocks[home_of(p, values[i])];
         if (b->first < 0 || step < b->first) b->first = step;
         if (step > b->last) b->last = step;
     }
@@ -47,6 +54,38 @@ static void find_lifetimes(const deft_planner *p, block *blocks) {
         blocks[i].last = plan->step_count;
     }
 }
+
+/* ---- in place ---- */
+
+/* Whether what the step makes may be written over its input `j`, which nothing reads afterwards. Another input may be a
+ * view of it: as large, and so, broadcast to the same shape, read where it is written. */
+static bool may_overwrite(const deft_planner *p, const block *blocks, int index, int j) {
+    const deft_step *step = &p->plan->steps[index];
+    const deft_placement *placements = p->plan->placements;
+    int x = step->in[j], y = step->out[0];
+    if (x == DEFT_NO_VALUE || deft_planner_is_constant(p, x)) return false;
+    const deft_tensor *from = &p->graph->values[x].desc, *to = &p->graph->values[y].desc;
+    return blocks[home_of(p, x)].last == index && from->dtype == to->dtype && deft_shape_equal(from, to) &&
+           placements[x].layout == placements[y].layout;
+}
+
+/* The result takes the memory of an input that it is as large as, and with it its lifetime. */
+static void write_in_place(deft_planner *p, block *blocks) {
+    for (int i = 0; i < p->plan->step_count; i++) {
+        const deft_step *step = &p->plan->steps[i];
+        uint32_t in_place = deft_kernels[step->choice.kernel].in_place;
+        for (int j = 0; j < step->in_count && in_place >> j; j++) {
+            if (!(in_place >> j & 1) || !may_overwrite(p, blocks, i, j)) continue;
+            block *taken = &blocks[step->out[0]], *by = &blocks[home_of(p, step->in[j])];
+            by->last = taken->last;
+            taken->first = -1;
+            p->home[step->out[0]] = by->value;
+            break;
+        }
+    }
+}
+
+/* ---- places ---- */
 
 static size_t value_bytes(const deft_planner *p, int value) {
     const deft_tensor *desc = &p->graph->values[value].desc;
@@ -92,6 +131,7 @@ deft_status deft_planner_place(deft_planner *p) {
     DEFT_TRY(deft_arena_array(&p->scratch, (size_t)p->graph->value_count, sizeof *blocks, &blocks));
     DEFT_TRY(deft_arena_array(&p->scratch, (size_t)p->graph->value_count, sizeof *placed, &placed));
     find_lifetimes(p, blocks);
+    write_in_place(p, blocks);
     int count = keep_live(p, blocks);
     qsort(blocks, (size_t)count, sizeof *blocks, compare_by_size);
     for (int i = 0; i < count; i++) {
@@ -105,7 +145,7 @@ deft_status deft_planner_place(deft_planner *p) {
         if (blocks[i].offset + blocks[i].bytes > total) total = blocks[i].offset + blocks[i].bytes;
     }
     for (int i = 0; i < p->graph->value_count; i++)
-        if (p->home[i] != i) plan->placements[i] = plan->placements[p->home[i]];
+        if (p->home[i] != i) plan->placements[i] = plan->placements[home_of(p, i)];
     plan->memory_bytes = (size_t)total;
     return DEFT_OK;
 }
