@@ -365,6 +365,12 @@ static void describe(deft_sparse *sparse, deft_kernel *kernel) {
     kernel->detail = sparse->detail;
 }
 
+/* What is packed as it is read is not read again in another depth, which packs its own in the same place: in a cache
+ * that is near. */
+static void share_panels(const deft_sparse_schedule *schedule, deft_sparse_shape *shape) {
+    shape->x_unit = (shape->linear.k + schedule->depths - 1) / schedule->depths * PANEL;
+}
+
 deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shape, const deft_sparse_schedule *schedule,
                                 deft_sparse_engine engine, deft_sparse_filler fill, deft_kernel *kernel) {
     deft_sparse *sparse;
@@ -375,6 +381,7 @@ deft_status deft_sparse_prepare(deft_context *ctx, const deft_sparse_shape *shap
                         ? deft_sparse_picture_shape(&own, schedule->packing, schedule->block)
                     : schedule->packing ? deft_sparse_packed_shape(&own, schedule->span, schedule->block)
                                         : own;
+    if (schedule->packing == DEFT_PACK_AS_READ) share_panels(schedule, &sparse->shape);
     sparse->schedule = *schedule;
     sparse->engine = engine;
     lay_out_scratch(sparse);

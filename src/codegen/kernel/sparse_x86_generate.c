@@ -49,6 +49,7 @@ typedef struct generator {
     int vectors; /* of a pass */
     int scratch; /* the first of the registers that hold no sums */
     window stream, x[MOST_VECTORS];
+    int64_t x_origin; /* offset of x in the tensor that lies at the beginning of x as the depth sees it */
     int64_t streamed; /* floats put into the stream */
     size_t jumped;    /* where the code last jumped to */
 } generator;
@@ -193,7 +194,7 @@ static void emit_jump_on(generator *g) {
 
 /* Reads a row of the source, writes it to its place in the panel, and asks for what the next pass reads. */
 static void emit_packing(generator *g, int64_t x_offset) {
-    int64_t row = x_offset / DEFT_PANEL_LANES;
+    int64_t row = (g->x_origin + x_offset) / DEFT_PANEL_LANES;
     int32_t from = (int32_t)(row * g->sparse->shape.columns * (int64_t)sizeof(float));
     deft_emit_masked_load(&g->emitter, KEPT, g->scratch, DEFT_R11, from);
     deft_emit_prefetch(&g->emitter, DEFT_R11, from + PREFETCH_BYTES);
@@ -259,7 +260,7 @@ static void emit_columns(generator *g, int64_t begin, int64_t end, int64_t first
         for (int64_t j = 0; j < columns; j++) {
             uint32_t present = chunk.present[j];
             if (!present && !g->packs) continue;
-            int64_t x_offset = deft_sparse_x_offset(shape, group, first + j * step);
+            int64_t x_offset = deft_sparse_x_offset(shape, group, first + j * step) - g->x_origin;
             emit_x(g, x_offset);
             g->band->nonzeros += __builtin_popcount(present);
             for (; present; present &= present - 1) {
@@ -340,8 +341,9 @@ static void emit_segment(generator *g, int64_t depth) {
     deft_emit_align(e, CODE_ALIGNMENT);
     *g->segment = (deft_sparse_segment){e->count, g->streamed};
     begin_stream(g);
-    bool packs = schedule->packing == DEFT_PACK_AS_READ && g->band->is_first;
     const deft_sparse_shape *shape = &g->sparse->shape;
+    bool as_read = schedule->packing == DEFT_PACK_AS_READ, packs = as_read && g->band->is_first;
+    g->x_origin = as_read ? shape->linear.k * depth / schedule->depths * DEFT_PANEL_LANES : 0;
     bool stores = depth == schedule->depths - 1, residual = stores && shape->residual;
     if (stores && shape->masked) deft_emit_move(e, DEFT_R10, DEFT_R9);
     if (packs) deft_emit_load(e, DEFT_R11, DEFT_RSP, 8); /* the seventh argument */
