@@ -559,15 +559,15 @@ static int check_layouts(sample *s) {
     int ran = 0;
     compute_oracle(s);
     for (int i = 0; i < 2; i++)
-        for (int id = DEFT_KERNEL_DENSE_CONV; id <= DEFT_KERNEL_DENSE_POOL; id++)
-            for (int l = 0; l < 4; l++)
+        for (int id = DEFT_KERNEL_DENSE_CONV; id <= DEFT_KERNEL_VECTOR_WINOGRAD; id++)
+            for (int l = 0; l < 4 && (id <= DEFT_KERNEL_DENSE_POOL || id == DEFT_KERNEL_VECTOR_WINOGRAD); l++)
                 for (int way = 0; way < (s->op == DEFT_OP_CONV ? 3 : 1); way++) {
                     s->ctx->isa = isas[i];
                     s->in_layout = layouts[l][0];
                     s->out_layout = layouts[l][1];
                     s->activation = way == 1 ? (deft_activation){0, 6} : deft_activation_none;
                     s->function = way == 2 ? DEFT_FUNCTION_SWISH : DEFT_FUNCTION_NONE;
-                    s->winograd = id == DEFT_KERNEL_DENSE_WINOGRAD;
+                    s->winograd = id == DEFT_KERNEL_DENSE_WINOGRAD || id == DEFT_KERNEL_VECTOR_WINOGRAD;
                     if (!deft_cpu_has(isas[i]) || !run_kernel(s, (deft_kernel_id)id)) continue;
                     assert_int_equal(count_wrong(s), 0);
                     ran++;
@@ -577,6 +577,8 @@ static int check_layouts(sample *s) {
 }
 
 static const conv_case block_cases[] = {
+    {2, 16, 5, 7, 48, 3, 3, 1, {1, 1}, {1, 1}, {1, 0, 0, 2}, false},
+    {1, 48, 33, 26, 16, 3, 3, 1, {1, 1}, {1, 1}, {0, 1, 1, 1}, false},
     {1, 3, 20, 20, 24, 3, 3, 1, {2, 2}, {1, 1}, {1, 1, 1, 1}, false},
     {2, 24, 9, 7, 40, 1, 1, 1, {1, 1}, {1, 1}, {0, 0, 0, 0}, false},
     {1, 32, 15, 17, 48, 3, 3, 1, {1, 1}, {1, 1}, {1, 1, 1, 1}, false},
@@ -678,6 +680,26 @@ static void test_winograd_of_a_large_picture(void **state) {
     free_sample(&s);
     s = large_picture();
     check_not_finite(&s, DEFT_KERNEL_DENSE_WINOGRAD);
+}
+
+/* Which of them Winograd's own kernel computes. */
+static void test_what_winograd_accepts(void **state) {
+    (void)state;
+    static const int64_t two[] = {2, 2};
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    for (int way = 0; way < 6; way++) {
+        sample s = new_sample(DEFT_OP_CONV);
+        if (way == 1) add_ints(&s, "strides", two, 2);
+        if (way == 2) add_ints(&s, "dilations", two, 2);
+        add_input(&s, false, 4, (int64_t[]){1, way == 3 ? 20 : 32, 9, 9});
+        add_input(&s, way != 4, 4, (int64_t[]){16, way == 3 ? 20 : 32, 3, 3});
+        s.in_layout = s.out_layout = way == 5 ? DEFT_LAYOUT_ROWS : DEFT_LAYOUT_BLOCKS;
+        s.winograd = true;
+        compute_oracle(&s);
+        assert_int_equal(run_kernel(&s, DEFT_KERNEL_VECTOR_WINOGRAD), way == 0);
+        if (way == 0) assert_int_equal(count_wrong(&s), 0);
+        free_sample(&s);
+    }
 }
 
 /* The implementation that generates code for each length of a row is not taken where one is long. */
@@ -810,6 +832,14 @@ static void test_not_finite_values_survive_in_blocks(void **state) {
         s.in_layout = s.out_layout = DEFT_LAYOUT_BLOCKS;
         check_not_finite(&s, kernels[i]);
     }
+    for (int infinite = 0; infinite < 2; infinite++) {
+        sample s = new_sample(DEFT_OP_CONV);
+        add_input(&s, false, 4, (int64_t[]){1, 32, 8, 8});
+        add_input(&s, true, 4, (int64_t[]){16, 32, 3, 3});
+        if (infinite) ((float *)s.in[1].data)[7] = (float)(((double *)s.in64[1].data)[7] = -INFINITY);
+        s.in_layout = s.out_layout = DEFT_LAYOUT_BLOCKS;
+        check_not_finite(&s, DEFT_KERNEL_VECTOR_WINOGRAD);
+    }
     static const int64_t two[] = {2, 2};
     sample s = new_sample(DEFT_OP_MAX_POOL);
     add_ints(&s, "kernel_shape", two, 2);
@@ -921,6 +951,7 @@ int main(void) {
         cmocka_unit_test(test_pool_in_blocks),
         cmocka_unit_test(test_not_finite_values_survive_in_blocks),
         cmocka_unit_test(test_winograd_of_a_large_picture),
+        cmocka_unit_test(test_what_winograd_accepts),
         cmocka_unit_test(test_long_rows_take_little_code),
         cmocka_unit_test(test_answers_are_remembered),
         cmocka_unit_test(test_layouts_outside_are_no_question),

@@ -358,10 +358,10 @@ static int searches_of_chain(int length) {
     return searches;
 }
 
-/* Three more layers are not asked for in all kernels and layouts again: each is made, no more. */
+/* Three more layers are not asked for in all kernels and layouts again: each is made, at most. */
 static void test_layers_that_are_alike_are_asked_for_once(void **state) {
     (void)state;
-    assert_int_equal(searches_of_chain(6), searches_of_chain(3) + 3);
+    assert_in_range(searches_of_chain(6), searches_of_chain(3), searches_of_chain(3) + 3);
 }
 
 /* A function becomes part of a dense convolution; of one for sparse kernels it stays a step. */

@@ -171,38 +171,43 @@ static bool accepts(const deft_request *request, conv_method method, const char 
     return deft_onednn_supports(request->memo, &problem);
 }
 
-/* Winograd's algorithm multiplies as many tiles of 4x4 at a time as registers take and divide all of them: of few, each
- * weight that is loaded serves few. */
-static double winograd_efficiency(const deft_window *o) {
-    enum { MOST = 14, ENOUGH = 6 };
-    int64_t tiles = o->batch * ((o->out[0] + 3) / 4) * ((o->out[1] + 3) / 4), at_a_time = MOST;
-    while (tiles % at_a_time)
-        at_a_time--;
-    return 1.75 * (at_a_time < ENOUGH ? (double)at_a_time / ENOUGH : 1);
-}
-
 /* Of the peak. Row-major pictures are unrolled into matrices, a group at a time. */
 static double efficiency_of(const deft_window *o, conv_method method) {
     double terms = (double)(o->channels / o->groups * o->kernel[0] * o->kernel[1]);
     double rows = (double)(o->filters / o->groups);
-    switch (method) {
-    case NCHW:
-        return 0.55 * terms / (terms + 256) * rows / (rows + 8);
-    case WINOGRAD:
-        return winograd_efficiency(o);
-    default:
-        return o->groups > 1 ? 0.6 : 0.87;
-    }
+    if (method == NCHW) return 0.55 * terms / (terms + 256) * rows / (rows + 8);
+    return o->groups > 1 ? 0.6 : 0.87;
+}
+
+/* Winograd's algorithm multiplies as many tiles of 4x4 at a time as registers take and divide all of them: of few, each
+ * weight that is loaded serves few. */
+static double winograd_efficiency(int64_t tiles) {
+    enum { MOST = 14, ENOUGH = 6 };
+    int64_t at_a_time = MOST;
+    while (tiles % at_a_time)
+        at_a_time--;
+    return 0.9 * (at_a_time < ENOUGH ? (double)at_a_time / ENOUGH : 1);
+}
+
+static const double weight_bytes_per_ns = 14; /* other layers' have driven them out of the caches */
+
+/* 36 products take the place of 144; and passes over tiles, by lanes of channels, before and after. */
+static double winograd_ns(const deft_window *o, deft_isa isa) {
+    static const double points = 36, passes_ns = 130;
+    int64_t tiles = o->batch * ((o->out[0] + 3) / 4) * ((o->out[1] + 3) / 4), lanes = deft_block_lanes(isa);
+    double weights = points * (double)(o->channels * o->filters);
+    double blocks = (double)((o->channels + lanes - 1) / lanes + (o->filters + lanes - 1) / lanes);
+    return 1000 + deft_dense_estimate_ns(isa, (double)tiles * weights, 0, winograd_efficiency(tiles)) +
+           passes_ns * (double)tiles * blocks + weights * sizeof(float) / weight_bytes_per_ns;
 }
 
 static double estimate(const deft_request *request, conv_method method) {
-    static const double weight_bytes_per_ns = 14;   /* other layers' have driven them out of the caches */
-    static const double winograd_growth = 36.0 / 9; /* a 3x3 tap matrix becomes one of 6x6 */
     deft_onednn_problem problem;
     roles r;
     const char *why;
     if (!problem_of(request, method, &problem, &r, &why)) return __builtin_inf();
     const deft_window *o = &problem.window;
+    if (method == WINOGRAD) return winograd_ns(o, request->isa);
     double outputs = (double)o->batch * (double)o->filters * (double)o->out[0] * (double)o->out[1];
     double inputs = (double)deft_tensor_count(r.x), weights = (double)deft_tensor_count(r.w);
     double macs = o->filters ? outputs * weights / (double)o->filters : 0;
@@ -210,9 +215,8 @@ static double estimate(const deft_request *request, conv_method method) {
     double passes_in = method == NCHW || problem.x_blocked ? 1 : 3,
            passes_out = method == NCHW || problem.y_blocked ? 1 : 3;
     double bytes = (double)sizeof(float) * (inputs * passes_in + outputs * passes_out);
-    double weight_bytes = (double)sizeof(float) * weights * (method == WINOGRAD ? winograd_growth : 1);
     return 1000 + deft_dense_estimate_ns(request->isa, macs, bytes, efficiency_of(o, method)) +
-           weight_bytes / weight_bytes_per_ns;
+           (double)sizeof(float) * weights / weight_bytes_per_ns;
 }
 
 static deft_status prepare(deft_context *ctx, const deft_request *request, conv_method method, deft_kernel *kernel) {

@@ -107,7 +107,7 @@ deft_status deft_dense_pool_prepare(deft_context *ctx, const deft_request *reque
     problem_of(request, &problem, &why);
     state->window = problem.window;
     state->blocked = problem.x_blocked;
-    state->lanes = problem.lanes;
+    state->lanes = (int)problem.lanes;
     state->guarded = problem.kind == DEFT_ONEDNN_MAX_POOL;
     state->threads = deft_dense_threads(request);
     state->x_count =

@@ -457,10 +457,13 @@ int deft_kernel_memo_searches(const deft_kernel_memo *memo) {
     return memo->searches;
 }
 
-/* The problem without what decides nothing. Its padding counts, so that at worst it is asked once more. */
+_Static_assert(sizeof(deft_onednn_problem) == sizeof(deft_window) + 2 * sizeof(void *) + 80, "it has padding");
+
+/* The problem without what decides nothing. */
 static deft_onednn_problem key_of(const deft_onednn_problem *problem, uint64_t *hash) {
     deft_onednn_problem key;
     memcpy(&key, problem, sizeof key);
+    memset(&key.window, 0, offsetof(deft_window, batch));
     key.weight = NULL;
     key.packed = NULL;
     if (key.winograd && !key.has_residual) key.x_blocked = key.y_blocked = false; /* blocks inside all the same */

@@ -39,21 +39,22 @@ typedef enum deft_onednn_operand {
 /* A primitive with operands as its problem says outside, in whatever layout it wants inside. */
 typedef struct deft_onednn deft_onednn;
 
+/* Without padding, since it is compared as bytes. */
 typedef struct deft_onednn_problem {
     deft_onednn_kind kind;
     int threads;
     int64_t rows, columns, inner;                    /* of a matrix product */
     int64_t weight_row_stride, weight_column_stride; /* of W[inner, columns], in elements */
     deft_window window;                              /* of a convolution or pooling */
-    bool has_bias, has_residual;
+    int64_t lanes; /* not 0: pictures are [N][C / lanes][H][W][lanes] inside, but for an X of 1 or 3 channels */
     deft_activation activation; /* of a convolution; a NaN becomes `low` */
     deft_function function;     /* of a convolution without an activation; not Winograd's */
     float alpha;
     const float *weight;       /* a constant, reordered once; NULL: given to every run ... */
     const deft_onednn *packed; /* ... or the exact weight of this one: of a primitive of the same shapes, which
                                   outlives the one that is made */
+    bool has_bias, has_residual;
     bool plain;                /* X and Y stay row-major inside, so that they are never reordered */
-    int lanes; /* not 0: pictures are [N][C / lanes][H][W][lanes] inside, but for an X of 1 or 3 channels */
     bool x_blocked, y_blocked; /* outside too */
     bool own_layouts; /* X, Y and a weight that is not constant are in the layouts that it asks for, outside too: for
                          benchmarks, which then give memory of deft_onednn_operand_bytes */

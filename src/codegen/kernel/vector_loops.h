@@ -80,6 +80,12 @@ typedef struct deft_vector_loops {
     void (*lstm)(const float *gates, int64_t stride, float *cell, float *h, int64_t count);
     /* h[i] = (1 - sigmoid(update[i])) tanh(candidate[i]) + sigmoid(update[i]) before[i]; before may be NULL, for 0. */
     void (*gru)(const float *update, const float *candidate, const float *before, float *h, int64_t count);
+    /* Winograd's passes, of a block of channels; NULL where a block is not a vector. Points of a tile are `point`
+     * apart. The window of 6x6 pixels at x, rows x_row apart; 3x3 weights of filters that are `filter` apart; of sums,
+     * and the bias, y[4][4][block]. NaN is added to not_finite[block] where one is not finite. */
+    void (*winograd_in)(const float *x, int64_t x_row, float *to, int64_t point);
+    void (*winograd_weights)(const float *w, int64_t filter, float *to, int64_t point);
+    void (*winograd_out)(const float *sums, int64_t point, const float *bias, float *y, float *not_finite);
 } deft_vector_loops;
 
 extern const deft_vector_loops deft_vector_loops_avx512, deft_vector_loops_avx2, deft_vector_loops_c;

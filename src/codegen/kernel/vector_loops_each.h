@@ -220,6 +220,10 @@ static void gru(const float *update, const float *candidate, const float *before
     }
 }
 
+#if defined(__AVX2__)
+#include "codegen/kernel/vector_winograd_loops.h"
+#endif
+
 const deft_vector_loops LOOPS = {
     .unary =
         {
@@ -242,4 +246,9 @@ const deft_vector_loops LOOPS = {
     .add_gated = add_gated,
     .lstm = lstm,
     .gru = gru,
+#if defined(__AVX2__)
+    .winograd_in = winograd_in,
+    .winograd_weights = winograd_weights,
+    .winograd_out = winograd_out,
+#endif
 };
