@@ -450,7 +450,8 @@ static void check_schedules(instance *s, deft_kernel_id id, deft_rng *rng) {
     for (int i = 0; i < 40; i++) {
         const char *why = NULL;
         s->request.schedule = (uint64_t)between(rng, 1, 1 << 10) | (uint64_t)between(rng, 0, 1) << 10 |
-                              (uint64_t)between(rng, 1, 5) << 12 | (uint64_t)between(rng, 1, 9) << 20;
+                              (uint64_t)between(rng, 1, 5) << 12 | (uint64_t)between(rng, 1, 9) << 20 |
+                              (uint64_t)between(rng, 0, 1) << 63;
         if (i == 0) s->request.schedule = deft_rng_u64(rng);
         if (def->accepts(&s->request, &why))
             check_kernel(s, id);

@@ -1,4 +1,5 @@
 #include "codegen/kernel/vector.h"
+#include "codegen/kernel/share.h"
 
 enum { UNIT = 4096, ELEMENTS_WORTH_THREADS = 1 << 15 };
 
@@ -14,11 +15,23 @@ static deft_unary unary_of(deft_function function) {
                                                 : DEFT_UNARY_HARD_SWISH;
 }
 
+typedef struct application {
+    deft_unary_loop loop;
+    float *y;
+    int64_t count;
+    float alpha;
+} application;
+
+static void apply_unit(const void *job, int64_t index) {
+    const application *a = job;
+    int64_t rest = a->count - index * UNIT;
+    float *y = a->y + index * UNIT;
+    a->loop(y, y, rest < UNIT ? rest : UNIT, a->alpha, 0);
+}
+
 void deft_vector_apply(const deft_vector_loops *loops, deft_function function, float alpha, float *y, int64_t count,
                        int threads) {
     if (function == DEFT_FUNCTION_NONE) return;
-    deft_unary_loop loop = loops->unary[unary_of(function)];
-#pragma omp parallel for num_threads(threads) if (count >= ELEMENTS_WORTH_THREADS)
-    for (int64_t i = 0; i < count; i += UNIT)
-        loop(y + i, y + i, count - i < UNIT ? count - i : UNIT, alpha, 0);
+    application job = {loops->unary[unary_of(function)], y, count, alpha};
+    deft_share_units((count + UNIT - 1) / UNIT, threads, count >= ELEMENTS_WORTH_THREADS, apply_unit, &job);
 }

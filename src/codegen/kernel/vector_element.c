@@ -1,5 +1,6 @@
 /* Element-wise operators in wide vectors, with broadcasting, on rows or on blocks. errors: Add, Sub, Mul, Div, Sqrt,
  * Reciprocal: 1/2 ulp; the others by vector_math.h. NaN stays NaN. */
+#include "codegen/kernel/share.h"
 #include "codegen/kernel/vector.h"
 
 #include <math.h>
@@ -256,14 +257,23 @@ deft_status deft_vector_element_prepare(deft_context *ctx, const deft_request *r
     return status;
 }
 
+typedef struct unary_job {
+    const element *e;
+    const float *x;
+    float *y;
+} unary_job;
+
+static void run_unary_unit(const void *job, int64_t index) {
+    const unary_job *j = job;
+    const element *e = j->e;
+    int64_t begin = index * UNIT, rest = e->count - begin;
+    e->loops->unary[e->function](j->x + begin, j->y + begin, rest < UNIT ? rest : UNIT, e->a, e->b);
+}
+
 static void run_unary(const element *e, const float *x, float *y) {
-    int64_t units = (e->count + UNIT - 1) / UNIT;
-    deft_unary_loop loop = e->loops->unary[e->function];
-#pragma omp parallel for num_threads(e->threads) if (e->count >= ELEMENTS_WORTH_THREADS)
-    for (int64_t i = 0; i < units; i++) {
-        int64_t begin = i * UNIT, rest = e->count - begin;
-        loop(x + begin, y + begin, rest < UNIT ? rest : UNIT, e->a, e->b);
-    }
+    unary_job job = {e, x, y};
+    deft_share_units((e->count + UNIT - 1) / UNIT, e->threads, e->count >= ELEMENTS_WORTH_THREADS, run_unary_unit,
+                     &job);
 }
 
 /* The two innermost loops are the vector loop's; a unit is a range of each. */
@@ -295,18 +305,28 @@ static deft_binary_operand operand_at(const element *e, int k, const float *data
     return operand;
 }
 
+typedef struct binary_job {
+    const element *e;
+    tiling tiling;
+    const float *a, *b;
+    float *y;
+} binary_job;
+
+static void run_binary_unit(const void *job, int64_t i) {
+    const binary_job *j = job;
+    const tiling *t = &j->tiling;
+    int64_t outer = i / (t->row_units * t->column_units);
+    int64_t row = i / t->column_units % t->row_units * t->unit_rows, column = i % t->column_units * t->unit_columns;
+    int64_t rows = t->rows - row < t->unit_rows ? t->rows - row : t->unit_rows;
+    int64_t columns = t->columns - column < t->unit_columns ? t->columns - column : t->unit_columns;
+    j->e->loops->binary[j->e->function](
+        operand_at(j->e, 0, j->a, outer, row, column), operand_at(j->e, 1, j->b, outer, row, column),
+        j->y + (outer * t->rows + row) * t->columns + column, t->columns, rows, columns);
+}
+
 static void run_binary(const element *e, const float *a, const float *b, float *y) {
-    tiling t = tiling_of(e);
-    deft_binary_loop loop = e->loops->binary[e->function];
-#pragma omp parallel for num_threads(e->threads) if (e->count >= ELEMENTS_WORTH_THREADS)
-    for (int64_t i = 0; i < t.units; i++) {
-        int64_t outer = i / (t.row_units * t.column_units);
-        int64_t row = i / t.column_units % t.row_units * t.unit_rows, column = i % t.column_units * t.unit_columns;
-        int64_t rows = t.rows - row < t.unit_rows ? t.rows - row : t.unit_rows;
-        int64_t columns = t.columns - column < t.unit_columns ? t.columns - column : t.unit_columns;
-        loop(operand_at(e, 0, a, outer, row, column), operand_at(e, 1, b, outer, row, column),
-             y + (outer * t.rows + row) * t.columns + column, t.columns, rows, columns);
-    }
+    binary_job job = {e, tiling_of(e), a, b, y};
+    deft_share_units(job.tiling.units, e->threads, e->count >= ELEMENTS_WORTH_THREADS, run_binary_unit, &job);
 }
 
 /* Lanes past the channels are 0. */

@@ -1,5 +1,6 @@
 /* ReduceSum, ReduceMean, ReduceMax and GlobalMaxPool in wide vectors, over dimensions that follow each other. error of
  * a sum: gamma(count) sum|x|; a maximum is exact, and NaN where one is. */
+#include "codegen/kernel/share.h"
 #include "codegen/kernel/vector.h"
 #include "ir/op/reduce.h"
 
@@ -83,23 +84,33 @@ static void reduce_rows(const reduction *r, const float *x, float *y) {
     r->loops->binary[r->maximum ? DEFT_BINARY_MAX : DEFT_BINARY_ADD](sum, row, y, 0, r->count, r->inner);
 }
 
+typedef struct reduce_job {
+    const reduction *r;
+    const float *x;
+    float *y;
+} reduce_job;
+
+static void reduce_unit(const void *job, int64_t index) {
+    const reduce_job *j = job;
+    const reduction *r = j->r;
+    const float *x = j->x + index * r->count * r->inner;
+    float *y = j->y + index * r->inner;
+    if (r->inner > 1)
+        reduce_rows(r, x, y);
+    else
+        *y = (r->maximum ? r->loops->largest : r->loops->sum)(x, r->count);
+    for (int64_t i = 0; i < r->inner && r->scale != 1; i++)
+        y[i] *= r->scale;
+}
+
 deft_status deft_vector_reduce_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
                                    deft_tensor *const *out, void *scratch) {
     (void)ctx;
     (void)scratch;
     const reduction *r = kernel->state;
-    const float *x = in[0]->data;
-    float *y = out[0]->data;
-#pragma omp parallel for num_threads(r->threads) if (r->outer * r->count * r->inner >= ELEMENTS_WORTH_THREADS)
-    for (int64_t i = 0; i < r->outer; i++) {
-        const float *from = x + i * r->count * r->inner;
-        if (r->inner > 1)
-            reduce_rows(r, from, y + i * r->inner);
-        else
-            y[i] = (r->maximum ? r->loops->largest : r->loops->sum)(from, r->count);
-        for (int64_t j = 0; j < r->inner && r->scale != 1; j++)
-            y[i * r->inner + j] *= r->scale;
-    }
+    reduce_job job = {r, in[0]->data, out[0]->data};
+    bool worth = r->outer * r->count * r->inner >= ELEMENTS_WORTH_THREADS;
+    deft_share_units(r->outer, r->threads, worth, reduce_unit, &job);
     return DEFT_OK;
 }
 

@@ -1,6 +1,7 @@
 /* Softmax and LayerNormalization over whole rows, in wide vectors. error of Softmax: (count / 16 + 8) 2^-23 of the
  * element; of LayerNormalization: (count / 16 + 16) 2^-23 (|y| + |scale| (|mean| / deviation + 1) + |shift|). NaN stays
  * NaN. */
+#include "codegen/kernel/share.h"
 #include "codegen/kernel/vector.h"
 
 enum { ELEMENTS_WORTH_THREADS = 1 << 14 };
@@ -62,25 +63,34 @@ deft_status deft_vector_rows_prepare(deft_context *ctx, const deft_request *requ
     return DEFT_OK;
 }
 
+typedef struct row_job {
+    const row_set *set;
+    const float *x, *scale, *shift;
+    float *y;
+} row_job;
+
+static void run_row(const void *job, int64_t index) {
+    const row_job *j = job;
+    const row_set *set = j->set;
+    const float *x = j->x + index * set->columns;
+    float *y = j->y + index * set->columns;
+    if (set->op == DEFT_OP_SOFTMAX)
+        set->loops->softmax(x, y, set->columns);
+    else
+        set->loops->layer_norm(x, j->scale, j->shift, set->epsilon, y, set->columns);
+}
+
 deft_status deft_vector_rows_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
                                  deft_tensor *const *out, void *scratch) {
     (void)ctx;
     (void)scratch;
     const row_set *set = kernel->state;
-    const float *x = in[0]->data;
-    float *y = out[0]->data;
-    bool softmax = set->op == DEFT_OP_SOFTMAX;
-    const float *scale = softmax ? NULL : in[1]->data, *shift = NULL;
-    if (set->shifted) shift = in[2]->data;
-    int64_t columns = set->columns;
-    if (columns == 0) return DEFT_OK;
-#pragma omp parallel for num_threads(set->threads) if (set->rows * columns >= ELEMENTS_WORTH_THREADS)
-    for (int64_t i = 0; i < set->rows; i++) {
-        if (softmax)
-            set->loops->softmax(x + i * columns, y + i * columns, columns);
-        else
-            set->loops->layer_norm(x + i * columns, scale, shift, set->epsilon, y + i * columns, columns);
-    }
+    if (set->columns == 0) return DEFT_OK;
+    row_job job = {.set = set, .x = in[0]->data, .y = out[0]->data};
+    if (set->op != DEFT_OP_SOFTMAX) job.scale = in[1]->data;
+    if (set->shifted) job.shift = in[2]->data;
+    bool worth = set->rows * set->columns >= ELEMENTS_WORTH_THREADS;
+    deft_share_units(set->rows, set->threads, worth, run_row, &job);
     return DEFT_OK;
 }
 
