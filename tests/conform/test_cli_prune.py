@@ -4,9 +4,11 @@ Prints TAP; runs in an empty folder."""
 import json
 import os
 import signal
+import struct
 import subprocess
+import zipfile
 
-from command import DEFT, deft, objects, read, refused, run_tests
+from command import DEFT, deft, npy, objects, read, refused, run_tests
 
 
 def layers_of(done):
@@ -43,6 +45,28 @@ def test_fine_tuning():
                                     *how, "-o", "p.onnx", "--json", "--threads", 1))
         assert outcome["zeros"] == 239580 and outcome["accuracy_test"] > 0.3, outcome
         assert not os.path.exists("p.onnx.checkpoint")
+
+
+def test_a_teacher():
+    """What was pruned learns from what it was, with labels and without; its zeros stay."""
+    deft("train", "net.onnx", "--data", "digits:1000", "--epochs", 4, "-o", "dense.onnx", "--threads", 1)
+    _, pruned = layers_of(deft("prune", "dense.onnx", "--zeros", 0.9, "--data", "digits:1000", "--epochs", 1, "-o", "p.onnx",
+                               "--json", "--threads", 1))
+    *_, taught = objects(deft("train", "p.onnx", "--data", "digits:1000", "--epochs", 4, "--keep-zeros", "--teacher",
+                              "dense.onnx", "-o", "t.onnx", "--json", "--threads", 1))
+    assert taught["accuracy_validation"] > pruned["accuracy_validation"], (taught, pruned)
+    zeros = [l["zeros"] for l in objects(deft("info", "t.onnx", "--json")) if l["kind"] == "layer" and l["zeros"]]
+    assert zeros == [l["zeros"] for l in objects(deft("info", "p.onnx", "--json")) if l["kind"] == "layer" and l["zeros"]]
+    with open("unlabelled.npz", "wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            samples = [(i * 37 % 101) / 101 for i in range(60 * 784)]
+            archive.writestr("x.npy", npy("<f4", (60, 1, 28, 28), struct.pack(f"<{len(samples)}f", *samples)))
+    *_, taught = objects(deft("train", "p.onnx", "--data", "unlabelled.npz", "--epochs", 2, "--teacher", "dense.onnx", "-o",
+                              "t.onnx", "--json", "--threads", 1))
+    assert 0 <= taught["accuracy_test"] <= 1
+    refused("train", "p.onnx", "--data", "unlabelled.npz", "-o", "t.onnx", status=2, names="teacher")
+    refused("train", "p.onnx", "--data", "digits:100", "--teacher", "missing.onnx", "-o", "t.onnx", status=2,
+            names="missing.onnx")
 
 
 def test_interrupt_keeps_the_epochs_that_are_done():

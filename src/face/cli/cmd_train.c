@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 typedef struct train_options {
-    const char *data, *output, *checkpoint, *log;
+    const char *data, *output, *teacher, *checkpoint, *log;
     int epochs;
     int64_t batch;
     deft_optimizer optimizer;
@@ -46,6 +46,8 @@ static const deft_option options[] = {
      "(auto)", 0, 0, false},
     {"label-smoothing", 0, DEFT_OPTION_REAL, offsetof(train_options, label_smoothing), "S",
      "share of a label given to all classes (default 0)", 0, 0.9999, false},
+    {"teacher", 0, DEFT_OPTION_TEXT, offsetof(train_options, teacher), "FILE",
+     "a model to distil from, with the labels or without", 0, 0, false},
     {"keep-zeros", 0, DEFT_OPTION_FLAG, offsetof(train_options, keep_zeros), NULL,
      "weights that are zero now stay exactly zero", 0, 0, false},
     {"checkpoint", 0, DEFT_OPTION_FILE, offsetof(train_options, checkpoint), "FILE",
@@ -102,8 +104,9 @@ static deft_train_options training_options(const train_options *wanted) {
 }
 
 static deft_status train(deft_cli *cli, const train_options *wanted, const char *checkpoint, deft_graph *graph,
-                         const deft_dataset *data, deft_journal *journal) {
+                         const deft_graph *teacher, const deft_dataset *data, deft_journal *journal) {
     deft_train_options training = training_options(wanted);
+    training.teacher = teacher;
     training.checkpoint = checkpoint;
     training.on_epoch = deft_journal_epoch;
     training.user = journal;
@@ -112,14 +115,16 @@ static deft_status train(deft_cli *cli, const train_options *wanted, const char 
     return status;
 }
 
-static deft_status print_outcome(deft_cli *cli, const char *file, const deft_graph *graph, const deft_dataset *data,
-                                 deft_journal *journal) {
+/* Without labels, accuracy is agreement with the teacher. */
+static deft_status print_outcome(deft_cli *cli, const char *file, const deft_graph *graph, const deft_graph *teacher,
+                                 const deft_dataset *data, deft_journal *journal) {
     deft_quality validation, test;
-    DEFT_TRY(deft_evaluate(cli->ctx, graph, NULL, data, DEFT_VALIDATION, &validation));
-    DEFT_TRY(deft_evaluate(cli->ctx, graph, NULL, data, DEFT_TEST, &test));
+    if (data->classes || data->target_count) teacher = NULL;
+    DEFT_TRY(deft_evaluate(cli->ctx, graph, teacher, data, DEFT_VALIDATION, &validation));
+    DEFT_TRY(deft_evaluate(cli->ctx, graph, teacher, data, DEFT_TEST, &test));
     outcome row = {file,
-                   validation.accuracy,
-                   test.accuracy,
+                   teacher ? validation.agreement : validation.accuracy,
+                   teacher ? test.agreement : test.accuracy,
                    validation.target_error,
                    test.target_error,
                    validation.percentage_error,
@@ -132,7 +137,7 @@ static deft_status print_outcome(deft_cli *cli, const char *file, const deft_gra
 
 static deft_status run(deft_cli *cli, const void *arguments) {
     const train_options *wanted = arguments;
-    deft_model_file model = {0};
+    deft_model_file model = {0}, teacher = {0};
     deft_dataset *data = NULL;
     deft_journal journal;
     char *checkpoint = NULL;
@@ -140,17 +145,20 @@ static deft_status run(deft_cli *cli, const void *arguments) {
     DEFT_TRY(deft_output_claim(cli, wanted->output));
     DEFT_TRY_OR_FAIL(deft_journal_init(cli, &deft_command_train, wanted, wanted->log, wanted->output, &journal));
     DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));
+    if (wanted->teacher) DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, wanted->teacher, &teacher));
     DEFT_TRY_OR_FAIL(deft_dataset_open(cli->ctx, wanted->data, &data));
     DEFT_TRY_OR_FAIL(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));
-    DEFT_TRY_OR_FAIL(
-        train(cli, wanted, wanted->checkpoint ? wanted->checkpoint : checkpoint, model.graph, data, &journal));
+    DEFT_TRY_OR_FAIL(train(cli, wanted, wanted->checkpoint ? wanted->checkpoint : checkpoint, model.graph,
+                           teacher.graph, data, &journal));
     DEFT_TRY_OR_FAIL(deft_model_file_save(cli->ctx, wanted->output, model.graph, NULL));
     if (checkpoint && !wanted->checkpoint) remove(checkpoint);
-    DEFT_TRY_OR_FAIL(print_outcome(cli, wanted->output, model.graph, data, &journal));
+    DEFT_TRY_OR_FAIL(print_outcome(cli, wanted->output, model.graph, teacher.graph, data, &journal));
 fail:
     deft_journal_done(&journal);
     deft_release(cli->ctx, checkpoint);
     deft_dataset_free(data);
+    deft_graph_free(teacher.graph);
+    deft_release(cli->ctx, teacher.frontier);
     deft_graph_free(model.graph);
     deft_release(cli->ctx, model.frontier);
     return status;
