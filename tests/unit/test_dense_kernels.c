@@ -682,6 +682,40 @@ static void test_winograd_of_a_large_picture(void **state) {
     check_not_finite(&s, DEFT_KERNEL_DENSE_WINOGRAD);
 }
 
+/* Prepared, run, and run again on what is not finite, for which another kernel is prepared. */
+static deft_status run_winograd(deft_context *ctx, void *user) {
+    const sample *s = user;
+    sample own = *s;
+    const deft_tensor *in_pointers[MAX_IN];
+    deft_tensor in[MAX_IN], *out = &own.out;
+    deft_request request = request_of(&own, in_pointers, in, &out);
+    deft_kernel kernel;
+    void *scratch = NULL;
+    deft_status status;
+    request.call.ctx = ctx;
+    DEFT_TRY(deft_kernel_prepare(ctx, DEFT_KERNEL_VECTOR_WINOGRAD, &request, &kernel));
+    DEFT_TRY_OR_FAIL(deft_allocate(ctx, kernel.scratch_bytes, &scratch));
+    const deft_tensor *run_in[] = {&s->in[0], &s->in[1]};
+    DEFT_TRY_OR_FAIL(kernel.def->run(ctx, &kernel, run_in, &out, scratch));
+fail:
+    deft_release(ctx, scratch);
+    deft_kernel_done(ctx, &kernel);
+    return status;
+}
+
+static void test_winograd_out_of_memory(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    sample s = new_sample(DEFT_OP_CONV);
+    add_input(&s, false, 4, (int64_t[]){1, 16, 8, 8});
+    add_input(&s, true, 4, (int64_t[]){16, 16, 3, 3});
+    s.in_layout = s.out_layout = DEFT_LAYOUT_BLOCKS;
+    compute_oracle(&s);
+    ((float *)s.in[0].data)[5] = NAN; /* 16 channels in blocks of 16 are as large as in rows */
+    check_every_allocation_failure(run_winograd, &s);
+    free_sample(&s);
+}
+
 /* Which of them Winograd's own kernel computes. */
 static void test_what_winograd_accepts(void **state) {
     (void)state;
@@ -952,6 +986,7 @@ int main(void) {
         cmocka_unit_test(test_not_finite_values_survive_in_blocks),
         cmocka_unit_test(test_winograd_of_a_large_picture),
         cmocka_unit_test(test_what_winograd_accepts),
+        cmocka_unit_test(test_winograd_out_of_memory),
         cmocka_unit_test(test_long_rows_take_little_code),
         cmocka_unit_test(test_answers_are_remembered),
         cmocka_unit_test(test_layouts_outside_are_no_question),
