@@ -10,11 +10,8 @@
 /* Y = activation(alpha op(A) op(B) + beta C), once for each index of the leading dimensions of a MatMul. */
 typedef struct product {
     deft_sgemm gemm;
-    int64_t repeats; /* the product of batch[0..batch_rank) */
-    int batch_rank;
-    int64_t batch[DEFT_MAX_RANK];
-    int64_t a_strides[DEFT_MAX_RANK], b_strides[DEFT_MAX_RANK]; /* elements; 0 where broadcast */
-    deft_bias bias;                                             /* without its data */
+    deft_sgemm_batch batch;
+    deft_bias bias; /* without its data */
     bool has_bias;
 } product;
 
@@ -62,11 +59,11 @@ static void matmul_of(const deft_op_call *call, product *p) {
             p->gemm.m *= batch.dims[i];
         return;
     }
-    p->batch_rank = batch.rank;
+    p->batch.rank = batch.rank;
     for (int i = 0; i < batch.rank; i++)
-        p->repeats *= p->batch[i] = batch.dims[i];
-    batch_strides(a, &batch, p->a_strides);
-    batch_strides(b, &batch, p->b_strides);
+        p->batch.count *= p->batch.dims[i] = batch.dims[i];
+    batch_strides(a, &batch, p->batch.a_strides);
+    batch_strides(b, &batch, p->batch.b_strides);
 }
 
 static bool product_of(const deft_request *request, product *p, const char **why) {
@@ -80,13 +77,13 @@ static bool product_of(const deft_request *request, product *p, const char **why
     if (!is_f32(call->in[0]) || !is_f32(call->in[1])) return false;
     *why = "it works on row-major tensors only";
     if (request->in_layout != DEFT_LAYOUT_ROWS || request->out_layout != DEFT_LAYOUT_ROWS) return false;
-    *p = (product){.repeats = 1, .gemm.threads = deft_dense_threads(request)};
+    *p = (product){.batch.count = 1, .gemm.threads = deft_dense_threads(request)};
     if (call->op == DEFT_OP_GEMM)
         gemm_of(call, p);
     else
         matmul_of(call, p);
     *why = "there is nothing to compute: a dimension is 0";
-    return p->repeats > 0 && p->gemm.m > 0 && p->gemm.n > 0 && p->gemm.k > 0;
+    return p->batch.count > 0 && p->gemm.m > 0 && p->gemm.n > 0 && p->gemm.k > 0;
 }
 
 static double estimate(const deft_request *request, double overhead_ns, double efficiency) {
@@ -94,7 +91,7 @@ static double estimate(const deft_request *request, double overhead_ns, double e
     const char *why;
     if (!product_of(request, &p, &why)) return __builtin_inf();
     const deft_op_call *call = &request->call;
-    double macs = (double)p.repeats * (double)p.gemm.m * (double)p.gemm.n * (double)p.gemm.k;
+    double macs = (double)p.batch.count * (double)p.gemm.m * (double)p.gemm.n * (double)p.gemm.k;
     double bytes =
         (double)(deft_tensor_bytes(call->in[0]) + deft_tensor_bytes(call->in[1]) + deft_tensor_bytes(call->out[0]));
     return overhead_ns + deft_dense_estimate_ns(request->isa, macs, bytes, efficiency);
@@ -132,29 +129,16 @@ deft_status deft_dense_matmul_prepare(deft_context *ctx, const deft_request *req
     return DEFT_OK;
 }
 
-/* Where operand number `index` of the batch begins. */
-static int64_t batch_offset(const product *p, const int64_t *strides, int64_t index) {
-    int64_t offset = 0;
-    for (int i = p->batch_rank - 1; i >= 0; i--) {
-        offset += index % p->batch[i] * strides[i];
-        index /= p->batch[i];
-    }
-    return offset;
-}
-
 deft_status deft_dense_matmul_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
                                   deft_tensor *const *out, void *scratch) {
     (void)scratch;
     const plain_matmul *state = kernel->state;
     const product *p = &state->product;
-    const float *a = in[0]->data, *b = in[1]->data;
     float *y = out[0]->data;
-    for (int64_t i = 0; i < p->repeats; i++)
-        DEFT_TRY(deft_onednn_sgemm(ctx, &p->gemm, a + batch_offset(p, p->a_strides, i),
-                                   b + batch_offset(p, p->b_strides, i), y + i * p->gemm.m * p->gemm.n));
+    DEFT_TRY(deft_onednn_sgemms(ctx, &p->gemm, &p->batch, in[0]->data, in[1]->data, y));
     deft_bias bias = p->bias;
     if (p->has_bias) bias.data = in[2]->data;
-    deft_activation_apply_biased(state->activation, &bias, y, p->repeats * p->gemm.m, p->gemm.n, p->gemm.threads);
+    deft_activation_apply_biased(state->activation, &bias, y, p->batch.count * p->gemm.m, p->gemm.n, p->gemm.threads);
     return DEFT_OK;
 }
 
@@ -199,7 +183,7 @@ bool deft_dense_packed_accepts(const deft_request *request, const char **why) {
     *why = "it multiplies by a constant weight";
     if (deft_linear_weight(&request->call) < 0) return false;
     *why = "it multiplies one matrix, not transposed and not scaled, by one weight";
-    if (p.repeats != 1 || p.gemm.transpose_a || p.gemm.alpha != 1) return false;
+    if (p.batch.count != 1 || p.gemm.transpose_a || p.gemm.alpha != 1) return false;
     *why = "oneDNN has no fast implementation of this shape";
     deft_onednn_problem problem = packed_problem(&p, &request->call);
     return deft_onednn_supports(request->memo, &problem);

@@ -34,12 +34,42 @@ bool deft_dense_limit_isa(deft_isa isa) {
     return false;
 }
 
-deft_status deft_onednn_sgemm(deft_context *ctx, const deft_sgemm *s, const float *a, const float *b, float *c) {
-    int before = use_threads(s->threads);
+static dnnl_status_t multiply(const deft_sgemm *s, int threads, const float *a, const float *b, float *c) {
+    int before = use_threads(threads);
     dnnl_status_t result =
         dnnl_sgemm(s->transpose_a ? 'T' : 'N', s->transpose_b ? 'T' : 'N', s->m, s->n, s->k, s->alpha, a,
                    s->transpose_a ? s->m : s->k, b, s->transpose_b ? s->k : s->n, 0, c, s->n);
     use_threads(before);
+    return result;
+}
+
+deft_status deft_onednn_sgemm(deft_context *ctx, const deft_sgemm *s, const float *a, const float *b, float *c) {
+    return check(ctx, multiply(s, s->threads, a, b, c), "multiply matrices");
+}
+
+/* Where operand number `index` begins. */
+static int64_t offset_of(const deft_sgemm_batch *batch, const int64_t *strides, int64_t index) {
+    int64_t offset = 0;
+    for (int i = batch->rank - 1; i >= 0; i--) {
+        offset += index % batch->dims[i] * strides[i];
+        index /= batch->dims[i];
+    }
+    return offset;
+}
+
+/* Where all threads have about as many products to do, each takes whole ones. */
+deft_status deft_onednn_sgemms(deft_context *ctx, const deft_sgemm *s, const deft_sgemm_batch *batch, const float *a,
+                               const float *b, float *c) {
+    dnnl_status_t result = dnnl_success;
+    bool whole = s->threads > 1 && (batch->count % s->threads == 0 || batch->count >= 4 * s->threads);
+#pragma omp parallel for num_threads(s->threads) if (whole)
+    for (int64_t i = 0; i < batch->count; i++) {
+        dnnl_status_t one = multiply(s, whole ? 1 : s->threads, a + offset_of(batch, batch->a_strides, i),
+                                     b + offset_of(batch, batch->b_strides, i), c + i * s->m * s->n);
+        if (one == dnnl_success) continue;
+#pragma omp atomic write
+        result = one;
+    }
     return check(ctx, result, "multiply matrices");
 }
 

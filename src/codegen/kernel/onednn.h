@@ -17,6 +17,17 @@ typedef struct deft_sgemm {
 DEFT_MUST_CHECK deft_status deft_onednn_sgemm(deft_context *ctx, const deft_sgemm *sgemm, const float *a,
                                               const float *b, float *c);
 
+/* As many of them: operand i of A begins at the strides times the indices of i in `dims`, in elements; of C, they lie
+ * one after the other. */
+typedef struct deft_sgemm_batch {
+    int64_t count; /* the product of dims */
+    int rank;
+    int64_t dims[DEFT_MAX_RANK];
+    int64_t a_strides[DEFT_MAX_RANK], b_strides[DEFT_MAX_RANK]; /* 0 where broadcast */
+} deft_sgemm_batch;
+DEFT_MUST_CHECK deft_status deft_onednn_sgemms(deft_context *ctx, const deft_sgemm *sgemm,
+                                               const deft_sgemm_batch *batch, const float *a, const float *b, float *c);
+
 typedef enum deft_onednn_kind {
     DEFT_ONEDNN_MATMUL,           /* Y[rows, columns] = X[rows, inner] W[inner, columns] */
     DEFT_ONEDNN_CONV,             /* Y = conv(X, W) + B */
