@@ -118,6 +118,24 @@ def conv_1d():
                  constant("b", floats(3))]), {"x": floats(1, 2, 9)}
 
 
+def control_flow():
+    """A loop that is given neither a number of turns nor a condition, so that only its body says their types."""
+    def value(name, data_type=TensorProto.FLOAT, shape=(4,)):
+        return helper.make_tensor_value_info(name, data_type, shape)
+
+    halved, doubled = (helper.make_graph([helper.make_node(op, ["more", "factor"], [out])], name, [], [value(out)])
+                    for op, name, out in (("Div", "halve", "halved"), ("Mul", "double", "doubled")))
+    body = helper.make_graph(
+        [helper.make_node("Add", ["state", "x"], ["more"]), helper.make_node("ReduceSum", ["more"], ["sum"], keepdims=0),
+         helper.make_node("Less", ["sum", "limit"], ["go_on"]), helper.make_node("Less", ["turn", "two"], ["early"]),
+         helper.make_node("If", ["early"], ["next"], then_branch=doubled, else_branch=halved)],
+        "body", [value("turn", TensorProto.INT64, ()), value("condition", TensorProto.BOOL, ()), value("state")],
+        [value("go_on", TensorProto.BOOL, ()), value("next")])
+    nodes = [helper.make_node("Abs", ["x"], ["start"]), helper.make_node("Loop", ["", "", "start"], ["y"], body=body)]
+    constants = [constant("limit", np.float32(20)), constant("two", np.int64(2)), constant("factor", np.float32([2]))]
+    return model(nodes, [("x", (4,))], [("y", (4,))], constants), {"x": np.float32([1, 2, 0.5, 1])}
+
+
 def models():
     for opset in (9, 13, 17):
         yield (f"conv_opset{opset}", *conv_net(opset))
@@ -125,6 +143,7 @@ def models():
     yield ("arithmetic", *arithmetic_net())
     yield ("old", *old_net())
     yield ("conv_1d", *conv_1d())
+    yield ("control_flow", *control_flow())
 
 
 if __name__ == "__main__":

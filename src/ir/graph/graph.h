@@ -16,7 +16,8 @@ typedef struct deft_value {
     const char *dim_names[DEFT_MAX_RANK]; /* not NULL where a dim of an input or output is symbolic, bound or not: its
                                              name, or "" */
     bool known;                           /* dtype and dims have been declared or inferred, and no dim is -1; of an
-                                             output that is not, desc is as declared, its dtype 0 where nothing is */
+                                             output, or input of control flow, that is not, desc is as declared, its
+                                             dtype 0 where nothing is */
     bool input;                           /* of the graph */
     bool variable;                        /* a constant that training changes: kernels may not bake it in */
     int producer;                         /* node index, or -1 for inputs and constants */

@@ -128,6 +128,30 @@ static deft_status read_type(reader *r, const char *what, const Onnx__ValueInfoP
     return DEFT_OK;
 }
 
+static bool has_shape(const Onnx__ValueInfoProto *info) {
+    const Onnx__TypeProto *type = info->type;
+    return type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type->shape;
+}
+
+/* Gives symbolic dims the names that the file has. */
+static deft_status keep_dim_names(reader *r, const char *const *dim_names, deft_value *value) {
+    for (int i = 0; i < value->desc.rank; i++) {
+        char *name;
+        if (!dim_names[i]) continue;
+        DEFT_TRY(deft_arena_string(&r->graph->arena, dim_names[i], &name));
+        value->dim_names[i] = name;
+    }
+    return DEFT_OK;
+}
+
+/* Of a value whose shape only a run knows: what is declared, so that the model can be written again. */
+static deft_status keep_declared(reader *r, const char *what, const Onnx__ValueInfoProto *info, int value) {
+    const char *dim_names[DEFT_MAX_RANK] = {0};
+    if (!has_shape(info)) return DEFT_OK;
+    DEFT_TRY(read_type(r, what, info, &r->graph->values[value].desc, dim_names));
+    return keep_dim_names(r, dim_names, &r->graph->values[value]);
+}
+
 /* Older models list their initializers among the inputs. */
 static deft_status read_inputs(reader *r) {
     for (size_t i = 0; i < r->proto->n_input; i++) {
@@ -151,6 +175,7 @@ static deft_status read_body_inputs(reader *r) {
         int value;
         DEFT_TRY(deft_graph_add_value(r->graph, text_of(r->proto->input[i]->name), &value));
         DEFT_TRY(deft_graph_declare_input(r->graph, value));
+        DEFT_TRY(keep_declared(r, "input", r->proto->input[i], value));
     }
     return DEFT_OK;
 }
@@ -464,22 +489,6 @@ static bool has_symbolic_dims(const deft_graph *graph) {
     return false;
 }
 
-static bool has_shape(const Onnx__ValueInfoProto *info) {
-    const Onnx__TypeProto *type = info->type;
-    return type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && type->tensor_type->shape;
-}
-
-/* Gives symbolic dims of an output the names that the file has. */
-static deft_status keep_dim_names(reader *r, const char *const *dim_names, deft_value *value) {
-    for (int i = 0; i < value->desc.rank; i++) {
-        char *name;
-        if (!dim_names[i]) continue;
-        DEFT_TRY(deft_arena_string(&r->graph->arena, dim_names[i], &name));
-        value->dim_names[i] = name;
-    }
-    return DEFT_OK;
-}
-
 /* What the file declares of an output must be what its node makes; the names of its symbolic dims are kept. An output
  * may be declared without a type, or without a shape; exporters get that of a model with symbolic dims wrong now and
  * then.
@@ -502,14 +511,11 @@ static deft_status check_output(reader *r, const Onnx__ValueInfoProto *info, def
     return same_rank ? keep_dim_names(r, dim_names, value) : DEFT_OK;
 }
 
-/* Of outputs whose shapes only a run knows: what is declared, so that the model can be written again. */
-static deft_status keep_declared(reader *r) {
+static deft_status keep_declared_outputs(reader *r) {
     for (size_t i = 0; i < r->proto->n_output; i++) {
-        deft_value *value = &r->graph->values[r->graph->outputs[i]];
-        const char *dim_names[DEFT_MAX_RANK] = {0};
-        if (value->known || value->input || !has_shape(r->proto->output[i])) continue;
-        DEFT_TRY(read_type(r, "output", r->proto->output[i], &value->desc, dim_names));
-        DEFT_TRY(keep_dim_names(r, dim_names, value));
+        int id = r->graph->outputs[i];
+        if (!r->graph->values[id].known && !r->graph->values[id].input)
+            DEFT_TRY(keep_declared(r, "output", r->proto->output[i], id));
     }
     return DEFT_OK;
 }
@@ -521,7 +527,7 @@ static deft_status check_shapes(reader *r) {
     bool undecided = symbolic && (status == DEFT_INVALID || status == DEFT_UNSUPPORTED);
     if (undecided || (status == DEFT_OK && !complete)) {
         deft_graph_forget_shapes(r->graph);
-        return keep_declared(r);
+        return keep_declared_outputs(r);
     }
     DEFT_TRY(status);
     for (size_t i = 0; i < r->proto->n_output; i++) {

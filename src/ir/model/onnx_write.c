@@ -111,7 +111,7 @@ static deft_status write_value_infos(writer *w, const int *ids, int count, Onnx_
         /* At another batch an output that declares no symbolic dims may have another shape than it has now. */
         write_value_info(value, value->input || !symbolic || is_symbolic(value), v);
         v->info.name = (char *)w->names[ids[i]];
-        if (body) v->info.type = NULL; /* it follows from what the operator gives */
+        if (body && !(value->input && value->desc.dtype)) v->info.type = NULL; /* it follows from what is given */
         (*infos)[i] = &v->info;
     }
     return DEFT_OK;
