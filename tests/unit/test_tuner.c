@@ -374,7 +374,7 @@ static void test_sparse_where_clearly_faster(void **state) {
 static void test_vectors_where_clearly_faster(void **state) {
     (void)state;
     const deft_candidate both[] = {{.kernel = DEFT_KERNEL_VECTOR_LINEAR}, {.kernel = DEFT_KERNEL_DENSE_PACKED}};
-    const double alike[] = {100, 102}, apart[] = {100, 104};
+    const double alike[] = {100, 105}, apart[] = {100, 110};
     assert_int_equal(deft_verdict_of(both, alike, 2).best, DEFT_KERNEL_DENSE_PACKED);
     assert_int_equal(deft_verdict_of(both, apart, 2).best, DEFT_KERNEL_VECTOR_LINEAR);
 }

@@ -22,7 +22,7 @@ static int find_other(const deft_candidate *all, const double *ns, int count, in
 static double handicap(const deft_candidate *candidate) {
     switch (candidate->kernel) {
     case DEFT_KERNEL_VECTOR_LINEAR:
-        return 1.05;
+        return 1.1;
     case DEFT_KERNEL_DENSE_PACKED:
         return 1.02;
     default:

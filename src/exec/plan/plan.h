@@ -16,7 +16,7 @@ typedef struct deft_choice {
 /* Chooses the kernel of one request; asked again with other layouts where that might save packing. Where no kernel
  * accepts the layouts, any choice will do. */
 typedef deft_status (*deft_chooser)(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
-/* What times of several kernels say: the fastest (one of ours that multiplies by weights, where it is by 3% to 5%), and
+/* What times of several kernels say: the fastest (one of ours that multiplies by weights, where it is by 3% to 10%), and
  * what to tell it against: the fastest of the other kind (sparse or not), else the runner-up among other kernels. */
 typedef struct deft_verdict {
     deft_kernel_id best, other; /* other: DEFT_KERNEL_COUNT where there is none */
