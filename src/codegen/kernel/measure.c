@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum { MIN_ROUNDS = 5, MAX_ROUNDS = 256, MAX_ARITY = 65 };
-enum { ELSEWHERE_BYTES = 2 << 20 };
+enum { ELSEWHERE_BYTES = 1 << 20 };
 enum { WARM_RUNS = 2, LEAST_RUNS = 3, MOST_RUNS = 256 }; /* of a turn */
 static const double turn_ns = 3e5;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const double seconds_per_request = 0.05, seconds_per_schedule = 0.02, screening_seconds = 0.4;
-enum { FINALISTS = 8 };
+enum { FINALISTS = 6 };
 
 struct deft_tuner {
     deft_context *ctx;

@@ -17,7 +17,7 @@ typedef enum deft_tuning { DEFT_TUNE_NEVER, DEFT_TUNE_QUICK, DEFT_TUNE_FULL } de
 DEFT_MUST_CHECK deft_status deft_tuner_new(deft_context *ctx, deft_tuning tuning, deft_tuner **tuner);
 void deft_tuner_free(deft_tuner *tuner);
 /* A deft_chooser; `user` is the tuner. Times each kernel that accepts the request, alternating, and takes the best
- * time; about 50 ms a request, and up to 900 ms where there are many schedules to choose from. */
+ * time; about 50 ms a request, and up to 800 ms where there are many schedules to choose from. */
 deft_status deft_tuner_choose(void *tuner, deft_context *ctx, const deft_request *request, deft_choice *choice);
 
 #endif
