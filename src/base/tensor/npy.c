@@ -352,8 +352,8 @@ fail:
     return status;
 }
 
-/* Leaves an array where it is. The entry is opened anew, so that its values may be read in order from the first byte.
- */
+/* Leaves an array where it is. libzip sums up what is read in order, and goes on where it was after other reads: so the
+ * values, read from the first on, complete the checksum that the head has begun. */
 static deft_status leave_array(archive *a, zip_uint64_t index, size_t bytes, deft_tensor *tensor) {
     deft_context *ctx = a->npz.ctx;
     size_t head_bytes;

@@ -75,7 +75,8 @@ struct deft_dataset {
  *   size=HEIGHTxWIDTH, size=HEIGHTxWIDTHxCHANNELS:    pictures are scaled to cover that, and cut; 1 or 3 channels
  *   augment=WORD,...,WORD:    changes training pictures at random: crop, crop=PIXELS (default 4), flip, cutout,
  *                  cutout=PIXELS (default 8)
- *   validation=N:    holds so many training samples back, in place of the number above
+ *   validation=N:    holds so many training samples back, in place of the number above; of files without a split of
+ *                  their own for it
  * Errors: DEFT_IO, DEFT_INVALID (malformed, empty, a label out of range or not whole, counts that differ, a value that
  * is not finite), DEFT_UNSUPPORTED (x of another type), DEFT_CANCELLED. The message names the file and the place. */
 DEFT_MUST_CHECK deft_status deft_dataset_open(deft_context *ctx, const char *spec, deft_dataset **dataset);
