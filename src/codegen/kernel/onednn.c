@@ -1,6 +1,7 @@
 #include "codegen/kernel/onednn.h"
 
 #include "codegen/kernel/activation.h"
+#include "codegen/kernel/share.h"
 
 #include <dnnl.h>
 #include <dnnl_debug.h>
@@ -57,19 +58,33 @@ static int64_t offset_of(const deft_sgemm_batch *batch, const int64_t *strides, 
     return offset;
 }
 
+typedef struct sgemms {
+    const deft_sgemm *sgemm;
+    const deft_sgemm_batch *batch;
+    int threads; /* of one product */
+    const float *a, *b;
+    float *c;
+    dnnl_status_t *result;
+} sgemms;
+
+static void multiply_one(const void *job, int64_t index) {
+    const sgemms *all = job;
+    const deft_sgemm_batch *batch = all->batch;
+    dnnl_status_t one =
+        multiply(all->sgemm, all->threads, all->a + offset_of(batch, batch->a_strides, index),
+                 all->b + offset_of(batch, batch->b_strides, index), all->c + index * all->sgemm->m * all->sgemm->n);
+    if (one == dnnl_success) return;
+#pragma omp atomic write
+    *all->result = one;
+}
+
 /* Where all threads have about as many products to do, each takes whole ones. */
 deft_status deft_onednn_sgemms(deft_context *ctx, const deft_sgemm *s, const deft_sgemm_batch *batch, const float *a,
                                const float *b, float *c) {
     dnnl_status_t result = dnnl_success;
     bool whole = s->threads > 1 && (batch->count % s->threads == 0 || batch->count >= 4 * s->threads);
-#pragma omp parallel for num_threads(s->threads) if (whole)
-    for (int64_t i = 0; i < batch->count; i++) {
-        dnnl_status_t one = multiply(s, whole ? 1 : s->threads, a + offset_of(batch, batch->a_strides, i),
-                                     b + offset_of(batch, batch->b_strides, i), c + i * s->m * s->n);
-        if (one == dnnl_success) continue;
-#pragma omp atomic write
-        result = one;
-    }
+    sgemms job = {s, batch, whole ? 1 : s->threads, a, b, c, &result};
+    deft_share_units(batch->count, s->threads, whole, multiply_one, &job);
     return check(ctx, result, "multiply matrices");
 }
 
