@@ -171,12 +171,19 @@ static bool accepts(const deft_request *request, conv_method method, const char 
     return deft_onednn_supports(request->memo, &problem);
 }
 
-/* Of the peak. Row-major pictures are unrolled into matrices, a group at a time. */
-static double efficiency_of(const deft_window *o, conv_method method) {
+/* Of the lanes of blocks of channels. */
+static double share_of_lanes(int64_t channels, int64_t lanes) {
+    return (double)channels / (double)((channels + lanes - 1) / lanes * lanes);
+}
+
+/* Of the peak. Row-major pictures are unrolled into matrices, a group at a time; blocks are filled up, but for the few
+ * channels of a first layer. */
+static double efficiency_of(const deft_window *o, conv_method method, int64_t lanes) {
     double terms = (double)(o->channels / o->groups * o->kernel[0] * o->kernel[1]);
     double rows = (double)(o->filters / o->groups);
     if (method == NCHW) return 0.55 * terms / (terms + 256) * rows / (rows + 8);
-    return o->groups > 1 ? 0.6 : 0.87;
+    if (o->groups > 1) return 0.6;
+    return 0.87 * share_of_lanes(o->filters, lanes) * (o->channels <= 3 ? 1 : share_of_lanes(o->channels, lanes));
 }
 
 /* Winograd's algorithm multiplies as many tiles of 4x4 at a time as registers take and divide all of them: of few, each
@@ -215,7 +222,8 @@ static double estimate(const deft_request *request, conv_method method) {
     double passes_in = method == NCHW || problem.x_blocked ? 1 : 3,
            passes_out = method == NCHW || problem.y_blocked ? 1 : 3;
     double bytes = (double)sizeof(float) * (inputs * passes_in + outputs * passes_out);
-    return 1000 + deft_dense_estimate_ns(request->isa, macs, bytes, efficiency_of(o, method)) +
+    return 1000 +
+           deft_dense_estimate_ns(request->isa, macs, bytes, efficiency_of(o, method, deft_block_lanes(request->isa))) +
            (double)sizeof(float) * weights / weight_bytes_per_ns;
 }
 

@@ -276,11 +276,12 @@ static bool is_reference(const_dnnl_primitive_desc_t descriptor) {
 
 /* The names of implementations, as they begin, or NULL. */
 typedef struct wish {
-    const char *preferred, *avoided;
+    const char *preferred, *over;
 } wish;
 static const wish anything = {NULL, NULL};
 
-/* The first implementation that is not a reference, or a later one that is wished for: a name that begins so. */
+/* The first implementation that is not a reference, or a later one that is preferred: over the first where that is
+ * named so, or over any. */
 static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_primitive_attr_t attributes,
                                   dnnl_engine_t engine, const_dnnl_primitive_desc_t forward, wish wanted,
                                   dnnl_primitive_desc_t *out) {
@@ -294,15 +295,15 @@ static dnnl_status_t first_usable(const_dnnl_op_desc_t operation, const_dnnl_pri
             result = dnnl_out_of_memory;
             break;
         }
-        bool last =
-            wanted.preferred ? is_named(found, wanted.preferred) : !wanted.avoided || !is_named(found, wanted.avoided);
-        if (is_reference(found) || (best && !last)) {
+        bool first = !best && !is_reference(found);
+        bool taken = wanted.preferred && is_named(found, wanted.preferred);
+        if (!first && !taken) {
             dnnl_primitive_desc_destroy(found);
             continue;
         }
         if (best) dnnl_primitive_desc_destroy(best);
         best = found;
-        if (last) break;
+        if (taken || !wanted.preferred || (wanted.over && !is_named(found, wanted.over))) break;
     }
     dnnl_primitive_desc_iterator_destroy(iterator);
     if (result == dnnl_iterator_ends) result = best ? dnnl_success : dnnl_unimplemented;
@@ -332,7 +333,7 @@ static dnnl_prop_kind_t kind_of_conv(const deft_onednn_problem *problem) {
 static wish wish_for(const deft_onednn_problem *problem) {
     enum { LONG_ROW = 256 };
     if (has_large_tiles(problem)) return (wish){.preferred = "jit_wino_4x3"};
-    return (wish){.avoided = problem->window.out[1] > LONG_ROW ? "brgconv:" : NULL};
+    return problem->window.out[1] > LONG_ROW ? (wish){.preferred = "jit:", .over = "brgconv:"} : anything;
 }
 
 /* The window as oneDNN wants it. */

@@ -58,7 +58,10 @@ void deft_verdict_tell(const deft_verdict *verdict, const char *how, deft_choice
                  deft_kernels[verdict->other].name, verdict->other_us);
 }
 
-/* Estimates err by a fifth, and generating code takes longer than all else: it is for zeros. */
+/* Estimates err by a fifth, and generating code takes longer than all else: it is for zeros, or where it is clearly
+ * faster without. */
+static const double few_zeros_handicap = 1.25;
+
 static bool has_few_zeros(const deft_request *request) {
     static const double share = 0.8;
     int weight = deft_linear_weight(&request->call);
@@ -71,11 +74,11 @@ deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_re
     deft_candidate all[DEFT_CANDIDATES];
     double ns[DEFT_CANDIDATES];
     bool few = has_few_zeros(request);
-    int count = deft_kernel_candidates(request, few, all);
-    if (few && count == 1 && all[0].kernel == DEFT_KERNEL_REFERENCE)
-        count = deft_kernel_candidates(request, false, all);
-    for (int i = 0; i < count; i++)
+    int count = deft_kernel_candidates(request, false, all);
+    for (int i = 0; i < count; i++) {
         ns[i] = deft_kernels[all[i].kernel].estimate_ns(request);
+        if (few && deft_kernels[all[i].kernel].sparse) ns[i] *= few_zeros_handicap;
+    }
     deft_verdict verdict = deft_verdict_of(all, ns, count);
     deft_verdict_tell(&verdict, "estimated ", choice);
     return DEFT_OK;
