@@ -249,6 +249,7 @@ def test_bench_on_inputs_of_ones_own():
     refused("bench", "staged.onnx", *inputs, "--profile", status=2, names="--profile")
     refused("bench", "staged.onnx", *inputs, "--batch", 2, status=2, names="--batch")
     refused("bench", "staged.onnx", "--input", "x=x.npy", status=2, names="'shape' has no array")
+    refused("bench", "peak", "--input", "x=x.npy", status=2, names="--input")
 
 
 def write_problems(name, text):

@@ -24,7 +24,8 @@ static deft_status time_run(deft_context *ctx, deft_contestant *one, double *us)
     void *state = one->states[one->next++ % one->copies];
     int64_t start = deft_time_ns();
     DEFT_TRY(one->run(ctx, state));
-    *us = (double)(deft_time_ns() - start) / 1000;
+    int64_t passed = deft_time_ns() - start;
+    *us = passed > 0 ? (double)passed / 1000 : 0.001; /* less than a coarse clock tells */
     return DEFT_OK;
 }
 

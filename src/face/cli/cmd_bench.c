@@ -243,6 +243,9 @@ static deft_status run(deft_cli *cli, const void *arguments) {
     bool spmm = strcmp(cli->operand, "spmm") == 0, conv = strcmp(cli->operand, "conv") == 0;
     bool peak = strcmp(cli->operand, "peak") == 0;
     if (!spmm && !conv && !peak) return run_model(cli, wanted);
+    if (wanted->inputs.count || wanted->shapes.count || wanted->batch || wanted->profile || wanted->vs_dense)
+        return deft_fail(cli->ctx, DEFT_INVALID,
+                         "%s is no model: leave --input, --shape, --batch, --profile and --vs-dense out", cli->operand);
     pin_threads(cli);
     if (peak) return deft_bench_peak(cli);
     deft_bench_options layers = wanted->layers;

@@ -164,7 +164,7 @@ static deft_status print_all(deft_cli *cli, const char *file, const deft_graph *
     deft_weights weights;
     deft_arena_init(&arena, cli->ctx);
     deft_status status = deft_weights_find(graph, &arena, &weights);
-    if (journal->cli && !cli->json) fputc('\n', cli->out); /* after the epochs */
+    if (journal->epochs.columns && !cli->json) fputc('\n', cli->out); /* after the epochs */
     if (status == DEFT_OK) status = print_layers(cli, graph, &weights);
     if (status == DEFT_OK) status = print_outcome(cli, file, graph, original, &weights, data, journal);
     deft_arena_done(&arena);
