@@ -1,26 +1,9 @@
 #include "codegen/kernel/onednn.h"
 
 #include "codegen/kernel/activation.h"
-#include "codegen/kernel/share.h"
+#include "codegen/kernel/onednn_call.h"
 
-#include <dnnl.h>
-#include <dnnl_debug.h>
-#include <omp.h>
 #include <string.h>
-
-/* oneDNN takes its thread count from the calling thread's OpenMP setting, both when a primitive is made and when it
- * runs. */
-static int use_threads(int threads) {
-    int before = omp_get_max_threads();
-    if (threads > 0 && threads != before) omp_set_num_threads(threads);
-    return before;
-}
-
-static deft_status check(deft_context *ctx, dnnl_status_t result, const char *doing) {
-    if (result == dnnl_success) return DEFT_OK;
-    return deft_fail(ctx, result == dnnl_out_of_memory ? DEFT_MEMORY : DEFT_BUG, "oneDNN failed to %s: %s", doing,
-                     dnnl_status2str(result));
-}
 
 bool deft_dense_limit_isa(deft_isa isa) {
     switch (isa) {
@@ -33,59 +16,6 @@ bool deft_dense_limit_isa(deft_isa isa) {
         return true;
     }
     return false;
-}
-
-static dnnl_status_t multiply(const deft_sgemm *s, int threads, const float *a, const float *b, float *c) {
-    int before = use_threads(threads);
-    dnnl_status_t result =
-        dnnl_sgemm(s->transpose_a ? 'T' : 'N', s->transpose_b ? 'T' : 'N', s->m, s->n, s->k, s->alpha, a,
-                   s->transpose_a ? s->m : s->k, b, s->transpose_b ? s->k : s->n, 0, c, s->n);
-    use_threads(before);
-    return result;
-}
-
-deft_status deft_onednn_sgemm(deft_context *ctx, const deft_sgemm *s, const float *a, const float *b, float *c) {
-    return check(ctx, multiply(s, s->threads, a, b, c), "multiply matrices");
-}
-
-/* Where operand number `index` begins. */
-static int64_t offset_of(const deft_sgemm_batch *batch, const int64_t *strides, int64_t index) {
-    int64_t offset = 0;
-    for (int i = batch->rank - 1; i >= 0; i--) {
-        offset += index % batch->dims[i] * strides[i];
-        index /= batch->dims[i];
-    }
-    return offset;
-}
-
-typedef struct sgemms {
-    const deft_sgemm *sgemm;
-    const deft_sgemm_batch *batch;
-    int threads; /* of one product */
-    const float *a, *b;
-    float *c;
-    dnnl_status_t *result;
-} sgemms;
-
-static void multiply_one(const void *job, int64_t index) {
-    const sgemms *all = job;
-    const deft_sgemm_batch *batch = all->batch;
-    dnnl_status_t one =
-        multiply(all->sgemm, all->threads, all->a + offset_of(batch, batch->a_strides, index),
-                 all->b + offset_of(batch, batch->b_strides, index), all->c + index * all->sgemm->m * all->sgemm->n);
-    if (one == dnnl_success) return;
-#pragma omp atomic write
-    *all->result = one;
-}
-
-/* Where all threads have about as many products to do, each takes whole ones. */
-deft_status deft_onednn_sgemms(deft_context *ctx, const deft_sgemm *s, const deft_sgemm_batch *batch, const float *a,
-                               const float *b, float *c) {
-    dnnl_status_t result = dnnl_success;
-    bool whole = s->threads > 1 && (batch->count % s->threads == 0 || batch->count >= 4 * s->threads);
-    sgemms job = {s, batch, whole ? 1 : s->threads, a, b, c, &result};
-    deft_share_units(batch->count, s->threads, whole, multiply_one, &job);
-    return check(ctx, result, "multiply matrices");
 }
 
 /* ---- primitives ---------------------------------------------------------------------------------------------- */
@@ -461,11 +391,11 @@ static void release_found(found *f) {
 static dnnl_status_t find_implementation(const deft_onednn_problem *problem, found *f) {
     descriptors all;
     *f = (found){0};
-    int before = use_threads(problem->threads);
+    int before = deft_onednn_use_threads(problem->threads);
     dnnl_status_t result = dnnl_engine_create(&f->engine, dnnl_cpu, 0);
     if (result == dnnl_success) result = describe_problem(problem, &all);
     if (result == dnnl_success) result = choose_implementation(problem, &all, f->engine, &f->descriptor);
-    use_threads(before);
+    deft_onednn_use_threads(before);
     if (result != dnnl_success) release_found(f);
     return result;
 }
@@ -680,13 +610,14 @@ static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const deft_o
     operand *o = &one->operands[DEFT_ONEDNN_W];
     void *weight = (void *)problem->weight;
     if (problem->packed)
-        DEFT_TRY(check(ctx, dnnl_memory_get_data_handle(problem->packed->operands[DEFT_ONEDNN_W].inner, &weight),
-                       "find the weights"));
-    DEFT_TRY(check(ctx, set_address(o->plain, weight), "take the weights"));
+        DEFT_TRY(deft_onednn_check(ctx,
+                                   dnnl_memory_get_data_handle(problem->packed->operands[DEFT_ONEDNN_W].inner, &weight),
+                                   "find the weights"));
+    DEFT_TRY(deft_onednn_check(ctx, set_address(o->plain, weight), "take the weights"));
     if (!o->reorder) return DEFT_OK;
     DEFT_TRY(deft_allocate(ctx, one->weight_bytes, &one->weight));
-    DEFT_TRY(check(ctx, set_address(o->inner, one->weight), "take the weights"));
-    DEFT_TRY(check(ctx, reorder(one, o, false), "reorder the weights"));
+    DEFT_TRY(deft_onednn_check(ctx, set_address(o->inner, one->weight), "take the weights"));
+    DEFT_TRY(deft_onednn_check(ctx, reorder(one, o, false), "reorder the weights"));
     dnnl_primitive_destroy(o->reorder); /* and its memory: of Winograd's, as much as the weights that it makes */
     o->reorder = NULL;
     return DEFT_OK;
@@ -702,10 +633,10 @@ deft_status deft_onednn_new(deft_context *ctx, deft_kernel_memo *memo, const def
     one->own_layouts = problem->own_layouts;
     one->has_residual = problem->has_residual;
     one->reads_residual = reads_residual(problem);
-    int before = use_threads(one->threads);
-    deft_status status = check(ctx, find_and_make(memo, problem, one), "make a primitive");
+    int before = deft_onednn_use_threads(one->threads);
+    deft_status status = deft_onednn_check(ctx, find_and_make(memo, problem, one), "make a primitive");
     if (status == DEFT_OK && one->constant_weight) status = pack_weight(ctx, one, problem);
-    use_threads(before);
+    deft_onednn_use_threads(before);
     if (status != DEFT_OK) {
         deft_onednn_free(ctx, one);
         return status;
@@ -809,8 +740,8 @@ static dnnl_status_t execute(const deft_onednn *one, const void *const *operands
 
 deft_status deft_onednn_run(deft_context *ctx, const deft_onednn *one, const void *const operands[DEFT_ONEDNN_OPERANDS],
                             void *scratch) {
-    int before = use_threads(one->threads);
+    int before = deft_onednn_use_threads(one->threads);
     dnnl_status_t result = execute(one, operands, scratch);
-    use_threads(before);
-    return check(ctx, result, "run a primitive");
+    deft_onednn_use_threads(before);
+    return deft_onednn_check(ctx, result, "run a primitive");
 }

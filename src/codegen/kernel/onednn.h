@@ -1,6 +1,6 @@
-/* oneDNN 2.6 behind the few calls that the dense kernels need: onednn.c alone knows its C API, which changes in 3.x.
- * It mallocs inside its calls, outside of the context's allocator. Error everywhere: DEFT_MEMORY, or DEFT_BUG with its
- * status. */
+/* oneDNN 2.6 behind the few calls that the dense kernels need: onednn.c and onednn_sgemm.c alone know its C API, which
+ * changes in 3.x. It mallocs inside its calls, outside of the context's allocator. Error everywhere: DEFT_MEMORY, or
+ * DEFT_BUG with its status. */
 #ifndef DEFT_CODEGEN_KERNEL_ONEDNN_H
 #define DEFT_CODEGEN_KERNEL_ONEDNN_H
 
