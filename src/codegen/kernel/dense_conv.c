@@ -13,7 +13,8 @@
  * residual, and the shortcuts that the passes share, are of the 40; HIGHAM2002). With the largest |w| and |x| of each
  * channel before it, that sum is at most the square of the largest row of |A'| diag(rows of |G| times rows of |B'|),
  * 23.746:
- *     |Y - Y64| <= gamma(channels + 40) (564 sum over channels of max|w| max|x| + |b| + |r|).
+ *     |Y - Y64| <= gamma(channels + 40) (564 sum over channels of max|w| max|x| + |b| + |r|),
+ * where none of these sums overflows.
  *
  * The activation runs inside of the primitive, which makes a NaN the lower bound where Deft keeps NaN. So where the CPU
  * has noted an invalid operation, and a picture or weight is not finite, everything is computed again by a primitive

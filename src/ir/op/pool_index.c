@@ -158,7 +158,8 @@ deft_status deft_forward_max_unpool(const deft_op_call *call) {
     return DEFT_OK;
 }
 
-/* dy at the indices, which count the elements of what was pooled. */
+/* dy at the indices, which count the elements of what was pooled. Where an index is there twice, as windows that
+ * overlap make it, both have it. */
 deft_status deft_gradient_max_unpool(deft_gradient *gradient) {
     deft_op_call call = deft_gradient_call(gradient);
     deft_tensor pooled;
