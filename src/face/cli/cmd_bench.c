@@ -255,7 +255,7 @@ static deft_status run(deft_cli *cli, const void *arguments) {
 
 const deft_command deft_command_bench = {
     .name = "bench",
-    .summary = "Measure a model, on random inputs or yours; or single layers, or the CPU.",
+    .summary = "Measure a model; or single layers, or the CPU.",
     .operand = "MODEL|spmm|conv|peak",
     .options = options,
     .option_count = sizeof options / sizeof *options,

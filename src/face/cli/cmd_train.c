@@ -168,8 +168,7 @@ const deft_command deft_command_train = {
     .name = "train",
     .summary = "Train, or go on training, a network on labels or targets.",
     .operand = "MODEL",
-    .notes = "Stopped at any moment, it loses the epoch under way: the same command goes on\n"
-             "from its checkpoint.\n",
+    .notes = "The same command goes on where it was stopped, but for the epoch under way.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .options_bytes = sizeof(train_options),
