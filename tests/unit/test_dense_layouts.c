@@ -75,6 +75,33 @@ static void test_pool_in_blocks(void **state) {
     }
 }
 
+static void scale_input(sample *s, int input, double factor) {
+    for (int64_t i = 0; i < deft_tensor_count(&s->in[input]); i++) {
+        float value = (float)(((double *)s->in64[input].data)[i] * factor);
+        ((float *)s->in[input].data)[i] = value;
+        ((double *)s->in64[input].data)[i] = (double)value;
+        ((double *)s->in_abs[input].data)[i] = fabs((double)value);
+    }
+}
+
+/* Sums of the tiles' pixels overflow, those of the convolution do not. */
+static void test_winograd_of_huge_values(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    sample s = new_sample(DEFT_OP_CONV);
+    add_input(&s, false, 4, (int64_t[]){1, 16, 12, 12});
+    add_input(&s, true, 4, (int64_t[]){16, 16, 3, 3});
+    scale_input(&s, 0, 3e37);
+    scale_input(&s, 1, 1e-3);
+    s.terms = 16 * 9;
+    s.in_layout = s.out_layout = DEFT_LAYOUT_BLOCKS;
+    s.not_finite = true;
+    compute_oracle(&s);
+    assert_true(run_kernel(&s, DEFT_KERNEL_VECTOR_WINOGRAD));
+    assert_int_equal(count_wrong(&s), 0);
+    free_sample(&s);
+}
+
 /* ---- large pictures, long rows, and what oneDNN is asked ----------------------------------------------------- */
 
 /* Winograd's weights of a large picture are transformed in every run, so the packed ones are the model's own. */
@@ -285,6 +312,7 @@ int main(void) {
         cmocka_unit_test(test_conv_in_blocks),
         cmocka_unit_test(test_pool_in_blocks),
         cmocka_unit_test(test_not_finite_values_survive_in_blocks),
+        cmocka_unit_test(test_winograd_of_huge_values),
         cmocka_unit_test(test_winograd_of_a_large_picture),
         cmocka_unit_test(test_what_winograd_accepts),
         cmocka_unit_test(test_winograd_out_of_memory),

@@ -4,8 +4,9 @@
  * As many tiles as fit in the cache go through it together: B' x B of each, in all channels; then for each of the 36
  * points of a tile the product with the weights' there, over the channels; and A' of the sums. source: LAVIN2016
  *
- * error: as that of dense-winograd (dense_conv.c). A NaN or an infinity would spread over its tile: where a sum is not
- * finite, but not for that of finite ones, everything is computed again by the dense kernel, which is prepared then. */
+ * error: as that of dense-winograd (dense_conv.c). A NaN or an infinity would spread over its tile, and what the tiles
+ * go through may overflow where the convolution does not: where a sum is not finite, everything is computed again by
+ * the dense kernel, which is prepared then. */
 #include "codegen/kernel/dense.h"
 #include "codegen/kernel/linear.h"
 #include "codegen/kernel/vector.h"
@@ -25,7 +26,6 @@ typedef struct winograd {
     int64_t in_point, sum_point;          /* floats from a point of theirs to the next: an odd number of cache lines */
     float *weights;                       /* [points][panels][channels][width] */
     float *bias;                          /* [filters] */
-    const float *constant;                /* the weights themselves */
     deft_activation activation;
     deft_function function;
     float alpha;
@@ -134,7 +134,6 @@ deft_status deft_vector_winograd_prepare(deft_context *ctx, const deft_request *
     s->loops = deft_vector_loops_of(request->isa);
     s->threads = call->threads;
     s->lanes = deft_block_lanes(request->isa);
-    s->constant = call->in[1]->data;
     s->activation = request->activation;
     s->function = request->function;
     s->alpha = request->alpha;
@@ -147,7 +146,7 @@ deft_status deft_vector_winograd_prepare(deft_context *ctx, const deft_request *
     kernel->detail = "tiles of 4x4";
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, 1, kernel->weight_bytes, &s->weights));
     DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)s->window.filters, sizeof(float), &s->bias));
-    transform_weights(s, s->constant);
+    transform_weights(s, call->in[1]->data);
     if (call->in_count > 2 && call->in[2]) memcpy(s->bias, call->in[2]->data, deft_tensor_bytes(call->in[2]));
     deft_dense_count_weights(request, call->in[1], kernel);
     return DEFT_OK;
@@ -262,12 +261,6 @@ static bool run_all(const winograd *s, const float *x, const float *residual, fl
     return finite;
 }
 
-static bool inputs_are_finite(const winograd *s, const float *x) {
-    const deft_window *w = &s->window;
-    return deft_dense_all_finite(x, w->batch * w->channels * w->in[0] * w->in[1], s->threads) &&
-           deft_dense_all_finite(s->constant, w->filters * w->channels * 9, s->threads);
-}
-
 static deft_status run_carefully(deft_context *ctx, winograd *s, const deft_tensor *const *in,
                                  deft_tensor *const *out) {
     void *scratch;
@@ -283,8 +276,7 @@ deft_status deft_vector_winograd_run(deft_context *ctx, const deft_kernel *kerne
     winograd *s = kernel->state;
     const deft_window *w = &s->window;
     const float *residual = s->residual ? in[s->request.call.in_count]->data : NULL;
-    if (!run_all(s, in[0]->data, residual, out[0]->data, scratch) && !inputs_are_finite(s, in[0]->data))
-        return run_carefully(ctx, s, in, out);
+    if (!run_all(s, in[0]->data, residual, out[0]->data, scratch)) return run_carefully(ctx, s, in, out);
     deft_vector_apply(s->loops, s->function, s->alpha, out[0]->data, w->batch * w->filters * w->out[0] * w->out[1],
                       s->threads);
     return DEFT_OK;

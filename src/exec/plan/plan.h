@@ -16,8 +16,9 @@ typedef struct deft_choice {
 /* Chooses the kernel of one request; asked again with other layouts where that might save packing. Where no kernel
  * accepts the layouts, any choice will do. */
 typedef deft_status (*deft_chooser)(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice);
-/* What times of several kernels say: the fastest (one of ours that multiplies by weights, where it is by 3% to 10%), and
- * what to tell it against: the fastest of the other kind (sparse or not), else the runner-up among other kernels. */
+/* What times of several kernels say: the fastest (one of ours that multiplies by weights, where it is by 3% to 10%),
+ * and what to tell it against: the fastest of the other kind (sparse or not), else the runner-up among other kernels.
+ */
 typedef struct deft_verdict {
     deft_kernel_id best, other; /* other: DEFT_KERNEL_COUNT where there is none */
     uint64_t schedule;          /* of the best */
@@ -78,7 +79,8 @@ typedef struct deft_plan {
     deft_step *steps;
     int step_count;
     deft_placement *placements; /* by value id */
-    size_t memory_bytes;        /* activations, buffers reused by lifetime; inputs and outputs keep theirs */
+    size_t memory_bytes;        /* activations, buffers reused by lifetime; inputs keep theirs, outputs from when they
+                                   are made */
     size_t scratch_bytes;       /* the largest of the kernels' */
     int searches;               /* how often oneDNN was asked for implementations */
 } deft_plan;

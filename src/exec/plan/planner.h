@@ -25,7 +25,7 @@ typedef struct deft_planner {
     /* by value */
     int *use_count;    /* by nodes and as outputs of the graph */
     int *user;         /* the last node that uses it */
-    bool *pinned;      /* an input or output of the graph: has memory of its own for the whole run */
+    bool *pinned;      /* an input or output of the graph: lives to the end of a run */
     int *maker;        /* the node that makes it, which may have absorbed others; or -1 */
     int *home;         /* the value in whose memory it lies: itself, but for views */
     bool *viewed;      /* others lie in its memory */
