@@ -65,6 +65,9 @@ def test_a_teacher():
                               "t.onnx", "--json", "--threads", 1))
     assert 0 <= taught["accuracy_test"] <= 1
     refused("train", "p.onnx", "--data", "unlabelled.npz", "-o", "t.onnx", status=2, names="teacher")
+    deft("new", "cifarnet", "-o", "other.onnx")
+    refused("train", "p.onnx", "--data", "digits:100", "--teacher", "other.onnx", "-o", "t.onnx", status=2,
+            names="the teacher: input 'x'")
     refused("train", "p.onnx", "--data", "digits:100", "--teacher", "missing.onnx", "-o", "t.onnx", status=2,
             names="missing.onnx")
 

@@ -71,7 +71,9 @@ deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, con
     deft_predictor predictor;
     deft_loader *loader = NULL;
     deft_status status;
-    DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, teacher, data, &predictor));
+    status = deft_predictor_init(ctx, teacher, data, &predictor);
+    if (status != DEFT_OK) status = deft_fail_in(ctx, status, "the teacher");
+    DEFT_TRY_OR_FAIL(status);
     if (predictor.outputs != net->outputs) {
         status =
             deft_fail(ctx, DEFT_INVALID, "the teacher gives %" PRId64 " outputs for a sample, but the model %" PRId64,
