@@ -605,6 +605,15 @@ static dnnl_status_t reorder(const deft_onednn *one, const operand *o, bool outp
     return dnnl_primitive_execute(o->reorder, one->stream, 2, pair);
 }
 
+/* By one thread where that takes less than to start or wake the others. */
+static dnnl_status_t reorder_weight(const deft_onednn *one, const operand *weight) {
+    static const size_t worth_a_team_bytes = 1 << 18;
+    if (one->weight_bytes < worth_a_team_bytes) deft_onednn_use_threads(1);
+    dnnl_status_t result = reorder(one, weight, false);
+    deft_onednn_use_threads(one->threads);
+    return result;
+}
+
 /* Reorders a constant weight once, into memory of its own. */
 static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const deft_onednn_problem *problem) {
     operand *o = &one->operands[DEFT_ONEDNN_W];
@@ -617,7 +626,7 @@ static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const deft_o
     if (!o->reorder) return DEFT_OK;
     DEFT_TRY(deft_allocate(ctx, one->weight_bytes, &one->weight));
     DEFT_TRY(deft_onednn_check(ctx, set_address(o->inner, one->weight), "take the weights"));
-    DEFT_TRY(deft_onednn_check(ctx, reorder(one, o, false), "reorder the weights"));
+    DEFT_TRY(deft_onednn_check(ctx, reorder_weight(one, o), "reorder the weights"));
     dnnl_primitive_destroy(o->reorder); /* and its memory: of Winograd's, as much as the weights that it makes */
     o->reorder = NULL;
     return DEFT_OK;

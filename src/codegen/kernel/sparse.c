@@ -282,17 +282,24 @@ static places places_of(int64_t first, int64_t lanes) {
     return at;
 }
 
-/* Those that see pixels of the picture through a tap. */
-static uint16_t tap_mask(const deft_linear *l, int64_t tap, const places *at) {
-    int64_t shift_y = tap / l->kernel_width * l->dilation_y - l->pad_top;
-    int64_t shift_x = tap % l->kernel_width * l->dilation_x - l->pad_left;
+/* Those of `positions`, along one axis, that see [0, size) when shifted. */
+static uint16_t seen(const int64_t positions[PANEL], int64_t shift, int64_t size) {
     int mask = 0;
-    for (int i = 0; i < PANEL; i++) {
-        int64_t y = at->row[i] + shift_y, x = at->column[i] + shift_x;
-        bool computed = at->row[i] < l->out_height;
-        mask |= (computed && y >= 0 && y < l->in_height && x >= 0 && x < l->in_width) << i;
-    }
+    for (int i = 0; i < PANEL; i++) mask |= ((uint64_t)(positions[i] + shift) < (uint64_t)size) << i;
     return (uint16_t)mask;
+}
+
+/* Those that see pixels of the picture through each tap: by its row and by its column. */
+static void fill_taps(const deft_linear *l, const places *at, uint16_t *taps) {
+    uint16_t computed = seen(at->row, 0, l->out_height);
+    for (int64_t x = 0; x < l->kernel_width; x++) {
+        uint16_t by_column = computed & seen(at->column, x * l->dilation_x - l->pad_left, l->in_width);
+        for (int64_t y = 0; y < l->kernel_height; y++) taps[y * l->kernel_width + x] = by_column;
+    }
+    for (int64_t y = 0; y < l->kernel_height; y++) {
+        uint16_t by_row = seen(at->row, y * l->dilation_y - l->pad_top, l->in_height);
+        for (int64_t x = 0; x < l->kernel_width; x++) taps[y * l->kernel_width + x] &= by_row;
+    }
 }
 
 /* For the positions from `first` on, in a block of so many rows. */
@@ -305,9 +312,7 @@ static void fill_mask(const deft_sparse_shape *shape, int64_t first, int64_t row
     int count = __builtin_popcount(mask->kept);
     mask->stored = (uint16_t)((1u << count) - 1);
     mask->y_bytes = count * (int64_t)sizeof(float);
-    const deft_linear *l = &shape->linear;
-    for (int64_t tap = 0; shape->virtual && tap < l->kernel_height * l->kernel_width; tap++)
-        mask->taps[tap] = tap_mask(l, tap, &at);
+    if (shape->virtual) fill_taps(&shape->linear, &at, mask->taps);
 }
 
 static deft_status make_masks(deft_context *ctx, deft_sparse *sparse) {

@@ -190,7 +190,9 @@ void deft_sparse_done(deft_context *ctx, deft_kernel *kernel);
 /* Packs, computes and copies out. `residual`: of a shape with one. */
 void deft_sparse_run(const deft_sparse *sparse, const float *x, const float *residual, float *y, void *scratch);
 
-/* Generated code (AVX-512, AVX2). The schedule of least estimated time, and its time with one thread. */
+/* Generated code (AVX-512, AVX2). Whether there is any schedule: y is written in place where a residual is added. */
+bool deft_sparse_x86_possible(const deft_sparse_shape *shape);
+/* The schedule of least estimated time, and its time with one thread. */
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns);
 /* The estimate of a schedule that is possible for the shape. */
 double deft_sparse_x86_schedule_ns(const deft_sparse_shape *shape, const deft_sparse_schedule *schedule);

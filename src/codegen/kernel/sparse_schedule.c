@@ -82,9 +82,9 @@ static double inputs_per_unit(const deft_sparse_shape *shape) {
     return (double)shape->picture / (double)(shape->axis_y.size * shape->axis_x.size);
 }
 
-/* Time of one image without packing. */
-static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, const deft_sparse_schedule *schedule) {
-    tile_work work = work_of(shape, cpu, schedule);
+/* Time of one image without packing. `work`: what work_of says of any schedule that differs in its bands and blocks. */
+static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, const tile_work *work,
+                          const deft_sparse_schedule *schedule) {
     double depths = (double)schedule->depths, tiles = fmax(1, (double)shape->rows / (double)schedule->tile_rows);
     double bands = ceil(tiles / (double)schedule->band_tiles), band_tiles = tiles / bands;
     double units = (double)shape->units, blocks = fmax(1, ceil(units / (double)schedule->block));
@@ -97,10 +97,10 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
                     : y_bytes / blocks > l2_bytes / 2 ? y_far_rate
                                                       : y_l2_rate;
     double moves = depths == 1 ? 1 : 2;
-    double tile_cycles = compute_cycles(cpu, &work, schedule) + moves * 4 * work.sums * cpu->lanes / y_rate;
+    double tile_cycles = compute_cycles(cpu, work, schedule) + moves * 4 * work->sums * cpu->lanes / y_rate;
 
-    double code_bytes = work.code_bytes * band_tiles,
-           all_bytes = (work.code_bytes + work.stream_bytes) * tiles * depths;
+    double code_bytes = work->code_bytes * band_tiles,
+           all_bytes = (work->code_bytes + work->stream_bytes) * tiles * depths;
     bool far = all_bytes > l2_bytes;
     double fetch_cycles = code_bytes / (far ? code_far_rate : code_l2_rate), pass_cycles = band_tiles * tile_cycles;
     double fetches = code_bytes > l1_code_bytes ? passes : code_bytes * bands * depths > l1_code_bytes ? 1 : 0;
@@ -111,7 +111,7 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
     double x_pass_bytes = inputs / depths * vector_bytes, x_block_bytes = x_pass_bytes * passes;
     double x_reads = x_block_bytes <= l1_bytes ? 1 : x_pass_bytes <= l1_bytes ? bands : tiles;
     double x_read_bytes =
-        fmin(work.steps * vector_bytes * passes * (x_reads == tiles ? 1 : fmin(band_tiles, 3)), x_block_bytes);
+        fmin(work->steps * vector_bytes * passes * (x_reads == tiles ? 1 : fmin(band_tiles, 3)), x_block_bytes);
     double x_far_bytes = inputs * 4 * units * (double)shape->unit_lanes > l2_bytes ? x_block_bytes : 0;
     double x_cycles = x_reads * x_read_bytes / (x_block_bytes > l2_bytes / 2 ? x_far_rate : x_l2_rate);
     x_cycles = fmax(x_cycles, x_far_bytes / x_far_rate);
@@ -152,8 +152,9 @@ static double packing_ns(const deft_sparse_shape *shape, const deft_sparse_sched
     return ns;
 }
 
-static double total_ns(const deft_sparse_shape *seen, const rates *cpu, const deft_sparse_schedule *schedule) {
-    return (schedule_ns(seen, cpu, schedule) + packing_ns(seen, schedule)) * (double)seen->images;
+static double total_ns(const deft_sparse_shape *seen, const rates *cpu, const tile_work *work,
+                       const deft_sparse_schedule *schedule) {
+    return (schedule_ns(seen, cpu, work, schedule) + packing_ns(seen, schedule)) * (double)seen->images;
 }
 
 /* The tile of the most rows that registers allow, if all but the last are full; or all tiles about alike, and enough of
@@ -184,7 +185,7 @@ static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_s
     int64_t most = most_band_tiles(shape, &schedule);
     tile_work work = work_of(shape, cpu, &schedule);
     for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles += 1 + schedule.band_tiles / 4) {
-        double ns = total_ns(shape, cpu, &schedule);
+        double ns = total_ns(shape, cpu, &work, &schedule);
         if (shape->threads > 1) ns = ns / shape->threads + DEFT_WORTH_A_TEAM_NS / 2;
         if (schedule.split == DEFT_SPLIT_BANDS && schedule.packing == DEFT_PACK_AS_READ)
             ns += packing_ns(shape, &schedule) * (1 - 1.0 / shape->threads); /* each thread packs all of x */
@@ -371,7 +372,20 @@ double deft_sparse_x86_schedule_ns(const deft_sparse_shape *shape, const deft_sp
     rates cpu = rates_of(shape->isa);
     deft_sparse_schedule completed = *schedule;
     deft_sparse_shape seen;
-    return complete(shape, &cpu, &completed, &seen) ? total_ns(&seen, &cpu, &completed) : INFINITY;
+    if (!complete(shape, &cpu, &completed, &seen)) return INFINITY;
+    tile_work work = work_of(&seen, &cpu, &completed);
+    return total_ns(&seen, &cpu, &work, &completed);
+}
+
+bool deft_sparse_x86_possible(const deft_sparse_shape *shape) {
+    rates cpu = rates_of(shape->isa);
+    for (int packing = DEFT_PACK_NONE; packing <= DEFT_PACK_VIRTUAL; packing++)
+        for (int vectors = 1; vectors <= MOST_VECTORS; vectors++) {
+            deft_sparse_schedule schedule = {.vectors = vectors, .block = 1, .packing = (deft_sparse_packing)packing};
+            deft_sparse_shape seen;
+            if (complete(shape, &cpu, &schedule, &seen)) return true;
+        }
+    return false;
 }
 
 deft_sparse_schedule deft_sparse_x86_schedule(const deft_sparse_shape *shape, double *ns) {
