@@ -85,7 +85,7 @@ bool deft_dense_pool_accepts(const deft_request *request, const char **why) {
     deft_onednn_problem problem;
     if (!deft_dense_schedule_exists(request->schedule, why) || !problem_of(request, &problem, why)) return false;
     *why = "oneDNN has no fast implementation of this pooling";
-    return deft_onednn_supports(request->memo, &problem);
+    return request->presumed || deft_onednn_supports(request->memo, &problem);
 }
 
 double deft_dense_pool_estimate_ns(const deft_request *request) {

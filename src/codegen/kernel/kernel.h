@@ -63,6 +63,7 @@ typedef struct deft_request {
     deft_isa isa;               /* the best that may be used */
     uint64_t schedule;          /* of the kernel, as its schedules() tells it; 0: the best by estimate */
     deft_kernel_memo *memo;     /* or NULL */
+    bool presumed;              /* accepts() asks no library, and may be wrong about what only that can tell */
     int64_t nonzeros; /* of the constant weight of a Gemm, MatMul or Conv, where they have been counted, else 0 */
 } deft_request;
 

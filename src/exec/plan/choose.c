@@ -68,9 +68,7 @@ static bool has_few_zeros(const deft_request *request) {
     return weight >= 0 && (double)request->nonzeros > share * (double)deft_tensor_count(request->call.in[weight]);
 }
 
-deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
-    (void)user;
-    (void)ctx;
+static deft_verdict estimated(const deft_request *request) {
     deft_candidate all[DEFT_CANDIDATES];
     double ns[DEFT_CANDIDATES];
     bool few = has_few_zeros(request);
@@ -79,7 +77,22 @@ deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_re
         ns[i] = deft_kernels[all[i].kernel].estimate_ns(request);
         if (few && deft_kernels[all[i].kernel].sparse) ns[i] *= few_zeros_handicap;
     }
-    deft_verdict verdict = deft_verdict_of(all, ns, count);
+    return deft_verdict_of(all, ns, count);
+}
+
+static bool is_accepted(const deft_request *request, deft_kernel_id kernel) {
+    const char *why;
+    return kernel == DEFT_KERNEL_COUNT || deft_kernels[kernel].accepts(request, &why);
+}
+
+/* Libraries take longer to say what they can do than all else here: only those that are told of are asked. */
+deft_status deft_choose_by_estimate(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
+    (void)user;
+    (void)ctx;
+    deft_request presumed = *request;
+    presumed.presumed = true;
+    deft_verdict verdict = estimated(&presumed);
+    if (!is_accepted(request, verdict.best) || !is_accepted(request, verdict.other)) verdict = estimated(request);
     deft_verdict_tell(&verdict, "estimated ", choice);
     return DEFT_OK;
 }
