@@ -520,6 +520,20 @@ static dnnl_status_t make_reorder(dnnl_engine_t engine, const dnnl_memory_desc_t
     return result;
 }
 
+/* One thread reorders a small weight, once, in less time than it takes to start or wake the others. */
+static int weight_threads(const deft_onednn *one) {
+    static const size_t worth_a_team_bytes = 1 << 18;
+    return one->weight_bytes < worth_a_team_bytes ? 1 : one->threads;
+}
+
+static dnnl_status_t make_weight_reorder(const deft_onednn *one, const dnnl_memory_desc_t *from,
+                                         const dnnl_memory_desc_t *to, dnnl_primitive_t *reorder) {
+    int before = deft_onednn_use_threads(weight_threads(one));
+    dnnl_status_t result = make_reorder(one->engine, from, to, reorder);
+    deft_onednn_use_threads(before);
+    return result;
+}
+
 static dnnl_status_t make_operand(deft_onednn *one, const_dnnl_primitive_desc_t descriptor, deft_onednn_operand which,
                                   const dnnl_memory_desc_t *plain) {
     operand *o = &one->operands[which];
@@ -538,10 +552,10 @@ static dnnl_status_t make_operand(deft_onednn *one, const_dnnl_primitive_desc_t 
     if (result != dnnl_success) return result;
     if (constant) {
         one->weight_bytes = o->bytes;
-    } else {
-        o->scratch_offset = one->scratch_bytes;
-        one->scratch_bytes += aligned(o->bytes);
+        return make_weight_reorder(one, plain, wanted, &o->reorder);
     }
+    o->scratch_offset = one->scratch_bytes;
+    one->scratch_bytes += aligned(o->bytes);
     return output ? make_reorder(one->engine, wanted, plain, &o->reorder)
                   : make_reorder(one->engine, plain, wanted, &o->reorder);
 }
@@ -605,15 +619,6 @@ static dnnl_status_t reorder(const deft_onednn *one, const operand *o, bool outp
     return dnnl_primitive_execute(o->reorder, one->stream, 2, pair);
 }
 
-/* By one thread where that takes less than to start or wake the others. */
-static dnnl_status_t reorder_weight(const deft_onednn *one, const operand *weight) {
-    static const size_t worth_a_team_bytes = 1 << 18;
-    if (one->weight_bytes < worth_a_team_bytes) deft_onednn_use_threads(1);
-    dnnl_status_t result = reorder(one, weight, false);
-    deft_onednn_use_threads(one->threads);
-    return result;
-}
-
 /* Reorders a constant weight once, into memory of its own. */
 static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const deft_onednn_problem *problem) {
     operand *o = &one->operands[DEFT_ONEDNN_W];
@@ -626,7 +631,10 @@ static deft_status pack_weight(deft_context *ctx, deft_onednn *one, const deft_o
     if (!o->reorder) return DEFT_OK;
     DEFT_TRY(deft_allocate(ctx, one->weight_bytes, &one->weight));
     DEFT_TRY(deft_onednn_check(ctx, set_address(o->inner, one->weight), "take the weights"));
-    DEFT_TRY(deft_onednn_check(ctx, reorder_weight(one, o), "reorder the weights"));
+    int before = deft_onednn_use_threads(weight_threads(one));
+    dnnl_status_t result = reorder(one, o, false);
+    deft_onednn_use_threads(before);
+    DEFT_TRY(deft_onednn_check(ctx, result, "reorder the weights"));
     dnnl_primitive_destroy(o->reorder); /* and its memory: of Winograd's, as much as the weights that it makes */
     o->reorder = NULL;
     return DEFT_OK;

@@ -25,6 +25,20 @@ enum {
     MOST_RANKED = DEFT_ALL_SCHEDULES
 };
 
+/* Inline, where the C library's calls would take most of the time of an estimate; the numbers are small, none is NaN. */
+static double larger(double a, double b) {
+    return a > b ? a : b;
+}
+
+static double smaller(double a, double b) {
+    return a < b ? a : b;
+}
+
+static double whole(double a) {
+    double below = (double)(int64_t)a;
+    return below < a ? below + 1 : below;
+}
+
 typedef struct rates {
     int lanes, registers;
     bool embedded_broadcast;
@@ -70,7 +84,7 @@ static double compute_cycles(const rates *cpu, const tile_work *work, const deft
     double fma_cycles = fmas / 2 * (chains > 1 ? chains : 1);
     double loads = cpu->embedded_broadcast ? fmas + work->steps * schedule->vectors : fmas + work->nonzeros;
     double sum_cycles = (double)work->sums * (0.5 + (schedule->depths > 1 ? 0.5 : 0));
-    return fmax(fma_cycles, loads / cpu->loads) + sum_cycles;
+    return larger(fma_cycles, loads / cpu->loads) + sum_cycles;
 }
 
 /* Rows of x that a block is made of: of all depths. */
@@ -85,10 +99,10 @@ static double inputs_per_unit(const deft_sparse_shape *shape) {
 /* Time of one image without packing. `work`: what work_of says of any schedule that differs in its bands and blocks. */
 static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, const tile_work *work,
                           const deft_sparse_schedule *schedule) {
-    double depths = (double)schedule->depths, tiles = fmax(1, (double)shape->rows / (double)schedule->tile_rows);
-    double bands = ceil(tiles / (double)schedule->band_tiles), band_tiles = tiles / bands;
-    double units = (double)shape->units, blocks = fmax(1, ceil(units / (double)schedule->block));
-    double passes = ceil(units * (double)shape->unit_lanes / (cpu->lanes * schedule->vectors)) / blocks,
+    double depths = (double)schedule->depths, tiles = larger(1, (double)shape->rows / (double)schedule->tile_rows);
+    double bands = whole(tiles / (double)schedule->band_tiles), band_tiles = tiles / bands;
+    double units = (double)shape->units, blocks = larger(1, whole(units / (double)schedule->block));
+    double passes = whole(units * (double)shape->unit_lanes / (cpu->lanes * schedule->vectors)) / blocks,
            vector_bytes = 4.0 * cpu->lanes * schedule->vectors;
     double inputs = inputs_per_unit(shape);
 
@@ -104,17 +118,17 @@ static double schedule_ns(const deft_sparse_shape *shape, const rates *cpu, cons
     bool far = all_bytes > l2_bytes;
     double fetch_cycles = code_bytes / (far ? code_far_rate : code_l2_rate), pass_cycles = band_tiles * tile_cycles;
     double fetches = code_bytes > l1_code_bytes ? passes : code_bytes * bands * depths > l1_code_bytes ? 1 : 0;
-    double band_cycles = call_cycles + (passes - fetches) * pass_cycles + fetches * fmax(pass_cycles, fetch_cycles);
+    double band_cycles = call_cycles + (passes - fetches) * pass_cycles + fetches * larger(pass_cycles, fetch_cycles);
 
     /* x of a pass stays in L1 for the tiles of a band, that of a block for all bands; that of the picture may have to
      * come from far for the first of them */
     double x_pass_bytes = inputs / depths * vector_bytes, x_block_bytes = x_pass_bytes * passes;
     double x_reads = x_block_bytes <= l1_bytes ? 1 : x_pass_bytes <= l1_bytes ? bands : tiles;
     double x_read_bytes =
-        fmin(work->steps * vector_bytes * passes * (x_reads == tiles ? 1 : fmin(band_tiles, 3)), x_block_bytes);
+        smaller(work->steps * vector_bytes * passes * (x_reads == tiles ? 1 : smaller(band_tiles, 3)), x_block_bytes);
     double x_far_bytes = inputs * 4 * units * (double)shape->unit_lanes > l2_bytes ? x_block_bytes : 0;
     double x_cycles = x_reads * x_read_bytes / (x_block_bytes > l2_bytes / 2 ? x_far_rate : x_l2_rate);
-    x_cycles = fmax(x_cycles, x_far_bytes / x_far_rate);
+    x_cycles = larger(x_cycles, x_far_bytes / x_far_rate);
 
     double rows_cycles = shape->linear.conv && !shape->packed ? row_cycles * (inputs + (double)shape->rows)
                          : shape->packed                      ? row_cycles * (double)shape->rows
@@ -136,7 +150,7 @@ static double packing_ns(const deft_sparse_shape *shape, const deft_sparse_sched
     }
     if (shape->virtual) return 0;
     if (shape->masked) {
-        double blocks = ceil((double)shape->units / (double)schedule->block), picture = (double)shape->picture;
+        double blocks = whole((double)shape->units / (double)schedule->block), picture = (double)shape->picture;
         double rows = picture / (double)shape->plane_lanes * (double)y->size;
         return blocks * (0.06 * picture + 3 * rows);
     }
@@ -180,17 +194,16 @@ static int64_t most_band_tiles(const deft_sparse_shape *shape, const deft_sparse
     return tiles < MOST_BAND_TILES ? tiles : MOST_BAND_TILES;
 }
 
-static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, deft_sparse_schedule schedule, visitor visit,
-                        void *user) {
+static void visit_bands(const deft_sparse_shape *shape, const rates *cpu, const tile_work *work,
+                        deft_sparse_schedule schedule, visitor visit, void *user) {
     int64_t most = most_band_tiles(shape, &schedule);
-    tile_work work = work_of(shape, cpu, &schedule);
     for (schedule.band_tiles = 1; schedule.band_tiles <= most; schedule.band_tiles += 1 + schedule.band_tiles / 4) {
-        double ns = total_ns(shape, cpu, &work, &schedule);
+        double ns = total_ns(shape, cpu, work, &schedule);
         if (shape->threads > 1) ns = ns / shape->threads + DEFT_WORTH_A_TEAM_NS / 2;
         if (schedule.split == DEFT_SPLIT_BANDS && schedule.packing == DEFT_PACK_AS_READ)
             ns += packing_ns(shape, &schedule) * (1 - 1.0 / shape->threads); /* each thread packs all of x */
         visit(user, &schedule, ns);
-        if (work.code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
+        if (work->code_bytes * (double)schedule.band_tiles > l1_code_bytes) break;
     }
 }
 
@@ -198,11 +211,12 @@ static void visit_blocks(const deft_sparse_shape *unpacked, const deft_sparse_sh
                          deft_sparse_schedule schedule, visitor visit, void *user) {
     for (schedule.depths = 1; schedule.depths <= MOST_DEPTHS; schedule.depths *= 2) {
         if (schedule.depths > 1 && shape->linear.k / schedule.depths < LEAST_DEPTH) break;
+        tile_work work = work_of(shape, cpu, &schedule);
         for (schedule.block = schedule.span;; schedule.block *= 2) {
             deft_sparse_shape rows = *shape;
             if (schedule.packing >= DEFT_PACK_ROWS)
                 rows = deft_sparse_picture_shape(unpacked, schedule.packing, schedule.block);
-            visit_bands(&rows, cpu, schedule, visit, user);
+            visit_bands(&rows, cpu, &work, schedule, visit, user);
             if (schedule.block >= shape->units) break;
         }
     }
