@@ -8,7 +8,7 @@ enum { WIRE_VARINT = 0, WIRE_64_BITS = 1, WIRE_LENGTH = 2, WIRE_32_BITS = 5 };
 enum {
     VARINT_BYTES = 10,
     LENGTH_BYTES = 5, /* of a length that is filled in later: a varint may be longer than it need be */
-    OUTLINE_BYTES = 1 << 22 /* at once, rather than to copy what grows: pages that are not reached cost nothing */
+    SMALL_MODEL_BYTES = 1 << 21 /* its outline has room for all of it, rather than to be copied as it grows */
 };
 
 /* Stands in the outline for the raw data of a tensor. */
@@ -57,8 +57,8 @@ static deft_status make_room(outline *o, size_t bytes) {
     size_t needed;
     if (__builtin_add_overflow(o->used, bytes, &needed)) return fail_at(o, "it is too long");
     if (needed <= o->capacity) return DEFT_OK;
-    size_t least = o->stream->bytes < OUTLINE_BYTES ? o->stream->bytes : OUTLINE_BYTES;
-    size_t capacity = needed < 2 * o->capacity ? 2 * o->capacity : needed < least ? least : needed;
+    size_t capacity = needed < 2 * o->capacity ? 2 * o->capacity : needed;
+    if (o->stream->bytes <= SMALL_MODEL_BYTES && capacity < o->stream->bytes) capacity = o->stream->bytes;
     DEFT_TRY(deft_reallocate(o->stream->ctx, capacity, &o->data));
     o->capacity = capacity;
     return DEFT_OK;
