@@ -99,7 +99,7 @@ static void cut_out(float *x, int64_t planes, int64_t height, int64_t width, int
 
 void deft_augment_apply(const deft_dataset *set, uint64_t seed, int epoch, int64_t number, float *x) {
     const deft_augment *augment = &set->augment;
-    if (!augment->crop && !augment->flip && !augment->cutout) return;
+    if (!deft_augment_is_any(augment)) return;
     int64_t planes = set->sample_dims[0], height = set->sample_dims[1], width = set->sample_dims[2];
     deft_rng rng;
     deft_rng_init(&rng, seed, ((uint64_t)epoch + 1) << STREAM_EPOCH_BITS | (uint64_t)number);

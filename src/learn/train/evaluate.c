@@ -136,8 +136,8 @@ deft_status deft_evaluate_as(deft_context *ctx, const char *what, const deft_gra
     tally t = {0};
     deft_status status;
     if (data->split[split].count < 1) return deft_fail(ctx, DEFT_INVALID, "%s: the split is empty", data->spec);
-    DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, graph, data, &model));
-    if (other) DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, reference, data, other));
+    DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, graph, data, 0, &model));
+    if (other) DEFT_TRY_OR_FAIL(deft_predictor_init(ctx, reference, data, 0, other));
     DEFT_TRY_OR_FAIL(check_outputs(ctx, &model, other, data));
     DEFT_TRY_OR_FAIL(count_split(ctx, what, &model, other, data, split, &t));
     *quality = quality_of(&t, &data->split[split], other, model.outputs);

@@ -26,12 +26,12 @@ static deft_status check_output(deft_context *ctx, const deft_value *output, int
                      (long long)batch);
 }
 
-deft_status deft_predictor_init(deft_context *ctx, const deft_graph *graph, const deft_dataset *data,
+deft_status deft_predictor_init(deft_context *ctx, const deft_graph *graph, const deft_dataset *data, int64_t batch,
                                 deft_predictor *predictor) {
     *predictor = (deft_predictor){.sample_count = data->sample_count};
     deft_binding binding;
-    DEFT_TRY(deft_feed_bind(ctx, graph, data, batch_for(data), &binding));
-    int64_t batch = predictor->batch = binding.dims[0];
+    DEFT_TRY(deft_feed_bind(ctx, graph, data, batch ? batch : batch_for(data), &binding));
+    batch = predictor->batch = binding.dims[0];
     deft_plan_options options = {.batch = batch, .bindings = &binding, .binding_count = 1};
     /* Not changed: a plan that is not for training clones it. */
     DEFT_TRY(deft_plan_new(ctx, (deft_graph *)graph, &options, &predictor->plan));

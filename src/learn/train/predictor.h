@@ -15,10 +15,11 @@ typedef struct deft_predictor {
     const float *y;  /* [batch][outputs] after a run */
 } deft_predictor;
 
-/* Plans `graph` for batches of the data set's samples. To be done with after a failure too.
+/* Plans `graph` for batches of `batch` of the data set's samples (0: as many as are good), or of its own fixed size. To
+ * be done with after a failure too.
  * Errors: DEFT_INVALID (shapes that do not fit, an output without the batch in front), and those of planning. */
 DEFT_MUST_CHECK deft_status deft_predictor_init(deft_context *ctx, const deft_graph *graph, const deft_dataset *data,
-                                                deft_predictor *predictor);
+                                                int64_t batch, deft_predictor *predictor);
 void deft_predictor_done(deft_predictor *predictor);
 
 /* Runs the graph on the `count` samples that x begins with, 1 <= count <= batch; the rest of the batch repeats the

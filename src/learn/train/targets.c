@@ -1,7 +1,7 @@
 #include "learn/train/targets.h"
 
+#include "learn/data/augment.h"
 #include "learn/data/loader.h"
-#include "learn/train/predictor.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -37,66 +37,90 @@ static void mix_in_targets(const float *targets, int64_t count, float *row) {
         row[i] = 0.5f * (row[i] + targets[i]);
 }
 
-static deft_status ask(deft_targets *targets, deft_loss kind, deft_predictor *teacher, deft_loader *loader) {
+/* The target of a training sample from what the teacher says of it. */
+static void blend(const deft_targets *targets, const float *y, int64_t sample, float *row) {
     const deft_samples *samples = targets->samples;
-    deft_op head = deft_graph_head(teacher->plan->graph);
-    deft_loader_start(loader, NULL, 0, samples->count, 0);
-    for (int64_t first = 0; first < samples->count; first += teacher->batch) {
-        int64_t left = samples->count - first, count = left < teacher->batch ? left : teacher->batch;
-        DEFT_TRY(deft_progress(targets->ctx, "asking the teacher", (double)first / (double)samples->count));
+    bool shares = targets->kind == DEFT_LOSS_CROSS_ENTROPY;
+    if (shares)
+        to_shares(deft_graph_head(targets->teacher.plan->graph), y, targets->outputs, row);
+    else
+        memcpy(row, y, (size_t)targets->outputs * sizeof *row);
+    if (samples->y && shares) mix_in_label(samples->y[sample], targets->outputs, targets->smoothing, 0.5f, row);
+    if (samples->targets) mix_in_targets(samples->targets + sample * targets->outputs, targets->outputs, row);
+}
+
+/* About every sample, in their order. */
+static deft_status ask_ahead(deft_targets *targets, deft_loader *loader) {
+    deft_predictor *teacher = &targets->teacher;
+    int64_t samples = targets->samples->count;
+    deft_loader_start(loader, NULL, 0, samples, 0);
+    for (int64_t first = 0; first < samples; first += teacher->batch) {
+        int64_t left = samples - first, count = left < teacher->batch ? left : teacher->batch;
+        DEFT_TRY(deft_progress(targets->ctx, "asking the teacher", (double)first / (double)samples));
         DEFT_TRY(deft_loader_next(loader, teacher->x));
         DEFT_TRY(deft_predictor_run(teacher, count));
-        for (int64_t i = 0; i < count; i++) {
-            const float *y = teacher->y + i * targets->outputs;
-            float *row = targets->rows + (first + i) * targets->outputs;
-            bool shares = kind == DEFT_LOSS_CROSS_ENTROPY;
-            if (shares)
-                to_shares(head, y, targets->outputs, row);
-            else
-                memcpy(row, y, (size_t)targets->outputs * sizeof *row);
-            if (samples->y && shares)
-                mix_in_label(samples->y[first + i], targets->outputs, targets->smoothing, 0.5f, row);
-            if (samples->targets)
-                mix_in_targets(samples->targets + (first + i) * targets->outputs, targets->outputs, row);
-        }
+        for (int64_t i = 0; i < count; i++)
+            blend(targets, teacher->y + i * targets->outputs, first + i,
+                  targets->rows + (first + i) * targets->outputs);
     }
     return DEFT_OK;
 }
 
+static deft_status make_rows(deft_targets *targets, const deft_dataset *data) {
+    size_t row_bytes = (size_t)targets->outputs * sizeof *targets->rows;
+    deft_loader *loader;
+    DEFT_TRY(deft_allocate_zeroed(targets->ctx, (size_t)targets->samples->count, row_bytes, &targets->rows));
+    DEFT_TRY(deft_loader_new(targets->ctx, data, DEFT_TRAIN, targets->teacher.batch, false, &loader));
+    deft_status status = ask_ahead(targets, loader);
+    deft_loader_free(loader);
+    return status;
+}
+
 deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, const deft_dataset *data,
                               const deft_graph *teacher, float smoothing, deft_targets *targets) {
-    *targets = (deft_targets){
-        .ctx = ctx, .samples = &data->split[DEFT_TRAIN], .outputs = net->outputs, .smoothing = smoothing};
+    *targets = (deft_targets){.ctx = ctx,
+                              .samples = &data->split[DEFT_TRAIN],
+                              .outputs = net->outputs,
+                              .sample = data->sample_count,
+                              .smoothing = smoothing,
+                              .kind = net->kind};
     if (!teacher) return DEFT_OK;
-    deft_predictor predictor;
-    deft_loader *loader = NULL;
-    deft_status status;
-    status = deft_predictor_init(ctx, teacher, data, &predictor);
-    if (status != DEFT_OK) status = deft_fail_in(ctx, status, "the teacher");
-    DEFT_TRY_OR_FAIL(status);
-    if (predictor.outputs != net->outputs) {
-        status =
-            deft_fail(ctx, DEFT_INVALID, "the teacher gives %" PRId64 " outputs for a sample, but the model %" PRId64,
-                      predictor.outputs, net->outputs);
-        goto fail;
-    }
-    DEFT_TRY_OR_FAIL(deft_allocate_zeroed(ctx, (size_t)targets->samples->count,
-                                          (size_t)net->outputs * sizeof *targets->rows, &targets->rows));
-    DEFT_TRY_OR_FAIL(deft_loader_new(ctx, data, DEFT_TRAIN, predictor.batch, false, &loader));
-    DEFT_TRY_OR_FAIL(ask(targets, net->kind, &predictor, loader));
-fail:
-    deft_loader_free(loader);
-    deft_predictor_done(&predictor);
+    targets->asks = deft_augment_is_any(&data->augment);
+    deft_status status = deft_predictor_init(ctx, teacher, data, targets->asks ? net->batch : 0, &targets->teacher);
+    if (status != DEFT_OK) return deft_fail_in(ctx, status, "the teacher");
+    if (targets->teacher.outputs != net->outputs)
+        return deft_fail(ctx, DEFT_INVALID,
+                         "the teacher gives %" PRId64 " outputs for a sample, but the model %" PRId64,
+                         targets->teacher.outputs, net->outputs);
+    if (targets->asks) return DEFT_OK;
+    status = make_rows(targets, data);
+    deft_predictor_done(&targets->teacher);
+    targets->teacher = (deft_predictor){0};
     return status;
 }
 
 void deft_targets_done(deft_targets *targets) {
+    deft_predictor_done(&targets->teacher);
     if (targets->rows) deft_release(targets->ctx, targets->rows);
 }
 
 /* ---- batches ------------------------------------------------------------------------------------------------- */
 
-void deft_targets_gather(const deft_targets *targets, const int64_t *order, int64_t first, int64_t count, float *out) {
+static deft_status ask(deft_targets *targets, const int64_t *order, int64_t count, const float *x, float *out) {
+    deft_predictor *teacher = &targets->teacher;
+    for (int64_t first = 0; first < count; first += teacher->batch) {
+        int64_t left = count - first, some = left < teacher->batch ? left : teacher->batch;
+        memcpy(teacher->x, x + first * targets->sample, (size_t)(some * targets->sample) * sizeof *x);
+        DEFT_TRY(deft_predictor_run(teacher, some));
+        for (int64_t i = 0; i < some; i++)
+            blend(targets, teacher->y + i * targets->outputs, order[first + i], out + (first + i) * targets->outputs);
+    }
+    return DEFT_OK;
+}
+
+deft_status deft_targets_gather(deft_targets *targets, const int64_t *order, int64_t first, int64_t count,
+                                const float *x, float *out) {
+    if (targets->asks) return ask(targets, order + first, count, x, out);
     size_t bytes = (size_t)targets->outputs * sizeof *out;
     for (int64_t i = 0; i < count; i++, out += targets->outputs) {
         int64_t sample = order[first + i];
@@ -108,4 +132,5 @@ void deft_targets_gather(const deft_targets *targets, const int64_t *order, int6
         memset(out, 0, bytes);
         mix_in_label(targets->samples->y[sample], targets->outputs, targets->smoothing, 1, out);
     }
+    return DEFT_OK;
 }

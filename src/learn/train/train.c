@@ -141,8 +141,10 @@ static deft_status run_step(training *t, int epoch, int64_t step, float *loss) {
     int64_t done = epoch * t->schedule.steps + step, total = t->options.epochs * t->schedule.steps;
     int64_t first = step * net->batch;
     DEFT_TRY(deft_progress(t->ctx, "training", (double)done / (double)total));
-    DEFT_TRY(deft_loader_next(t->loader, deft_trainer_data(&t->trainer, net->input)));
-    deft_targets_gather(&t->targets, t->order, first, net->batch, deft_trainer_data(&t->trainer, net->targets));
+    float *x = deft_trainer_data(&t->trainer, net->input);
+    DEFT_TRY(deft_loader_next(t->loader, x));
+    DEFT_TRY(
+        deft_targets_gather(&t->targets, t->order, first, net->batch, x, deft_trainer_data(&t->trainer, net->targets)));
     DEFT_TRY(deft_trainer_step(&t->trainer, deft_schedule_rate(&t->schedule, done), loss));
     if (!isfinite(*loss)) return fail_diverged(t, epoch, step, *loss);
     return hook ? hook->after_step(hook->user, &t->trainer, done + 1, total) : DEFT_OK;
