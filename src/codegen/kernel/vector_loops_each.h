@@ -45,6 +45,8 @@ DEFT_UNARY_LOOPS(LOOP)
 DEFT_BINARY_LOOPS(LOOP)
 #undef LOOP
 
+enum { VECTOR = 16 /* floats: one, two or four */ };
+
 static float add_up(const float *x, int64_t count) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -53,21 +55,52 @@ static float add_up(const float *x, int64_t count) {
     return sum;
 }
 
-static void softmax(const float *x, float *y, int64_t count) {
-    float largest = x[0], sum = 0;
+/* Fewer elements than a vector has, and what changes nothing behind them. */
+static inline __attribute__((always_inline)) void take_rest(const float *x, int64_t count, float *row) {
+#pragma omp simd
+    for (int64_t i = 0; i < VECTOR; i++)
+        row[i] = i < count ? x[i] : -__builtin_inff();
+}
+
+/* y = exp(x - largest); returns their sum. */
+static inline __attribute__((always_inline)) float raise(const float *x, float largest, float *y, int64_t count) {
+    int64_t whole = count / VECTOR * VECTOR, rest = count - whole;
+    float sum = 0, row[VECTOR];
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < whole; i++)
+        sum += y[i] = deft_vector_exp(x[i] - largest);
+    if (rest == 0) return sum;
+    take_rest(x + whole, rest, row);
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < VECTOR; i++)
+        sum += row[i] = deft_vector_exp(row[i] - largest);
+    memcpy(y + whole, row, (size_t)rest * sizeof *y);
+    return sum;
+}
+
+/* Inlined with a constant count for short rows. */
+static inline __attribute__((always_inline)) void softmax_of(const float *x, float *y, int64_t count) {
+    float largest = x[0];
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < count; i++)
         largest = x[i] > largest ? x[i] : largest;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < count; i++) {
-        float power = deft_vector_exp(x[i] - largest);
-        y[i] = power;
-        sum += power;
-    }
-    float scale = 1.0f / sum;
+    float scale = 1.0f / raise(x, largest, y, count);
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)
         y[i] *= scale;
+}
+
+/* A row that is shorter than a vector is computed as a whole one. In place, a store through a mask would keep the next
+ * row's load waiting, whose bytes follow. */
+static void softmax(const float *x, float *y, int64_t count) {
+    if (count >= VECTOR) {
+        softmax_of(x, y, count);
+        return;
+    }
+    float row[VECTOR];
+    take_rest(x, count, row);
+    softmax_of(row, row, VECTOR);
+    memcpy(y, row, (size_t)count * sizeof *y);
 }
 
 static void layer_norm(const float *x, const float *scale, const float *shift, float epsilon, float *y, int64_t count) {

@@ -64,21 +64,27 @@ static void gather_row(size_t bytes, const char *from, int64_t stride, char *to,
     }
 }
 
+/* Elements begin .. end of the nest, into to[begin .. end). */
+static void gather_range(const deft_nest *nest, size_t bytes, const char *from, int64_t begin, int64_t end, char *to) {
+    const int64_t *strides = nest->strides[0];
+    int64_t size = (int64_t)bytes, row_step = nest->rank > 1 ? strides[nest->rank - 2] : 0;
+    while (begin < end) {
+        deft_nest_row row = deft_nest_row_at(nest, begin, end);
+        int64_t rows = deft_nest_rows_at(nest, begin, end);
+        for (int64_t i = 0; i < rows; i++, begin += row.length)
+            gather_row(bytes, from + (row.offset[0] + i * row_step) * size, strides[nest->rank - 1], to + begin * size,
+                       row.length);
+    }
+}
+
 void deft_move_strided(const deft_op_call *call, size_t bytes, const void *from, int rank, const int64_t *dims,
                        const int64_t *strides, void *to) {
     deft_nest nest;
     deft_nest_init(&nest, rank, dims, strides, NULL);
     int threads = deft_rule_threads(call, nest.count);
 #pragma omp parallel for num_threads(threads)
-    for (int i = 0; i < threads; i++) {
-        int64_t end = nest.count * (i + 1) / threads;
-        for (int64_t done = nest.count * i / threads; done < end;) {
-            deft_nest_row row = deft_nest_row_at(&nest, done, end);
-            gather_row(bytes, (const char *)from + row.offset[0] * (int64_t)bytes, nest.strides[0][nest.rank - 1],
-                       (char *)to + done * (int64_t)bytes, row.length);
-            done += row.length;
-        }
-    }
+    for (int i = 0; i < threads; i++)
+        gather_range(&nest, bytes, from, nest.count * i / threads, nest.count * (i + 1) / threads, to);
 }
 
 deft_status deft_forward_transpose(const deft_op_call *call) {

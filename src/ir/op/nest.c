@@ -43,3 +43,10 @@ deft_nest_row deft_nest_row_at(const deft_nest *nest, int64_t begin, int64_t end
     }
     return row;
 }
+
+int64_t deft_nest_rows_at(const deft_nest *nest, int64_t begin, int64_t end) {
+    int64_t row_length = nest->dims[nest->rank - 1], row = begin / row_length;
+    if (nest->rank < 2 || begin % row_length || end - begin < row_length) return 1;
+    int64_t left = nest->dims[nest->rank - 2] - row % nest->dims[nest->rank - 2], fit = (end - begin) / row_length;
+    return left < fit ? left : fit;
+}

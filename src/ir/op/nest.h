@@ -30,4 +30,8 @@ typedef struct deft_nest_row {
 /* The row that element `begin` is in, from there to its end, or to `end` if that comes first. `begin` < `end`. */
 deft_nest_row deft_nest_row_at(const deft_nest *nest, int64_t begin, int64_t end);
 
+/* How many rows begin with that of `begin`, whole, each strides[i][rank - 2] behind the one before, and none past
+ * `end`; 1 where the first is not whole. */
+int64_t deft_nest_rows_at(const deft_nest *nest, int64_t begin, int64_t end);
+
 #endif
