@@ -620,6 +620,41 @@ static void test_hard_swish(void **state) {
     free_sketch(&s);
 }
 
+/* Two tokens of three pictures by a matrix, and a bias [bias_dims], twice: the first result is used once or twice. */
+static sketch new_linear(int bias_rank, const int64_t *bias_dims, bool used_twice) {
+    sketch s = new_sketch();
+    int x = input(&s, "x", 3, (int64_t[]){3, 2, 4});
+    int w = weights(&s, "w", 2, (int64_t[]){4, 5}), w2 = weights(&s, "w2", 2, (int64_t[]){5, 6});
+    int product = apply_two(&s, DEFT_OP_MATMUL, "p", x, w);
+    int sum = apply_two(&s, DEFT_OP_ADD, "s", weights(&s, "b", bias_rank, bias_dims), product);
+    if (used_twice) sum = apply_two(&s, DEFT_OP_SUB, "d", sum, product);
+    int second = apply_two(&s, DEFT_OP_MATMUL, "p2", sum, w2);
+    finish(&s, apply_two(&s, DEFT_OP_ADD, "y", second, weights(&s, "b2", 1, (int64_t[]){6})));
+    return s;
+}
+
+static void test_linear(void **state) {
+    (void)state;
+    static const int64_t row[] = {1, 5}, other[] = {2, 5}, row_of_three[] = {1, 1, 5};
+    sketch s = new_linear(1, row + 1, false);
+    check_pass(&s, deft_pass_linear, 6, 1e-6);
+    check_operators(&s, "Reshape Gemm Reshape Reshape Gemm Reshape ");
+    free_sketch(&s);
+    s = new_linear(2, row, false);
+    check_pass(&s, deft_pass_linear, 6, 1e-6);
+    free_sketch(&s);
+    s = new_linear(2, row, true); /* only the second */
+    check_pass(&s, deft_pass_linear, 6, 1e-6);
+    check_operators(&s, "MatMul Add Sub Reshape Gemm Reshape ");
+    free_sketch(&s);
+    s = new_linear(2, other, false);
+    check_pass(&s, deft_pass_linear, 5, 1e-6);
+    free_sketch(&s);
+    s = new_linear(3, row_of_three, false);
+    check_pass(&s, deft_pass_linear, 5, 1e-6);
+    free_sketch(&s);
+}
+
 static void test_out_of_memory(void **state) {
     (void)state;
     sketch s = new_net();
@@ -635,6 +670,7 @@ static deft_status run_patterns(deft_context *ctx, void *user) {
     if (status == DEFT_OK) status = deft_pass_layer_norm(graph);
     if (status == DEFT_OK) status = deft_pass_hard_swish(graph);
     if (status == DEFT_OK) status = deft_pass_swish(graph);
+    if (status == DEFT_OK) status = deft_pass_linear(graph);
     deft_graph_free(graph);
     return status;
 }
@@ -651,6 +687,10 @@ static void test_patterns_out_of_memory(void **state) {
     check_every_allocation_failure(run_patterns, &s);
     free_sketch(&s);
     s = new_layer_norm(2, true, true);
+    check_every_allocation_failure(run_patterns, &s);
+    free_sketch(&s);
+    s = new_linear(1, (int64_t[]){5}, false);
+    assert_int_equal(deft_graph_infer(s.graph, 1, NULL, 0), DEFT_OK);
     check_every_allocation_failure(run_patterns, &s);
     free_sketch(&s);
 }
@@ -691,6 +731,7 @@ int main(void) {
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_layer_norm_leaves),
         cmocka_unit_test(test_hard_swish),
+        cmocka_unit_test(test_linear),
         cmocka_unit_test(test_patterns_out_of_memory),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_comparison_sees_a_difference),

@@ -155,12 +155,18 @@ void deft_dense_matmul_done(deft_context *ctx, deft_kernel *kernel) {
 typedef struct packed_matmul {
     product product;
     deft_activation activation;
-    bool swapped; /* the first operand is the primitive's weight */
+    bool swapped;   /* the first operand is the primitive's weight */
+    bool adds_bias; /* the primitive does */
     deft_onednn *primitive;
 } packed_matmul;
 
 static bool is_swapped(const product *p, const deft_op_call *call) {
     return deft_linear_weight(call) == 0 && p->gemm.n == 1;
+}
+
+/* Whether a row is added to every row: the primitive does it, at no cost. */
+static bool adds_row(const product *p) {
+    return p->has_bias && p->bias.scale == 1 && p->bias.row_stride == 0 && p->bias.column_stride == 1;
 }
 
 static deft_onednn_problem packed_problem(const product *p, const deft_op_call *call) {
@@ -174,6 +180,7 @@ static deft_onednn_problem packed_problem(const product *p, const deft_op_call *
                                  .weight_row_stride = transposed ? 1 : g->n,
                                  .weight_column_stride = transposed ? g->k : 1,
                                  .weight = call->in[swapped ? 0 : 1]->data,
+                                 .has_bias = !swapped && adds_row(p),
                                  .plain = true};
 }
 
@@ -207,6 +214,7 @@ deft_status deft_dense_packed_prepare(deft_context *ctx, const deft_request *req
     state->activation = request->activation;
     state->swapped = is_swapped(&state->product, call);
     deft_onednn_problem problem = packed_problem(&state->product, call);
+    state->adds_bias = problem.has_bias;
     deft_status status = deft_onednn_new(ctx, request->memo, &problem, &state->primitive);
     if (status != DEFT_OK) {
         deft_release(ctx, state);
@@ -227,10 +235,11 @@ deft_status deft_dense_packed_run(deft_context *ctx, const deft_kernel *kernel, 
     const product *p = &state->product;
     const void *operands[DEFT_ONEDNN_OPERANDS] = {[DEFT_ONEDNN_X] = in[state->swapped]->data,
                                                   [DEFT_ONEDNN_W] = in[!state->swapped]->data,
+                                                  [DEFT_ONEDNN_B] = state->adds_bias ? in[2]->data : NULL,
                                                   [DEFT_ONEDNN_Y] = out[0]->data};
     DEFT_TRY(deft_onednn_run(ctx, state->primitive, operands, scratch));
     deft_bias bias = p->bias;
-    if (p->has_bias) bias.data = in[2]->data;
+    if (p->has_bias && !state->adds_bias) bias.data = in[2]->data;
     deft_activation_apply_biased(state->activation, &bias, out[0]->data, p->gemm.m, p->gemm.n, p->gemm.threads);
     return DEFT_OK;
 }

@@ -46,7 +46,7 @@ struct deft_onednn {
 
 /* The argument that each operand is to each kind of primitive; 0: it has none. */
 static const int arguments[DEFT_ONEDNN_KINDS][DEFT_ONEDNN_OPERANDS] = {
-    [DEFT_ONEDNN_MATMUL] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, 0, DNNL_ARG_DST},
+    [DEFT_ONEDNN_MATMUL] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
     [DEFT_ONEDNN_CONV] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_BIAS, DNNL_ARG_DST},
     [DEFT_ONEDNN_CONV_INPUT_GRAD] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, 0, DNNL_ARG_DIFF_DST},
     [DEFT_ONEDNN_CONV_WEIGHT_GRAD] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, 0, DNNL_ARG_DIFF_DST},
@@ -83,10 +83,11 @@ static dnnl_status_t describe_rows(const deft_onednn_problem *problem, deft_oned
 }
 
 static dnnl_status_t describe_matmul(const deft_onednn_problem *p, descriptors *all) {
-    dnnl_dims_t x = {p->rows, p->inner}, w = {p->inner, p->columns}, y = {p->rows, p->columns};
+    dnnl_dims_t x = {p->rows, p->inner}, w = {p->inner, p->columns}, b = {1, p->columns}, y = {p->rows, p->columns};
     dnnl_dims_t w_strides = {p->weight_row_stride, p->weight_column_stride};
     dnnl_status_t result = describe_rows(p, DEFT_ONEDNN_X, 2, x, all);
     if (result == dnnl_success) result = describe(p, DEFT_ONEDNN_W, 2, w, w_strides, all);
+    if (result == dnnl_success) result = describe_rows(p, DEFT_ONEDNN_B, 2, b, all);
     return result == dnnl_success ? describe_rows(p, DEFT_ONEDNN_Y, 2, y, all) : result;
 }
 
@@ -342,7 +343,8 @@ static dnnl_status_t choose_implementation(const deft_onednn_problem *problem, c
     dnnl_status_t result = make_attributes(problem, all, &attributes);
     if (result == dnnl_success) switch (problem->kind) {
         case DEFT_ONEDNN_MATMUL:
-            result = dnnl_matmul_desc_init(&matmul, &d[DEFT_ONEDNN_X], &d[DEFT_ONEDNN_W], NULL, &d[DEFT_ONEDNN_Y]);
+            result = dnnl_matmul_desc_init(&matmul, &d[DEFT_ONEDNN_X], &d[DEFT_ONEDNN_W],
+                                           problem->has_bias ? &d[DEFT_ONEDNN_B] : NULL, &d[DEFT_ONEDNN_Y]);
             if (result == dnnl_success) result = first_usable(&matmul, attributes, engine, NULL, anything, out);
             break;
         case DEFT_ONEDNN_CONV:

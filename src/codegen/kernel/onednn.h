@@ -29,7 +29,7 @@ DEFT_MUST_CHECK deft_status deft_onednn_sgemms(deft_context *ctx, const deft_sge
                                                const deft_sgemm_batch *batch, const float *a, const float *b, float *c);
 
 typedef enum deft_onednn_kind {
-    DEFT_ONEDNN_MATMUL,           /* Y[rows, columns] = X[rows, inner] W[inner, columns] */
+    DEFT_ONEDNN_MATMUL,           /* Y[rows, columns] = X[rows, inner] W[inner, columns] + B[columns] */
     DEFT_ONEDNN_CONV,             /* Y = conv(X, W) + B */
     DEFT_ONEDNN_CONV_INPUT_GRAD,  /* X from Y, W */
     DEFT_ONEDNN_CONV_WEIGHT_GRAD, /* W from X, Y */

@@ -15,6 +15,7 @@
     PASS(gelu, "finds Gelu in the nodes that exporters write for it")                                                  \
     PASS(hard_swish, "finds HardSwish in the nodes that exporters write for it")                                       \
     PASS(swish, "finds Swish in the nodes that exporters write for it")                                                \
+    PASS(linear, "makes a Gemm of a MatMul of many dimensions and the bias added to it")                               \
     PASS(dead, "removes nodes and constants that no output depends on")
 
 #define DEFT_PASS(NAME, SUMMARY) DEFT_MUST_CHECK deft_status deft_pass_##NAME(deft_graph *graph);
