@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""CifarNet and ResNet-20 on CIFAR-10: trained, then pruned by magnitude on a cubic schedule while they are fine-tuned,
-for some seeds; mean and spread (smallest to largest). Every line that deft prints goes to LOGS/NET.jsonl as it comes, with the
-network, the seed and the stage. Stopped at any moment and called again, it goes on: what the log says is done is
-kept where its model is in WORK, and a training under way resumes from its checkpoint.
+"""CifarNet and ResNet-20 on CIFAR-10: trained, then pruned in rounds: each sets the smallest weights to zero and trains
+what is left, the rate begun anew, with the dense network as the teacher; for some seeds; mean and spread (smallest to
+largest). Every line that deft prints goes to LOGS/NET.jsonl as it comes, with the network, the seed and the stage. Stopped at
+any moment and called again, it goes on: what the log says is done is kept where its model is in WORK, and a
+training under way resumes from its checkpoint.
 
 usage: cifar_pruning.py CIFAR10_DIR [--nets cifarnet,resnet-20] [--seeds 1,2,3] [--epochs E] [--threads T] [--logs DIR] [--work DIR]"""
 import argparse
@@ -14,16 +15,17 @@ import subprocess
 DEFT = "build/deft"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-# epochs, options of the training, zeros, epochs of pruning, its options, seeds, least accuracy (%), largest drop (points)
+SGD = ["--batch", "128", "--optimizer", "nesterov", "--schedule", "cosine", "--clip", "0"]
+DENSE = [*SGD, "--warmup", "0.5", "--weight-decay", "0.0005"]
+SPARSE = [*SGD, "--keep-zeros", "--weight-decay", "0.00005"]
+
+# the data's options; epochs and rate of the training; zeros, epochs and rate of each round; seeds; least accuracy (%);
+# largest drop (points)
 RECIPES = {
-    "cifarnet": dict(
-        augment="crop,flip", epochs=60, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.05", "--schedule", "cosine",
-                          "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
-        zeros=0.9, prune_epochs=25, prune=["--learning-rate", "0.05"], seeds=[1, 2, 3], accuracy=80, drop=0.5),
-    "resnet-20": dict(
-        augment="crop,flip", epochs=30, train=["--batch", "128", "--optimizer", "nesterov", "--learning-rate", "0.1", "--schedule", "cosine",
-                          "--warmup", "0.5", "--weight-decay", "0.0005", "--clip", "0"],
-        zeros=0.8, prune_epochs=15, prune=["--learning-rate", "0.05"], seeds=[1], accuracy=90, drop=0.5),
+    "cifarnet": dict(data="augment=crop,flip:normalize", epochs=60, rate=0.05, rounds=[(0.6, 25, 0.05), (0.8, 25, 0.05), (0.9, 60, 0.1)],
+                     seeds=[1, 2, 3], accuracy=80, drop=0.5),
+    "resnet-20": dict(data="augment=crop,flip,cutout:normalize:validation=500", epochs=90, rate=0.1, rounds=[(0.5, 15, 0.05), (0.8, 30, 0.05)],
+                      seeds=[1], accuracy=90, drop=0.5),
 }
 
 
@@ -53,37 +55,47 @@ class Log:
         return found[-1] if found else None
 
 
-def run(log, seed, stage, files, output, options, threads):
-    """Runs deft, from its checkpoint if there is one, and returns the outcome. Of the command, the log has the options."""
+def train(log, seed, stage, model, output, files, options, threads):
+    """From its checkpoint if there is one; returns the outcome. Of the command, the log has the options but for files."""
     if not os.path.exists(output + ".checkpoint"):
         log.forget(seed, stage)
         log.add(seed, stage, dict(kind="options", options=" ".join(options)))
-    command = [DEFT, stage, *files, "-o", output, *options, "--seed", str(seed), "--threads", str(threads), "--json", "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as deft:
-        for line in deft.stdout:
+    command = [DEFT, "train", model, "-o", output, *files, *options, "--seed", str(seed), "--threads", str(threads), "--json", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
             row = json.loads(line)
             if row.get("kind") in ("epoch", "outcome"):
                 log.add(seed, stage, {key: value for key, value in row.items() if key != "file"})
-    if deft.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}: exit {deft.returncode}")
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}")
     return log.outcome(seed, stage)
 
 
+def deft(*command):
+    subprocess.run([DEFT, *command, "--quiet"], stdout=subprocess.DEVNULL, check=True)
+
+
 def train_and_prune(net, seed, data, epochs, threads, log, work):
+    """Test accuracies in per cent, of the dense network and after each round."""
     recipe = RECIPES[net]
-    new, dense, pruned = (os.path.join(work, f"{net}-{seed}.{name}.onnx") for name in ("new", "dense", "pruned"))
-    if not os.path.exists(new):
-        subprocess.run([DEFT, "new", net, "-o", new, "--seed", str(seed), "--quiet"], stdout=subprocess.DEVNULL, check=True)
-    data = f"augment={recipe['augment']}:normalize:cifar10:{data}"
-    trained, after = log.outcome(seed, "train"), log.outcome(seed, "prune")
-    if not trained or not (after or os.path.exists(dense)):
-        trained = run(log, seed, "train", [new, "--data", data], dense,
-                      ["--epochs", str(epochs or recipe["epochs"]), *recipe["train"]], threads)
-    if not after:
-        after = run(log, seed, "prune", [dense, "--data", data], pruned,
-                    ["--epochs", str(epochs or recipe["prune_epochs"]), "--zeros", str(recipe["zeros"]), "--schedule", "cubic",
-                     *recipe["prune"]], threads)
-    return 100 * trained["accuracy_test"], 100 * after["accuracy_test"], after["share"]
+    stages = ["dense", *(f"zeros-{zeros}" for zeros, _, _ in recipe["rounds"])]
+    model, dense, *_ = files = [os.path.join(work, f"{net}-{seed}.{name}.onnx") for name in ("new", *stages)]
+    data = ["--data", f"{recipe['data']}:cifar10:{data}"]
+
+    def options(length, rate):
+        return ["--epochs", str(epochs or length), "--learning-rate", str(rate)]
+
+    if not all(log.outcome(seed, stage) for stage in stages):
+        if not os.path.exists(model):
+            deft("new", net, "-o", model, "--seed", str(seed))
+        if not os.path.exists(dense):
+            train(log, seed, "dense", model, dense, data, options(recipe["epochs"], recipe["rate"]) + DENSE, threads)
+        for (zeros, length, rate), stage, before, after in zip(recipe["rounds"], stages[1:], files[1:], files[2:]):
+            begun = after.replace(".onnx", ".begun.onnx")
+            if not os.path.exists(after):
+                deft("prune", before, "--zeros", str(zeros), "-o", begun)
+                train(log, seed, stage, begun, after, [*data, "--teacher", dense], options(length, rate) + SPARSE, threads)
+    return [100 * log.outcome(seed, stage)["accuracy_test"] for stage in stages]
 
 
 def spread(values):
@@ -91,13 +103,14 @@ def spread(values):
 
 
 def report(net, results):
-    recipe = RECIPES[net]
-    dense, pruned = [r[0] for r in results], [r[1] for r in results]
-    drop = [a - b for a, b in zip(dense, pruned)]
-    met = statistics.mean(dense) >= recipe["accuracy"] and statistics.mean(drop) <= recipe["drop"]
-    print(f"{net:10} {len(results)} seeds   test accuracy {spread(dense)}%, with {100 * statistics.mean(r[2] for r in results):.1f}% "
-          f"zeros {spread(pruned)}%   drop {spread(drop)} points   bar: {recipe['accuracy']}%, {recipe['drop']} points: "
-          f"{'met' if met else 'not met'}", flush=True)
+    recipe, count = RECIPES[net], len(results)
+    dense, *pruned = zip(*results)
+    print(f"{net}, {count} seed{'s' * (count > 1)}: test accuracy {spread(dense)}%")
+    for (zeros, _, _), accuracy in zip(recipe["rounds"], pruned):
+        drops = [a - b for a, b in zip(dense, accuracy)]
+        print(f"  {100 * zeros:g}% zeros   {spread(accuracy)}%   drop {spread(drops)} points")
+    met = statistics.mean(dense) >= recipe["accuracy"] and statistics.mean(drops) <= recipe["drop"]
+    print(f"  bar: {recipe['accuracy']}%, a drop of {recipe['drop']} points in the last round: {'met' if met else 'not met'}", flush=True)
 
 
 def main():
