@@ -112,8 +112,8 @@ static deft_plan *plan_of_chain(deft_graph *graph, deft_op op) {
     return plan;
 }
 
-/* A chain of equal layers needs two buffers beside the input's and output's, however long it is, and none where each may
- * write over what it has read. */
+/* A chain of equal layers needs two buffers beside the input's and output's, however long it is, and none where each
+ * may write over what it has read. */
 static void test_reuses_memory(void **state) {
     (void)state;
     enum { BYTES = 4 * 16 * 64 };
@@ -252,6 +252,41 @@ static void test_few_zeros_take_no_sparse_kernel(void **state) {
         assert_int_equal(deft_kernels[plan->steps[0].choice.kernel].sparse, i == 2);
         free_all(plan, graph);
     }
+}
+
+/* A choice by estimate takes for granted that oneDNN can compute a convolution; where it cannot, another is made. */
+static void test_what_onednn_refuses(void **state) {
+    (void)state;
+    static const int64_t dilations[] = {8, 1}, pads[] = {16, 5, 47, 4}; /* some taps see nothing but padding */
+    const deft_attr attrs[] = {{.name = "dilations", .type = DEFT_ATTR_INTS, .count = 2, .ints = dilations},
+                               {.name = "pads", .type = DEFT_ATTR_INTS, .count = 4, .ints = pads}};
+    deft_graph *graph = new_graph(test_context());
+    add_graph_input(graph, "x", DIMS(1, 7, 15, 79));
+    add_weight(graph, "w", DIMS(1, 7, 5, 10), 0);
+    add_node(graph, DEFT_OP_CONV, attrs, 2, (const char *const[]){"x", "w"}, 2, "y");
+    finish_graph(graph, "y");
+    deft_plan *plan = plan_of(graph, NULL);
+    const deft_step *step = &plan->steps[0];
+    const deft_tensor *in[] = {&plan->graph->values[step->in[0]].desc,
+                               &graph->values[deft_graph_find(graph, "w")].desc};
+    deft_tensor *out = &plan->graph->values[step->out[0]].desc;
+    deft_request request = {.call = {.op = DEFT_OP_CONV,
+                                     .attrs = &plan->graph->nodes[0].attrs,
+                                     .in_count = 2,
+                                     .out_count = 1,
+                                     .in = in,
+                                     .out = &out,
+                                     .threads = 1},
+                            .activation = deft_activation_none,
+                            .isa = plan->ctx->isa,
+                            .presumed = true};
+    const char *why;
+    assert_true(deft_kernels[DEFT_KERNEL_DENSE_NCHW].accepts(&request, &why));
+    request.presumed = false;
+    assert_false(deft_kernels[DEFT_KERNEL_DENSE_NCHW].accepts(&request, &why));
+    assert_true(deft_kernels[step->choice.kernel].accepts(&request, &why));
+    assert_null(strstr(step->choice.why, "dense-nchw"));
+    free_all(plan, graph);
 }
 
 static deft_status choose_sparse(void *user, deft_context *ctx, const deft_request *request, deft_choice *choice) {
@@ -430,6 +465,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fuses_activations),
         cmocka_unit_test(test_few_zeros_take_no_sparse_kernel),
+        cmocka_unit_test(test_what_onednn_refuses),
         cmocka_unit_test(test_layers_that_are_alike_are_asked_for_once),
         cmocka_unit_test(test_fuses_functions),
         cmocka_unit_test(test_keeps_what_is_used_elsewhere),

@@ -285,7 +285,8 @@ static places places_of(int64_t first, int64_t lanes) {
 /* Those of `positions`, along one axis, that see [0, size) when shifted. */
 static uint16_t seen(const int64_t positions[PANEL], int64_t shift, int64_t size) {
     int mask = 0;
-    for (int i = 0; i < PANEL; i++) mask |= ((uint64_t)(positions[i] + shift) < (uint64_t)size) << i;
+    for (int i = 0; i < PANEL; i++)
+        mask |= ((uint64_t)(positions[i] + shift) < (uint64_t)size) << i;
     return (uint16_t)mask;
 }
 
@@ -294,11 +295,13 @@ static void fill_taps(const deft_linear *l, const places *at, uint16_t *taps) {
     uint16_t computed = seen(at->row, 0, l->out_height);
     for (int64_t x = 0; x < l->kernel_width; x++) {
         uint16_t by_column = computed & seen(at->column, x * l->dilation_x - l->pad_left, l->in_width);
-        for (int64_t y = 0; y < l->kernel_height; y++) taps[y * l->kernel_width + x] = by_column;
+        for (int64_t y = 0; y < l->kernel_height; y++)
+            taps[y * l->kernel_width + x] = by_column;
     }
     for (int64_t y = 0; y < l->kernel_height; y++) {
         uint16_t by_row = seen(at->row, y * l->dilation_y - l->pad_top, l->in_height);
-        for (int64_t x = 0; x < l->kernel_width; x++) taps[y * l->kernel_width + x] &= by_row;
+        for (int64_t x = 0; x < l->kernel_width; x++)
+            taps[y * l->kernel_width + x] &= by_row;
     }
 }
 
