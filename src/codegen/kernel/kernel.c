@@ -67,7 +67,7 @@ int deft_kernel_candidates(const deft_request *request, bool dense_only, deft_ca
     for (int id = 0; id < DEFT_KERNEL_COUNT; id++) {
         bool portable = id == DEFT_KERNEL_REFERENCE || id == DEFT_KERNEL_SPARSE_C;
         if (isfinite(estimates[id]) && !(portable && estimates[id] > far * least))
-            candidates[count++] = (deft_candidate){.kernel = (deft_kernel_id)id};
+            candidates[count++] = (deft_candidate){.kernel = (deft_kernel_id)id, .estimate_ns = estimates[id]};
     }
     return count;
 }
@@ -81,7 +81,7 @@ int deft_kernel_scheduled_candidates(const deft_request *request, bool dense_onl
         int ways = def->schedules ? def->schedules(request, schedules, codes) : 0;
         if (ways > 0) candidates[i].schedule = codes[0];
         for (int j = 1; j < ways && count < DEFT_CANDIDATES; j++)
-            candidates[count++] = (deft_candidate){candidates[i].kernel, codes[j]};
+            candidates[count++] = (deft_candidate){.kernel = candidates[i].kernel, .schedule = codes[j]};
     }
     return count;
 }

@@ -129,7 +129,8 @@ deft_kernel_id deft_kernel_cheapest(const deft_request *request);
 /* One way to compute a request. */
 typedef struct deft_candidate {
     deft_kernel_id kernel;
-    uint64_t schedule; /* 0: the best by estimate */
+    uint64_t schedule;  /* 0: the best by estimate */
+    double estimate_ns; /* by deft_kernel_candidates() */
 } deft_candidate;
 /* Room for every kernel with all of its schedules, of which one kernel has more than four. */
 #define DEFT_CANDIDATES (4 * DEFT_KERNEL_COUNT + DEFT_ALL_SCHEDULES)

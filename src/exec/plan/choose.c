@@ -74,7 +74,7 @@ static deft_verdict estimated(const deft_request *request) {
     bool few = has_few_zeros(request);
     int count = deft_kernel_candidates(request, false, all);
     for (int i = 0; i < count; i++) {
-        ns[i] = deft_kernels[all[i].kernel].estimate_ns(request);
+        ns[i] = all[i].estimate_ns;
         if (few && deft_kernels[all[i].kernel].sparse) ns[i] *= few_zeros_handicap;
     }
     return deft_verdict_of(all, ns, count);
