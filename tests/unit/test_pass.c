@@ -633,6 +633,17 @@ static sketch new_linear(int bias_rank, const int64_t *bias_dims, bool used_twic
     return s;
 }
 
+/* Products of nothing: the bias alone. */
+static void test_linear_of_nothing(void **state) {
+    (void)state;
+    sketch s = new_sketch();
+    int x = input(&s, "x", 3, (int64_t[]){3, 2, 0}), w = weights(&s, "w", 2, (int64_t[]){0, 5});
+    int product = apply_two(&s, DEFT_OP_MATMUL, "p", x, w);
+    finish(&s, apply_two(&s, DEFT_OP_ADD, "y", product, weights(&s, "b", 1, (int64_t[]){5})));
+    check_pass(&s, deft_pass_linear, 2, 0);
+    free_sketch(&s);
+}
+
 static void test_linear(void **state) {
     (void)state;
     static const int64_t row[] = {1, 5}, other[] = {2, 5}, row_of_three[] = {1, 1, 5};
@@ -732,6 +743,7 @@ int main(void) {
         cmocka_unit_test(test_layer_norm_leaves),
         cmocka_unit_test(test_hard_swish),
         cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_linear_of_nothing),
         cmocka_unit_test(test_patterns_out_of_memory),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_comparison_sees_a_difference),

@@ -26,7 +26,8 @@ static bool is_row(const deft_match *match, int value, int64_t columns) {
 static int find_add(const deft_match *match, const deft_node *product, int *bias) {
     if (product->op != DEFT_OP_MATMUL || !is_constant_f32(match, product->in[1])) return -1;
     const deft_tensor *x = desc_of(match, product->in[0]), *y = desc_of(match, product->out[0]);
-    if (x->rank < 3 || desc_of(match, product->in[1])->rank != 2 || deft_tensor_count(y) == 0) return -1;
+    if (x->rank < 3 || desc_of(match, product->in[1])->rank != 2) return -1;
+    if (deft_tensor_count(x) == 0 || deft_tensor_count(y) == 0) return -1;
     int add = deft_match_sole_user(match, product->out[0], DEFT_OP_ADD);
     if (add < 0) return -1;
     const deft_node *sum = &match->graph->nodes[add];
