@@ -307,7 +307,7 @@ static deft_status measure_matmul(deft_context *ctx, void *user) {
                             .activation = deft_activation_none,
                             .isa = ctx->isa};
     const deft_candidate all[] = {
-        {DEFT_KERNEL_REFERENCE, 0}, {DEFT_KERNEL_DENSE_MATMUL, 0}, {DEFT_KERNEL_DENSE_PACKED, 0}};
+        {.kernel = DEFT_KERNEL_REFERENCE}, {.kernel = DEFT_KERNEL_DENSE_MATMUL}, {.kernel = DEFT_KERNEL_DENSE_PACKED}};
     double ns[3];
     DEFT_TRY(deft_kernel_measure(ctx, &request, all, 3, 0.001, ns));
     for (int i = 0; i < 3; i++)
