@@ -40,11 +40,22 @@ def test_without_data():
 
 def test_fine_tuning():
     deft("train", "net.onnx", "--data", "digits:1000", "--epochs", 3, "-o", "trained.onnx", "--threads", 1)
-    for how in [], ["--schedule", "cubic", "--every", 5], ["--move", 0.3, "--every", 5]:
+    for how in [], ["--cubic", "--every", 5], ["--move", 0.3, "--every", 5]:
         _, outcome = layers_of(deft("prune", "trained.onnx", "--zeros", 0.9, "--data", "digits:1000", "--epochs", 2,
                                     *how, "-o", "p.onnx", "--json", "--threads", 1))
         assert outcome["zeros"] == 239580 and outcome["accuracy_test"] > 0.3, outcome
         assert not os.path.exists("p.onnx.checkpoint")
+
+
+def test_fine_tuning_is_training():
+    """Pruned and trained under the mask in two commands or in one, with the same options, it is the same network."""
+    how = ["--data", "digits:1000", "--epochs", 2, "--batch", 32, "--optimizer", "nesterov", "--learning-rate", 0.02,
+           "--schedule", "cosine", "--warmup", 0.5, "--momentum", 0.8, "--weight-decay", 0.001, "--clip", 0, "--average",
+           0.9, "--label-smoothing", 0.1, "--loss", "cross-entropy", "--teacher", "net.onnx", "--threads", 1]
+    deft("prune", "net.onnx", "--zeros", 0.9, "-o", "p.onnx")
+    deft("train", "p.onnx", "--keep-zeros", *how, "-o", "two.onnx")
+    deft("prune", "net.onnx", "--zeros", 0.9, *how, "-o", "one.onnx")
+    assert read("one.onnx") == read("two.onnx")
 
 
 def test_a_teacher():
@@ -73,7 +84,7 @@ def test_a_teacher():
 
 
 def test_interrupt_keeps_the_epochs_that_are_done():
-    args = ["prune", "net.onnx", "--zeros", "0.9", "--schedule", "cubic", "--every", "10", "--data", "digits:2000",
+    args = ["prune", "net.onnx", "--zeros", "0.9", "--cubic", "--every", "10", "--data", "digits:2000",
             "--epochs", "4", "--threads", "1", "-o"]
     deft(*args, "whole.onnx")
     process = subprocess.Popen([DEFT, *args, "stopped.onnx", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -112,7 +123,8 @@ def test_refusals():
         refused("prune", "net.onnx", "--pattern", pattern, *(["--zeros", "0.5"] if "x" in pattern else []), "-o", "x",
                 status=2)
     refused("prune", "net.onnx", "--pattern", "2:4", "--zeros", "0.5", "-o", "x", status=2)
-    refused("prune", "net.onnx", "--zeros", "0.5", "--schedule", "cubic", "-o", "x", status=2, names="--data")
+    for option in ["--cubic"], ["--move", "0.1"], ["--teacher", "net.onnx"], ["--log", "x.jsonl"]:
+        refused("prune", "net.onnx", "--zeros", "0.5", *option, "-o", "x", status=2, names="--data")
     refused("prune", "net.onnx", "--zeros", "0.5", "--data", "nonsense", "-o", "x", status=2, names="nonsense")
     refused("prune", "missing.onnx", "--zeros", "0.5", "-o", "x", status=2, names="missing.onnx")
     refused("prune", "net.onnx", "--zeros", "0.5", "-o", "no/such/folder/x", status=3)

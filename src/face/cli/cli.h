@@ -29,8 +29,11 @@ typedef struct deft_command {
     const char *notes;   /* lines under the options, or NULL; examples */
     const deft_option *options;
     int option_count;
-    size_t options_bytes; /* of the structure that the options set */
-    const void *defaults; /* of that structure; NULL: all zero */
+    const deft_option_table *training; /* more options, those of training, or NULL: they set the ... */
+    size_t training_offset;            /* ... deft_training_settings there in the same structure */
+    bool explains_training;            /* in its help; else that names them only */
+    size_t options_bytes;              /* of the structure that the options set */
+    const void *defaults;              /* of that structure; NULL: all zero */
     deft_status (*run)(deft_cli *cli, const void *options);
 } deft_command;
 

@@ -1,5 +1,6 @@
 /* deft lottery: iterative magnitude pruning that resets what is left to its early values, with controls. */
 #include "face/cli/cli.h"
+#include "face/cli/training.h"
 #include "face/report/tickets.h"
 #include "ir/model/file.h"
 #include "learn/approx/lottery.h"
@@ -7,25 +8,22 @@
 #include <string.h>
 
 typedef struct lottery_options {
+    deft_training_settings training;
     const char *data, *folder;
-    int rounds, seeds, control_every, epochs;
+    int rounds, seeds, control_every;
     deft_prune_scope scope;
     deft_lottery_reset reset;
-    int64_t rewind, batch;
+    int64_t rewind;
     int controls; /* none|reinit|random|both: bit 0 and bit 1 */
-    deft_optimizer optimizer;
-    deft_schedule_kind schedule;
-    double rate, output_rate, learning_rate, weight_decay;
+    double rate, output_rate;
 } lottery_options;
 
-static const lottery_options defaults = {.rounds = 15,
+static const lottery_options defaults = {.training = {DEFT_TRAINING_DEFAULTS},
+                                         .rounds = 15,
                                          .seeds = 1,
                                          .control_every = 1,
-                                         .epochs = 10,
                                          .scope = DEFT_PRUNE_LAYER,
-                                         .batch = 64,
-                                         .rate = 0.2,
-                                         .weight_decay = -1};
+                                         .rate = 0.2};
 
 static const deft_option options[] = {
     {"data", 0, DEFT_OPTION_TEXT, offsetof(lottery_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
@@ -46,17 +44,6 @@ static const deft_option options[] = {
     {"control-every", 0, DEFT_OPTION_INT, offsetof(lottery_options, control_every), "R",
      "rounds from control to control (default 1)", 1, 1000, false},
     {"seeds", 0, DEFT_OPTION_INT, offsetof(lottery_options, seeds), "N", "repetitions (default 1)", 1, 1000, false},
-    {"epochs", 0, DEFT_OPTION_INT, offsetof(lottery_options, epochs), "E", "of a training (default 10)", 1, 1e6, false},
-    {"batch", 0, DEFT_OPTION_INT64, offsetof(lottery_options, batch), "N", "samples a step (default 64)", 1, 1e6,
-     false},
-    {"optimizer", 0, DEFT_OPTION_CHOICE, offsetof(lottery_options, optimizer), "sgd|nesterov|adam|adamw", "(sgd)", 0, 0,
-     false},
-    {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(lottery_options, learning_rate), "R",
-     "at the start (default 0.05; adam, adamw: 0.001)", 1e-12, 1e6, false},
-    {"schedule", 0, DEFT_OPTION_CHOICE, offsetof(lottery_options, schedule), "steps|cosine|constant", "(steps)", 0, 0,
-     false},
-    {"weight-decay", 0, DEFT_OPTION_REAL, offsetof(lottery_options, weight_decay), "W",
-     "0 for none (default 5e-4; adamw: 0.01)", 0, 1e6, false},
 };
 
 /* A training in the table. */
@@ -100,7 +87,6 @@ static void on_ticket(void *user, const deft_ticket *ticket) {
 }
 
 static deft_lottery_options lottery_from(const lottery_options *wanted, drawing *d) {
-    double decay = wanted->weight_decay;
     return (deft_lottery_options){
         .folder = wanted->folder,
         .seeds = wanted->seeds,
@@ -112,14 +98,7 @@ static deft_lottery_options lottery_from(const lottery_options *wanted, drawing 
         .rewind_step = wanted->rewind,
         .controls = {[DEFT_TICKET_REINITIALIZED] = wanted->controls & 1, [DEFT_TICKET_RANDOM] = wanted->controls & 2},
         .control_every = wanted->control_every,
-        .training = {.epochs = wanted->epochs,
-                     .batch = wanted->batch,
-                     .optimizer = {.kind = wanted->optimizer,
-                                   .weight_decay = decay > 0   ? (float)decay
-                                                   : decay < 0 ? 0
-                                                               : -1},
-                     .learning_rate = (float)wanted->learning_rate,
-                     .schedule = wanted->schedule},
+        .training = deft_training_options(&wanted->training),
         .on_ticket = on_ticket,
         .user = d};
 }
@@ -164,6 +143,8 @@ const deft_command deft_command_lottery = {
     .operand = "MODEL",
     .options = options,
     .option_count = sizeof options / sizeof *options,
+    .training = &deft_training_table,
+    .training_offset = offsetof(lottery_options, training),
     .options_bytes = sizeof(lottery_options),
     .defaults = &defaults,
     .run = run,

@@ -1,6 +1,7 @@
 /* deft prune: zeros in a model; without data, with calibration data, or fine-tuned under the mask. */
 #include "face/cli/journal.h"
 #include "face/cli/output.h"
+#include "face/cli/training.h"
 #include "face/report/shape.h"
 #include "ir/model/file.h"
 #include "learn/approx/second_order.h"
@@ -10,15 +11,15 @@
 #include <string.h>
 
 typedef struct prune_options {
-    const char *output, *pattern, *data, *calibrate, *log;
+    deft_training_settings training;
+    const char *output, *pattern, *data, *teacher, *calibrate, *log;
     deft_prune_scope scope;
-    int cubic; /* one-shot|cubic */
-    double zeros, learning_rate, move;
-    int epochs;
+    bool cubic;
+    double zeros, move;
     int64_t every, samples;
 } prune_options;
 
-static const prune_options defaults = {.zeros = -1, .learning_rate = 0.1, .epochs = 10, .every = 100, .samples = 512};
+static const prune_options defaults = {.training = {DEFT_TRAINING_DEFAULTS}, .zeros = -1, .every = 100, .samples = 512};
 
 static const deft_option options[] = {
     {"output", 'o', DEFT_OPTION_FILE, offsetof(prune_options, output), "FILE", "where to write the pruned model", 0, 0,
@@ -30,11 +31,10 @@ static const deft_option options[] = {
      0, 0, false},
     {"data", 0, DEFT_OPTION_TEXT, offsetof(prune_options, data), "DATA",
      "to fine-tune on: a folder or file, or digits[:N]", 0, 0, false},
-    {"epochs", 0, DEFT_OPTION_INT, offsetof(prune_options, epochs), "E", "of fine-tuning (default 10)", 1, 1e6, false},
-    {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(prune_options, learning_rate), "R", "at the start (default 0.1)",
-     1e-12, 1e6, false},
-    {"schedule", 0, DEFT_OPTION_CHOICE, offsetof(prune_options, cubic), "one-shot|cubic",
-     "while fine-tuning (default one-shot)", 0, 0, false},
+    {"teacher", 0, DEFT_OPTION_TEXT, offsetof(prune_options, teacher), "FILE",
+     "to distil from in fine-tuning (default: MODEL)", 0, 0, false},
+    {"cubic", 0, DEFT_OPTION_FLAG, offsetof(prune_options, cubic), NULL,
+     "the zeros grow while fine-tuning; else all at once", 0, 0, false},
     {"move", 0, DEFT_OPTION_REAL, offsetof(prune_options, move), "SHARE", "dropped and grown at an update (default 0)",
      0, 0.99, false},
     {"every", 0, DEFT_OPTION_INT64, offsetof(prune_options, every), "STEPS", "from update to update (default 100)", 1,
@@ -67,10 +67,8 @@ static deft_status read_options(deft_context *ctx, const prune_options *wanted, 
     if (wanted->pattern) DEFT_TRY(parse_pattern(ctx, wanted->pattern, &sparsify->prune));
     if (wanted->zeros < 0 && !sparsify->prune.of)
         return deft_fail(ctx, DEFT_INVALID, "--zeros SHARE is missing, or --pattern N:M; see 'deft help prune'");
-    if (!wanted->data && (wanted->cubic || wanted->move > 0))
-        return deft_fail(ctx, DEFT_INVALID, "a schedule and masks that move need --data to train on");
-    if (!wanted->data && wanted->log)
-        return deft_fail(ctx, DEFT_INVALID, "--log is of fine-tuning, which needs --data");
+    if (!wanted->data && (wanted->cubic || wanted->move > 0 || wanted->teacher || wanted->log))
+        return deft_fail(ctx, DEFT_INVALID, "--cubic, --move, --teacher and --log are of fine-tuning: it needs --data");
     if (wanted->data && wanted->calibrate)
         return deft_fail(ctx, DEFT_INVALID, "--data fine-tunes and --calibrate does not: choose one of them");
     sparsify->prune.scope = wanted->scope;
@@ -173,17 +171,24 @@ static deft_status print_all(deft_cli *cli, const char *file, const deft_graph *
 
 /* ---- pruning ------------------------------------------------------------------------------------------------- */
 
+/* With fine-tuning's own defaults of the rate, its steps, and the decay, of which sparse networks need less. */
+static deft_train_options fine_tuning(const deft_training_settings *wanted) {
+    bool adaptive = wanted->optimizer == DEFT_OPTIMIZER_ADAM || wanted->optimizer == DEFT_OPTIMIZER_ADAMW;
+    deft_train_options training = deft_training_options(wanted);
+    training.step_factor = 0.3f;
+    if (wanted->learning_rate == 0 && !adaptive) training.learning_rate = 0.1f;
+    if (wanted->weight_decay < 0 && !adaptive) training.optimizer.weight_decay = 1e-4f;
+    return training;
+}
+
 static deft_status fine_tune(deft_cli *cli, const prune_options *wanted, const deft_sparsify_options *sparsify,
-                             const char *checkpoint, deft_graph *graph, const deft_graph *original,
+                             const char *checkpoint, deft_graph *graph, const deft_graph *teacher,
                              const deft_dataset *data, deft_journal *journal) {
-    deft_train_options training = {.epochs = wanted->epochs,
-                                   .learning_rate = (float)wanted->learning_rate,
-                                   .step_factor = 0.3f,
-                                   .optimizer = {.weight_decay = 1e-4f},
-                                   .teacher = original,
-                                   .checkpoint = checkpoint,
-                                   .on_epoch = deft_journal_epoch,
-                                   .user = journal};
+    deft_train_options training = fine_tuning(&wanted->training);
+    training.teacher = teacher;
+    training.checkpoint = checkpoint;
+    training.on_epoch = deft_journal_epoch;
+    training.user = journal;
     deft_status status = deft_sparsify_train(cli->ctx, graph, data, sparsify, &training);
     deft_journal_tell_kept(journal, status, checkpoint);
     return status;
@@ -205,13 +210,13 @@ fail:
 
 /* As it was asked for: fine-tuned, calibrated, or neither. */
 static deft_status prune(deft_cli *cli, const prune_options *wanted, const deft_sparsify_options *sparsify,
-                         deft_graph *graph, const deft_graph *original, deft_dataset **data, deft_journal *journal) {
+                         deft_graph *graph, const deft_graph *teacher, deft_dataset **data, deft_journal *journal) {
     char *checkpoint;
     if (wanted->calibrate) return calibrate(cli, wanted, &sparsify->prune, graph, data);
     if (!wanted->data) return deft_prune_graph(cli->ctx, graph, &sparsify->prune);
     DEFT_TRY(deft_dataset_open(cli->ctx, wanted->data, data));
     DEFT_TRY(deft_output_beside(cli->ctx, wanted->output, ".checkpoint", &checkpoint));
-    deft_status status = fine_tune(cli, wanted, sparsify, checkpoint, graph, original, *data, journal);
+    deft_status status = fine_tune(cli, wanted, sparsify, checkpoint, graph, teacher, *data, journal);
     /* the checkpoint stays until the model is written */
     if (status == DEFT_OK) status = deft_model_file_save(cli->ctx, wanted->output, graph, NULL);
     if (status == DEFT_OK && checkpoint) remove(checkpoint);
@@ -221,7 +226,7 @@ static deft_status prune(deft_cli *cli, const prune_options *wanted, const deft_
 
 static deft_status run(deft_cli *cli, const void *arguments) {
     const prune_options *wanted = arguments;
-    deft_model_file model = {0};
+    deft_model_file model = {0}, teacher = {0};
     deft_graph *original = NULL;
     deft_dataset *data = NULL;
     deft_sparsify_options sparsify;
@@ -233,13 +238,17 @@ static deft_status run(deft_cli *cli, const void *arguments) {
         DEFT_TRY_OR_FAIL(deft_journal_init(cli, &deft_command_prune, wanted, wanted->log, wanted->output, &journal));
     DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));
     DEFT_TRY_OR_FAIL(deft_graph_clone(cli->ctx, model.graph, &original));
-    DEFT_TRY_OR_FAIL(prune(cli, wanted, &sparsify, model.graph, original, &data, &journal));
+    if (wanted->teacher) DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, wanted->teacher, &teacher));
+    DEFT_TRY_OR_FAIL(
+        prune(cli, wanted, &sparsify, model.graph, teacher.graph ? teacher.graph : original, &data, &journal));
     if (!wanted->data) DEFT_TRY_OR_FAIL(deft_model_file_save(cli->ctx, wanted->output, model.graph, NULL));
     DEFT_TRY_OR_FAIL(print_all(cli, wanted->output, model.graph, original, data, &journal));
 fail:
     deft_journal_done(&journal);
     deft_dataset_free(data);
     deft_graph_free(original);
+    deft_graph_free(teacher.graph);
+    deft_release(cli->ctx, teacher.frontier);
     deft_graph_free(model.graph);
     deft_release(cli->ctx, model.frontier);
     return status;
@@ -251,6 +260,8 @@ const deft_command deft_command_prune = {
     .operand = "MODEL",
     .options = options,
     .option_count = sizeof options / sizeof *options,
+    .training = &deft_training_table,
+    .training_offset = offsetof(prune_options, training),
     .options_bytes = sizeof(prune_options),
     .defaults = &defaults,
     .run = run,

@@ -1,51 +1,23 @@
 /* deft train: a network and labelled data in, a trained network out. */
 #include "face/cli/journal.h"
 #include "face/cli/output.h"
+#include "face/cli/training.h"
 #include "ir/model/file.h"
-#include "learn/train/train.h"
 
 #include <stdio.h>
 
 typedef struct train_options {
+    deft_training_settings training;
     const char *data, *output, *teacher, *checkpoint, *log;
-    int epochs;
-    int64_t batch;
-    deft_optimizer optimizer;
-    deft_schedule_kind schedule;
-    deft_loss loss;
-    double learning_rate, momentum, weight_decay, clip, average, warmup, label_smoothing;
     bool keep_zeros;
 } train_options;
 
-static const train_options defaults = {.epochs = 10, .batch = 64, .momentum = 0.9, .weight_decay = -1, .clip = 1};
+static const train_options defaults = {.training = {DEFT_TRAINING_DEFAULTS}};
 
 static const deft_option options[] = {
     {"data", 0, DEFT_OPTION_TEXT, offsetof(train_options, data), "DATA", DEFT_DATA_HELP, 0, 0, true},
     {"output", 'o', DEFT_OPTION_FILE, offsetof(train_options, output), "FILE", "where to write the trained model", 0, 0,
      true},
-    {"epochs", 0, DEFT_OPTION_INT, offsetof(train_options, epochs), "E", "passes over the data (default 10)", 1, 1e6,
-     false},
-    {"batch", 0, DEFT_OPTION_INT64, offsetof(train_options, batch), "N", "samples a step (default 64)", 1, 1e6, false},
-    {"optimizer", 0, DEFT_OPTION_CHOICE, offsetof(train_options, optimizer), "sgd|nesterov|adam|adamw", "(default sgd)",
-     0, 0, false},
-    {"learning-rate", 0, DEFT_OPTION_REAL, offsetof(train_options, learning_rate), "R",
-     "at the start (default 0.05; adam, adamw: 0.001)", 1e-12, 1e6, false},
-    {"schedule", 0, DEFT_OPTION_CHOICE, offsetof(train_options, schedule), "steps|cosine|constant",
-     "of the rate (default steps)", 0, 0, false},
-    {"warmup", 0, DEFT_OPTION_REAL, offsetof(train_options, warmup), "E",
-     "epochs over which the rate rises from 0 (default 0)", 0, 1e6, false},
-    {"momentum", 0, DEFT_OPTION_REAL, offsetof(train_options, momentum), "M", "0 for none (default 0.9)", 0, 0.9999,
-     false},
-    {"weight-decay", 0, DEFT_OPTION_REAL, offsetof(train_options, weight_decay), "W",
-     "L2 penalty; 0 for none (default 5e-4; adamw: 0.01)", 0, 1e6, false},
-    {"clip", 0, DEFT_OPTION_REAL, offsetof(train_options, clip), "G",
-     "largest norm of the gradient; 0 for any (default 1)", 0, 1e6, false},
-    {"average", 0, DEFT_OPTION_REAL, offsetof(train_options, average), "A",
-     "keep a moving average of the weights: 0.999, say", 0, 0.999999, false},
-    {"loss", 0, DEFT_OPTION_CHOICE, offsetof(train_options, loss), "auto|cross-entropy|squared-error|percentage",
-     "(auto)", 0, 0, false},
-    {"label-smoothing", 0, DEFT_OPTION_REAL, offsetof(train_options, label_smoothing), "S",
-     "share of a label given to all classes (default 0)", 0, 0.9999, false},
     {"teacher", 0, DEFT_OPTION_TEXT, offsetof(train_options, teacher), "FILE",
      "a model to distil from, with the labels or without", 0, 0, false},
     {"keep-zeros", 0, DEFT_OPTION_FLAG, offsetof(train_options, keep_zeros), NULL,
@@ -80,32 +52,10 @@ static const deft_column regression_columns[] = {
 };
 enum { REGRESSION_COLUMNS = sizeof regression_columns / sizeof *regression_columns };
 
-/* The library's number, where 0 is the default and a negative one is none; here, 0 is none and a negative one the
- * default. */
-static float number(double wanted) {
-    return wanted > 0 ? (float)wanted : wanted < 0 ? 0 : -1;
-}
-
-static deft_train_options training_options(const train_options *wanted) {
-    const deft_optimizer_options optimizer = {.kind = wanted->optimizer,
-                                              .momentum = number(wanted->momentum),
-                                              .weight_decay = number(wanted->weight_decay),
-                                              .max_gradient_norm = number(wanted->clip),
-                                              .average = (float)wanted->average};
-    return (deft_train_options){.epochs = wanted->epochs,
-                                .batch = wanted->batch,
-                                .optimizer = optimizer,
-                                .learning_rate = (float)wanted->learning_rate,
-                                .schedule = wanted->schedule,
-                                .warmup_epochs = (float)wanted->warmup,
-                                .loss = wanted->loss,
-                                .label_smoothing = (float)wanted->label_smoothing,
-                                .keep_zeros = wanted->keep_zeros};
-}
-
 static deft_status train(deft_cli *cli, const train_options *wanted, const char *checkpoint, deft_graph *graph,
                          const deft_graph *teacher, const deft_dataset *data, deft_journal *journal) {
-    deft_train_options training = training_options(wanted);
+    deft_train_options training = deft_training_options(&wanted->training);
+    training.keep_zeros = wanted->keep_zeros;
     training.teacher = teacher;
     training.checkpoint = checkpoint;
     training.on_epoch = deft_journal_epoch;
@@ -171,6 +121,9 @@ const deft_command deft_command_train = {
     .notes = "The same command goes on where it was stopped, but for the epoch under way.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
+    .training = &deft_training_table,
+    .training_offset = offsetof(train_options, training),
+    .explains_training = true,
     .options_bytes = sizeof(train_options),
     .defaults = &defaults,
     .run = run,

@@ -51,6 +51,16 @@ static json_t *setting(const deft_option *option, const void *field) {
     }
 }
 
+/* The options of `table` that decide a run, as they are in `fields`. */
+static bool add_settings(json_t *settings, deft_option_table table, const char *fields) {
+    for (int i = 0; i < table.count; i++) {
+        const deft_option *option = &table.options[i];
+        if (option->type == DEFT_OPTION_FILE) continue;
+        if (json_object_set_new(settings, option->name, setting(option, fields + option->offset)) != 0) return false;
+    }
+    return true;
+}
+
 /* What decides a run; names of files that it writes do not. NULL where memory ran out. */
 static json_t *settings_of(const deft_cli *cli, const deft_command *command, const void *options) {
     json_t *settings = json_object();
@@ -59,12 +69,10 @@ static json_t *settings_of(const deft_cli *cli, const deft_command *command, con
                     json_object_set_new(settings, "seed", json_integer((json_int_t)cli->seed)) == 0 &&
                     json_object_set_new(settings, "threads", json_integer(cli->ctx->threads)) == 0 &&
                     json_object_set_new(settings, "version", json_string(deft_version())) == 0;
-    for (int i = 0; complete && i < command->option_count; i++) {
-        const deft_option *option = &command->options[i];
-        if (option->type == DEFT_OPTION_FILE) continue;
-        json_t *value = setting(option, (const char *)options + option->offset);
-        complete = json_object_set_new(settings, option->name, value) == 0;
-    }
+    complete =
+        complete && add_settings(settings, (deft_option_table){command->options, command->option_count}, options);
+    if (complete && command->training)
+        complete = add_settings(settings, *command->training, (const char *)options + command->training_offset);
     if (complete) return settings;
     json_decref(settings);
     return NULL;

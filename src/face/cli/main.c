@@ -28,7 +28,7 @@ static const deft_option global_options[] = {
      "memory to use, as 512M or 2G (default: 3/4 of it)", 0, 0, false},
     {"quiet", 'q', DEFT_OPTION_FLAG, offsetof(deft_cli, quiet), NULL, "no progress and no warnings", 0, 0, false},
 };
-enum { GLOBAL_OPTIONS = sizeof global_options / sizeof *global_options };
+static const deft_option_table global_table = {global_options, sizeof global_options / sizeof *global_options};
 
 static int exit_status(deft_status status) {
     switch (status) {
@@ -53,18 +53,6 @@ static int exit_status(deft_status status) {
 
 /* ---- help ---- */
 
-static void print_global_options(FILE *file) {
-    deft_options_print(file, &(deft_option_set){global_options, GLOBAL_OPTIONS, NULL});
-}
-
-/* Their names alone, on one line. */
-static void name_global_options(FILE *file) {
-    fputs("  of every command:", file);
-    for (int i = 0; i < GLOBAL_OPTIONS; i++)
-        fprintf(file, " --%s", global_options[i].name);
-    fputc('\n', file);
-}
-
 static void print_overview(FILE *file) {
     fputs("Deft makes a trained neural network faster within a bound that you set.\n"
           "usage: deft COMMAND ARGUMENTS\n\n",
@@ -72,7 +60,7 @@ static void print_overview(FILE *file) {
     for (int i = 0; i < COMMANDS; i++)
         fprintf(file, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("Every command:\n", file);
-    print_global_options(file);
+    deft_options_print(file, global_table);
     fputs("'deft help COMMAND' says more; 'deft --version' prints the version.\n"
           "Exit status: 0 success, 1 the answer is no, 2 bad input, 3 environment, 4 a bug.\n",
           file);
@@ -89,8 +77,12 @@ static void print_command_help(FILE *file, const deft_command *command) {
             fprintf(file, " --%s %s", option->name, option->argument);
     }
     fprintf(file, " [OPTIONS]\n%s\n\n", command->summary);
-    deft_options_print(file, &(deft_option_set){command->options, command->option_count, NULL});
-    name_global_options(file);
+    deft_options_print(file, (deft_option_table){command->options, command->option_count});
+    if (command->training && command->explains_training)
+        deft_options_print(file, *command->training);
+    else if (command->training)
+        deft_options_name(file, "of training, see 'deft help train'", *command->training);
+    deft_options_name(file, "of every command", global_table);
     if (command->notes) fprintf(file, "\n%s", command->notes);
 }
 
@@ -151,8 +143,10 @@ static int run_command(const deft_command *command, int argc, char **argv) {
     }
     if (command->defaults) memcpy(options, command->defaults, command->options_bytes);
     bool help = false;
-    deft_option_set sets[DEFT_OPTION_SETS] = {{command->options, command->option_count, options},
-                                              {global_options, GLOBAL_OPTIONS, &cli}};
+    deft_option_set sets[DEFT_OPTION_SETS] = {{{command->options, command->option_count}, options},
+                                              {{NULL, 0}, (char *)options + command->training_offset},
+                                              {global_table, &cli}};
+    if (command->training) sets[1].table = *command->training;
     deft_operands operands = {.name = command->operand, .many = command->many_operands};
     int result = EXIT_USAGE;
     if (deft_options_parse(argc, argv, sets, &operands, &help)) {

@@ -138,8 +138,8 @@ static void list_options(option_parse *parse, struct option *longs, char *shorts
     *shorts++ = ':'; /* a missing argument is told apart */
     *shorts++ = 'h';
     for (int s = 0; s < DEFT_OPTION_SETS; s++)
-        for (int i = 0; i < parse->sets[s].count; i++) {
-            const deft_option *option = &parse->sets[s].options[i];
+        for (int i = 0; i < parse->sets[s].table.count; i++) {
+            const deft_option *option = &parse->sets[s].table.options[i];
             longs[parse->count] = (struct option){option->name, option->argument ? required_argument : no_argument,
                                                   NULL, FIRST + parse->count};
             if (option->letter) *shorts++ = option->letter;
@@ -236,9 +236,9 @@ bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_O
     return check_rest(&parse, argc, argv, operands);
 }
 
-void deft_options_print(FILE *file, const deft_option_set *set) {
-    for (int i = 0; i < set->count; i++) {
-        const deft_option *option = &set->options[i];
+void deft_options_print(FILE *file, deft_option_table table) {
+    for (int i = 0; i < table.count; i++) {
+        const deft_option *option = &table.options[i];
         bool choice = option->type == DEFT_OPTION_CHOICE;
         const char *argument = choice ? "WORD" : option->argument;
         char left[64];
@@ -247,6 +247,17 @@ void deft_options_print(FILE *file, const deft_option_set *set) {
                  argument ? argument : "");
         fprintf(file, "  %-26s %s%s%s\n", left, choice ? option->argument : "", choice ? " " : "", option->help);
     }
+}
+
+void deft_options_name(FILE *file, const char *title, deft_option_table table) {
+    const int columns = 80;
+    int column = fprintf(file, "  %s:", title);
+    for (int i = 0; i < table.count; i++) {
+        if (column + (int)strlen(" --") + (int)strlen(table.options[i].name) > columns)
+            column = fprintf(file, "\n     ") - 1;
+        column += fprintf(file, " --%s", table.options[i].name);
+    }
+    fputc('\n', file);
 }
 
 /* Edits (a character put in, left out, or replaced; neighbours swapped) that make one word of the other. */

@@ -11,7 +11,7 @@
 typedef enum deft_option_type {
     DEFT_OPTION_FLAG,
     DEFT_OPTION_TEXT,
-    DEFT_OPTION_FILE, /* a text that names a file or folder which the command writes */
+    DEFT_OPTION_FILE,  /* a text that names a file or folder which the command writes */
     DEFT_OPTION_TEXTS, /* may be given more than once */
     DEFT_OPTION_INT,
     DEFT_OPTION_INT64,
@@ -38,14 +38,19 @@ typedef struct deft_option {
     bool required;
 } deft_option;
 
-/* A table of options and the structure that they set. */
-typedef struct deft_option_set {
+typedef struct deft_option_table {
     const deft_option *options;
     int count;
+} deft_option_table;
+
+/* A table of options and the structure that they set. */
+typedef struct deft_option_set {
+    deft_option_table table;
     void *target;
 } deft_option_set;
 
-#define DEFT_OPTION_SETS 2
+/* A command's own, those of training, those of every command. */
+#define DEFT_OPTION_SETS 3
 
 /* The arguments that are no options. */
 typedef struct deft_operands {
@@ -58,8 +63,10 @@ typedef struct deft_operands {
  * Every fault is one line on stderr; false then. `*help` is set, and nothing more is checked, where --help is given. */
 DEFT_MUST_CHECK bool deft_options_parse(int argc, char **argv, const deft_option_set sets[DEFT_OPTION_SETS],
                                         deft_operands *operands, bool *help);
-/* The lines of the help for a set, aligned. */
-void deft_options_print(FILE *file, const deft_option_set *set);
+/* The lines of the help for a table, aligned. */
+void deft_options_print(FILE *file, deft_option_table table);
+/* The names alone, after `title`, on lines of at most 80 columns. */
+void deft_options_name(FILE *file, const char *title, deft_option_table table);
 
 /* The word nearest to `word` among `count` of them where it is near enough to be a slip of the pen, else NULL. */
 const char *deft_nearest_word(const char *word, const char *const *words, int count);

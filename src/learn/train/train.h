@@ -42,8 +42,8 @@ typedef struct deft_train_options {
     float label_smoothing;       /* this share of a label's weight goes to all classes alike; default 0 */
     bool keep_zeros;             /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
     const deft_graph *teacher;   /* distil from it: for cross-entropy its softmax is the target, and where there are
-                                    labels or targets, half and half; for the other losses, its outputs. It sees samples
-                                    as   they are, not as the data set's augmentation changes them */
+                                    labels or targets, half and half; for the other losses, its outputs. It sees what
+                                    the graph sees: samples as the data set's augmentation changed them */
     const char *checkpoint;      /* written at the start and after each epoch, resumed from where it is; or NULL */
     const deft_train_hook *hook; /* or NULL */
     /* After each epoch, before its checkpoint is written: of a log, nothing is missing then when training goes on from
