@@ -125,6 +125,42 @@ static void test_max_pool_grad(void **state) {
                  .in = {{DIMS(1, 1, 4), UNKNOWN(DEFT_F32)}, {DIMS(1, 1, 4), UNKNOWN(DEFT_F32)}}));
 }
 
+/* Rows of more outputs than are looked at together: against a window at a time. */
+static void check_long_row(int64_t stride, int64_t kernel, int64_t dilation, int64_t pad) {
+    enum { WIDTH = 1200 };
+    static float x[WIDTH], dy[WIDTH + 16], dx[WIDTH];
+    int64_t out = (WIDTH + 2 * pad - (kernel - 1) * dilation - 1) / stride + 1;
+    for (int64_t i = 0; i < WIDTH; i++) {
+        x[i] = i % 97 == 0 ? -INFINITY : (float)(i * i % 31);
+        dx[i] = 0;
+    }
+    for (int64_t o = 0; o < out; o++) {
+        int64_t best = -1;
+        dy[o] = (float)(o % 13);
+        for (int64_t tap = 0; tap < kernel; tap++) {
+            int64_t at = o * stride + tap * dilation - pad;
+            if (at >= 0 && at < WIDTH && (best < 0 || x[at] > x[best])) best = at;
+        }
+        dx[best] += dy[o];
+    }
+    check_output(&(op_case){.op = DEFT_OP_MAX_POOL_GRAD,
+                            .attrs = {INTS("kernel_shape", kernel), INTS("strides", stride),
+                                      INTS("dilations", dilation), INTS("pads", pad, pad)},
+                            .in = {{DIMS(1, 1, out), .dtype = DEFT_F32, .data = dy},
+                                   {DIMS(1, 1, WIDTH), .dtype = DEFT_F32, .data = x}}},
+                 0, (deft_tensor){DIMS(1, 1, WIDTH), .dtype = DEFT_F32, .data = dx});
+}
+
+static void test_long_rows(void **state) {
+    (void)state;
+    check_long_row(1, 3, 1, 1);
+    check_long_row(2, 3, 1, 1);
+    check_long_row(3, 5, 2, 4);
+    check_long_row(5, 2, 7, 0);
+    check_long_row(2, 300, 1, 150); /* few at a time */
+    check_long_row(300, 2, 400, 1); /* more than there is room for */
+}
+
 /* Windows of 2x2 side by side have loops of their own: in width 3 and 11, for what is left of the vectors and the
  * picture. */
 static void test_halving(void **state) {
@@ -171,13 +207,10 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_max_pool_positions),
-        cmocka_unit_test(test_max_unpool),
-        cmocka_unit_test(test_max_pool),
-        cmocka_unit_test(test_ceil_mode),
-        cmocka_unit_test(test_average_pool),
-        cmocka_unit_test(test_max_pool_grad),
-        cmocka_unit_test(test_halving),
+        cmocka_unit_test(test_max_pool_positions), cmocka_unit_test(test_max_unpool),
+        cmocka_unit_test(test_max_pool),           cmocka_unit_test(test_ceil_mode),
+        cmocka_unit_test(test_average_pool),       cmocka_unit_test(test_max_pool_grad),
+        cmocka_unit_test(test_long_rows),          cmocka_unit_test(test_halving),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,9 @@
 #include "ir/op/rule.h"
 #include "ir/op/window.h"
 
+#include <limits.h>
+#include <string.h>
+
 /* The input positions begin, begin + dilation, ... < end that one output reads along an axis. */
 typedef struct span {
     int64_t begin, end;
@@ -59,13 +62,11 @@ static bool is_wide(const deft_window *w) {
     return w->kernel[1] > w->in[1];
 }
 
-/* Of outputs first, first + 1, ... of a row, `count` of them, those that see the picture through tap kx. */
-static inline span tap_span(const deft_window *w, int64_t kx, int64_t first, int64_t count) {
-    int64_t begin, end;
-    deft_window_outputs(w, 1, kx, &begin, &end);
-    begin = begin > first ? begin - first : 0;
-    end = end - first < count ? end - first : count;
-    return (span){begin, end > begin ? end : begin};
+/* The outputs of a row that see the picture through tap kx. */
+static inline span tap_span(const deft_window *w, int64_t kx) {
+    span seen;
+    deft_window_outputs(w, 1, kx, &seen.begin, &seen.end);
+    return seen;
 }
 
 /* Where in a row of the picture an output looks through tap kx. */
@@ -77,7 +78,25 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-enum { SLOPES_AT_ONCE = 128 };
+enum { OUTPUTS_AT_ONCE = 128, ROW_AT_ONCE = 512 };
+
+/* How much of a row the windows of `count` outputs span, in whole strides. */
+static inline int64_t reach_of(const deft_window *w, int64_t count) {
+    int64_t taps = deft_window_divide_up((w->kernel[1] - 1) * w->dilation[1] + 1, w->stride[1]);
+    return (count - 1 + taps) * w->stride[1];
+}
+
+/* As many outputs of a row from `first` on as there is room for, if there is any for one. */
+static inline int64_t outputs_at_once(const deft_window *w, int64_t first) {
+    int64_t count = least(w->out[1] - first, OUTPUTS_AT_ONCE), room = ROW_AT_ONCE - reach_of(w, 1);
+    return least(count, room / w->stride[1] + 1);
+}
+
+/* Where the window of an output begins in the plane, or -1 where it holds padding only. */
+static int64_t first_of(const deft_window *w, int64_t oy, int64_t ox) {
+    span rows = window_span(w, 0, oy), columns = window_span(w, 1, ox);
+    return rows.begin < rows.end && columns.begin < columns.end ? rows.begin * w->in[1] + columns.begin : -1;
+}
 
 #define BODY "ir/op/pool_body.h"
 #include "ir/op/each_real.h"

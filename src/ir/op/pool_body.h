@@ -33,16 +33,14 @@ static inline __attribute__((always_inline)) void TYPED(raise_row)(const REAL *r
         y[i] = TYPED(greater)(y[i], x[i * stride]);
 }
 
-/* Outputs [first, first + count) of a row. */
-static void TYPED(max_pool_row)(const deft_window *w, int64_t oy, int64_t first, int64_t count, const REAL *x,
-                                REAL *y) {
+static void TYPED(max_pool_row)(const deft_window *w, int64_t oy, const REAL *x, REAL *y) {
     span rows = window_span(w, 0, oy);
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < w->out[1]; i++)
         y[i] = -INFINITY;
     for (int64_t iy = rows.begin; iy < rows.end; iy += w->dilation[0])
         for (int64_t kx = 0; kx < w->kernel[1]; kx++) {
-            span seen = tap_span(w, kx, first, count);
-            const REAL *from = x + iy * w->in[1] + tap_position(w, kx, first + seen.begin);
+            span seen = tap_span(w, kx);
+            const REAL *from = x + iy * w->in[1] + tap_position(w, kx, seen.begin);
             if (w->stride[1] == 1)
                 TYPED(raise_row)(from, 1, y + seen.begin, seen.end - seen.begin);
             else if (w->stride[1] == 2)
@@ -82,7 +80,7 @@ static deft_status TYPED(max_pool)(const deft_op_call *call) {
             else if (wide)
                 TYPED(max_pool_wide_row)(&w, oy, x, y);
             else
-                TYPED(max_pool_row)(&w, oy, 0, w.out[1], x, y);
+                TYPED(max_pool_row)(&w, oy, x, y);
         }
     return DEFT_OK;
 }
@@ -92,44 +90,78 @@ static inline bool TYPED(is_maximum)(REAL value, REAL maximum) {
     return (value == maximum) | (value != value);
 }
 
-/* Where x is the maximum of its window it takes what slope is left; those after it find none. In two loops, the first
- * of which has vectors. */
-static inline __attribute__((always_inline)) void TYPED(take_slopes)(const REAL *restrict x, int64_t stride,
-                                                                     const REAL *restrict maximum, REAL *restrict left,
-                                                                     REAL *restrict dx, int64_t count) {
-    REAL taken[SLOPES_AT_ONCE];
+/* Positions [begin, begin + count) of a row of the picture; padding is -inf. */
+static void TYPED(copy_padded)(const REAL *row, int64_t width, int64_t begin, int64_t count, REAL *copy) {
+    int64_t before = begin < 0 ? least(-begin, count) : 0, past = least(count, width - begin);
+    for (int64_t i = 0; i < before; i++)
+        copy[i] = -INFINITY;
+    if (past > before) memcpy(copy + before, row + begin + before, (size_t)(past - before) * sizeof *copy);
+    for (int64_t i = past > before ? past : before; i < count; i++)
+        copy[i] = -INFINITY;
+}
+
+/* Brings what is `stride` apart in a row side by side: [stride][count]. */
+static void TYPED(split_row)(const REAL *restrict row, int64_t stride, int64_t count, REAL *restrict split) {
+    if (stride == 2) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; i++) {
+            split[i] = row[2 * i];
+            split[count + i] = row[2 * i + 1];
+        }
+    } else {
+        for (int64_t phase = 0; phase < stride; phase++)
+            for (int64_t i = 0; i < count; i++)
+                split[phase * count + i] = row[i * stride + phase];
+    }
+}
+
+/* Raises the maxima so far of `count` windows to x where that is greater; at[i] is then where it lies: here, and
+ * `stride` further for each window. */
+static void TYPED(raise_maxima)(const REAL *restrict x, int here, int stride, REAL *restrict maximum, int *restrict at,
+                                int64_t count) {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++) {
-        bool takes = TYPED(is_maximum)(x[i * stride], maximum[i]);
-        taken[i] = takes ? left[i] : 0;
-        left[i] = takes ? 0 : left[i];
+        REAL value = x[i];
+        bool more = (value > maximum[i]) | ((value != value) & (maximum[i] == maximum[i]));
+        maximum[i] = more ? value : maximum[i];
+        at[i] = more ? here + (int)i * stride : at[i];
     }
-    for (int64_t i = 0; i < count; i++)
-        dx[i * stride] += taken[i];
+}
+
+/* Where the first maxima of the outputs [first, first + count) of row oy lie in the plane; -1 where all is -inf. */
+static void TYPED(find_maxima)(const deft_window *w, int64_t oy, int64_t first, int64_t count, const REAL *x, int *at) {
+    REAL maximum[OUTPUTS_AT_ONCE], row[ROW_AT_ONCE], split[ROW_AT_ONCE];
+    span rows = window_span(w, 0, oy);
+    int64_t begin = tap_position(w, 0, first), stride = w->stride[1], pitch = reach_of(w, count) / stride;
+    for (int64_t i = 0; i < count; i++) {
+        maximum[i] = -INFINITY;
+        at[i] = -1;
+    }
+    for (int64_t iy = rows.begin; iy < rows.end; iy += w->dilation[0]) {
+        TYPED(copy_padded)(x + iy * w->in[1], w->in[1], begin, pitch * stride, row);
+        if (stride > 1) TYPED(split_row)(row, stride, pitch, split);
+        for (int64_t kx = 0; kx < w->kernel[1]; kx++) {
+            int64_t tap = kx * w->dilation[1];
+            const REAL *from = stride > 1 ? split + tap % stride * pitch + tap / stride : row + tap;
+            TYPED(raise_maxima)(from, (int)(iy * w->in[1] + begin + tap), (int)stride, maximum, at, count);
+        }
+    }
 }
 
 /* The first of several maxima takes the slope. */
 static void TYPED(max_pool_grad_row)(const deft_window *w, int64_t oy, const REAL *dy, const REAL *x, REAL *dx) {
-    REAL maximum[SLOPES_AT_ONCE], left[SLOPES_AT_ONCE];
-    span rows = window_span(w, 0, oy);
+    int at[OUTPUTS_AT_ONCE];
     for (int64_t first = 0, count; first < w->out[1]; first += count) {
-        count = least(w->out[1] - first, SLOPES_AT_ONCE);
-        TYPED(max_pool_row)(w, oy, first, count, x, maximum);
-        for (int64_t i = 0; i < count; i++)
-            left[i] = dy[first + i];
-        for (int64_t iy = rows.begin; iy < rows.end; iy += w->dilation[0])
-            for (int64_t kx = 0; kx < w->kernel[1]; kx++) {
-                span seen = tap_span(w, kx, first, count);
-                int64_t at = iy * w->in[1] + tap_position(w, kx, first + seen.begin), taken = seen.end - seen.begin;
-                if (w->stride[1] == 2)
-                    TYPED(take_slopes)(x + at, 2, maximum + seen.begin, left + seen.begin, dx + at, taken);
-                else
-                    TYPED(take_slopes)(x + at, w->stride[1], maximum + seen.begin, left + seen.begin, dx + at, taken);
-            }
+        count = outputs_at_once(w, first);
+        TYPED(find_maxima)(w, oy, first, count, x, at);
+        for (int64_t i = 0; i < count; i++) {
+            int64_t best = at[i] >= 0 ? at[i] : first_of(w, oy, first + i);
+            if (best >= 0) dx[best] += dy[first + i];
+        }
     }
 }
 
-/* The same, an output at a time, for wide kernels. */
+/* The same, an output at a time, for wide kernels and huge planes. */
 static void TYPED(max_pool_grad_wide_row)(const deft_window *w, int64_t oy, const REAL *dy, const REAL *x, REAL *dx) {
     span rows = window_span(w, 0, oy);
     for (int64_t ox = 0; ox < w->out[1]; ox++) {
@@ -162,7 +194,7 @@ static deft_status TYPED(max_pool_grad)(const deft_op_call *call) {
     deft_window w;
     DEFT_TRY(deft_window_of_pool(call, call->in[1], &w));
     int64_t in_plane = w.in[0] * w.in[1];
-    bool wide = is_wide(&w), halved = halves(&w);
+    bool wide = is_wide(&w) || reach_of(&w, 1) > ROW_AT_ONCE || in_plane > INT_MAX, halved = halves(&w);
     int threads = deft_rule_threads(call, deft_tensor_count(call->in[1]));
 #pragma omp parallel for num_threads(threads)
     for (int64_t plane = 0; plane < w.batch * w.channels; plane++) {
