@@ -59,6 +59,7 @@ def test_prune():
     deft(*PRUNE, "-o", "sparse.onnx")
     settings, *lines = lines_of("sparse.onnx.log.jsonl")
     assert settings["kind"] == "prune" and settings["zeros"] == 0.8 and settings["cubic"] is False and settings["batch"] == 64, settings
+    assert settings["learning-rate"] is None and settings["clip"] == 1, settings
     assert [line["kind"] for line in lines] == ["epoch"] * 3 + ["outcome"] and lines[-1]["share"] > 0.79
     deft("prune", "net.onnx", "--zeros", 0.8, "-o", "only.onnx")
     assert not os.path.exists("only.onnx.log.jsonl"), "nothing was trained"

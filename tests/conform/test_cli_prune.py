@@ -123,7 +123,7 @@ def test_refusals():
         refused("prune", "net.onnx", "--pattern", pattern, *(["--zeros", "0.5"] if "x" in pattern else []), "-o", "x",
                 status=2)
     refused("prune", "net.onnx", "--pattern", "2:4", "--zeros", "0.5", "-o", "x", status=2)
-    for option in ["--cubic"], ["--move", "0.1"], ["--teacher", "net.onnx"], ["--log", "x.jsonl"]:
+    for option in ["--epochs", "3"], ["--learning-rate", "0.01"], ["--cubic"], ["--move", "0.1"], ["--teacher", "net.onnx"], ["--log", "x.jsonl"]:
         refused("prune", "net.onnx", "--zeros", "0.5", *option, "-o", "x", status=2, names="--data")
     refused("prune", "net.onnx", "--zeros", "0.5", "--data", "nonsense", "-o", "x", status=2, names="nonsense")
     refused("prune", "missing.onnx", "--zeros", "0.5", "-o", "x", status=2, names="missing.onnx")

@@ -69,6 +69,8 @@ static deft_status read_options(deft_context *ctx, const prune_options *wanted, 
         return deft_fail(ctx, DEFT_INVALID, "--zeros SHARE is missing, or --pattern N:M; see 'deft help prune'");
     if (!wanted->data && (wanted->cubic || wanted->move > 0 || wanted->teacher || wanted->log))
         return deft_fail(ctx, DEFT_INVALID, "--cubic, --move, --teacher and --log are of fine-tuning: it needs --data");
+    if (!wanted->data && memcmp(&wanted->training, &defaults.training, sizeof defaults.training) != 0)
+        return deft_fail(ctx, DEFT_INVALID, "the options of training are of fine-tuning: it needs --data");
     if (wanted->data && wanted->calibrate)
         return deft_fail(ctx, DEFT_INVALID, "--data fine-tunes and --calibrate does not: choose one of them");
     sparsify->prune.scope = wanted->scope;

@@ -32,6 +32,11 @@ static json_t *choice(const char *words, int index) {
     return json_stringn(words, strcspn(words, "|"));
 }
 
+/* null for a number that no one can give: what the command makes of that is its default. */
+static json_t *real(const deft_option *option, double value) {
+    return value < option->low ? json_null() : json_real(value);
+}
+
 static json_t *setting(const deft_option *option, const void *field) {
     switch (option->type) {
     case DEFT_OPTION_FLAG:
@@ -43,7 +48,7 @@ static json_t *setting(const deft_option *option, const void *field) {
     case DEFT_OPTION_INT64:
         return json_integer(*(const int64_t *)field);
     case DEFT_OPTION_REAL:
-        return json_real(*(const double *)field);
+        return real(option, *(const double *)field);
     case DEFT_OPTION_CHOICE:
         return choice(option->argument, *(const int *)field);
     default:
