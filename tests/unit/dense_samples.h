@@ -24,7 +24,7 @@ typedef struct sample {
     int in_count;
     deft_tensor in[MAX_IN], in64[MAX_IN], in_abs[MAX_IN];
     deft_tensor out, out64, out_abs;
-    bool constant[MAX_IN];
+    bool constant[MAX_IN], in_rows[MAX_IN]; /* in rows, whatever in_layout says */
     deft_activation activation;
     deft_function function; /* of alpha 0.25 or, of Swish, 1.25 */
     deft_layout in_layout, out_layout;
@@ -214,6 +214,7 @@ static inline deft_request request_of(sample *s, const deft_tensor **in_pointers
                           .function = s->function,
                           .alpha = alpha_of(s->function),
                           .in_layout = s->in_layout,
+                          .in_rows = s->op == DEFT_OP_CONV_WEIGHT_GRAD ? s->in_rows[0] | s->in_rows[1] << 1 : 0,
                           .out_layout = s->out_layout,
                           .isa = s->ctx->isa};
 }
@@ -291,7 +292,8 @@ static inline bool run_kernel(sample *s, deft_kernel_id id) {
     deft_tensor moved[MAX_IN], y = laid_out(s, &s->out, s->out_layout), *run_out = &y;
     for (int i = 0; i < s->in_count; i++) {
         bool residual = s->residual && i == s->in_count - 1;
-        deft_layout layout = s->constant[i] ? DEFT_LAYOUT_ROWS : residual ? s->out_layout : s->in_layout;
+        bool rows = s->constant[i] || s->in_rows[i];
+        deft_layout layout = rows ? DEFT_LAYOUT_ROWS : residual ? s->out_layout : s->in_layout;
         moved[i] = laid_out(s, &s->in[i], layout);
         run_in[i] = s->constant[i] ? &s->in[i] : &moved[i];
     }

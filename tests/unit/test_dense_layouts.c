@@ -59,6 +59,43 @@ static void test_conv_in_blocks(void **state) {
         }
 }
 
+/* While training: weights that change, and the gradients; what is of a weight is in rows. */
+static void test_conv_training_in_blocks(void **state) {
+    (void)state;
+    if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
+    for (int i = 0; i < (int)(sizeof block_cases / sizeof *block_cases); i++) {
+        const conv_case *c = &block_cases[i];
+        int64_t pads[4];
+        sample s = new_sample(DEFT_OP_CONV);
+        add_conv_attrs(&s, c, pads);
+        add_picture(&s, c, false);
+        add_filters(&s, c, false);
+        s.in_rows[1] = true;
+        s.terms = c->c / c->groups * c->kh * c->kw;
+        assert_true(check_layouts(&s) >= 18);
+
+        s = new_sample(DEFT_OP_CONV_INPUT_GRAD);
+        add_conv_attrs(&s, c, pads);
+        add_out_gradient(&s, c);
+        add_filters(&s, c, false);
+        add_picture(&s, c, false);
+        s.in_rows[1] = true;
+        s.terms = c->m / c->groups * c->kh * c->kw;
+        assert_true(check_layouts(&s) >= 5); /* not from and to blocks of 8 where strides differ */
+
+        for (int rows = 0; rows < 3; rows++) { /* neither, dy or x */
+            s = new_sample(DEFT_OP_CONV_WEIGHT_GRAD);
+            add_conv_attrs(&s, c, pads);
+            add_out_gradient(&s, c);
+            add_picture(&s, c, false);
+            add_filters(&s, c, false);
+            if (rows) s.in_rows[rows - 1] = true;
+            s.terms = c->n * c->h * c->w;
+            assert_true(check_layouts(&s) >= (c->c == 3 && rows < 2 ? 2 : 4)); /* no blocks of few channels */
+        }
+    }
+}
+
 static void test_pool_in_blocks(void **state) {
     (void)state;
     if (!deft_cpu_has(DEFT_ISA_AVX512)) skip();
@@ -310,6 +347,7 @@ static void test_not_finite_values_survive_in_blocks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conv_in_blocks),
+        cmocka_unit_test(test_conv_training_in_blocks),
         cmocka_unit_test(test_pool_in_blocks),
         cmocka_unit_test(test_not_finite_values_survive_in_blocks),
         cmocka_unit_test(test_winograd_of_huge_values),

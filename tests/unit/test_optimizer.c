@@ -94,7 +94,8 @@ static void test_rules_by_hand(void **state) {
             double distance = distance_by_hand(&options, start, v, kept, decays);
             if (!(distance < 3e-6)) fail_msg("optimiser %d, variant %d: %g apart", kind, variant, distance);
             for (int i = 0; i < COUNT; i += 3)
-                assert_true(!kept || (v->w[i] == 0 && v->average[i] == 0 && v->first[i] == 0 && (v->second[i] == 0 || kind < DEFT_OPTIMIZER_ADAM)));
+                assert_true(!kept || (v->w[i] == 0 && v->average[i] == 0 && v->first[i] == 0 &&
+                                      (v->second[i] == 0 || kind < DEFT_OPTIMIZER_ADAM)));
             options.weight_decay += 0.01f; /* the checker sees a wrong number */
             assert_true(!decays || distance_by_hand(&options, start, v, kept, decays) > 3e-6);
             options.weight_decay -= 0.01f;

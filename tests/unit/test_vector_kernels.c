@@ -315,6 +315,17 @@ static void test_binary_operators(void **state) {
     check_binary(DEFT_LAYOUT_BLOCKS, true, DIMS(2, 21, 5, 6), 0, NULL);
 }
 
+static void test_slopes_of_relu(void **state) {
+    (void)state;
+    for (int blocks = 0; blocks < 2; blocks++) {
+        sample s = new_sample(DEFT_OP_RELU_GRAD);
+        s.layout = blocks ? DEFT_LAYOUT_BLOCKS : DEFT_LAYOUT_ROWS;
+        add_input(&s, false, DIMS(2, 21, 5, 131));
+        add_input(&s, false, DIMS(2, 21, 5, 131));
+        check(&s, DEFT_KERNEL_VECTOR_ELEMENT, 0, 0);
+    }
+}
+
 static void test_rows(void **state) {
     (void)state;
     static const int64_t lengths[] = {1, 2, 15, 16, 17, 70, 1000};
@@ -476,6 +487,7 @@ int main(void) {
         cmocka_unit_test(test_functions_at_the_ends),
         cmocka_unit_test(test_unary_operators),
         cmocka_unit_test(test_binary_operators),
+        cmocka_unit_test(test_slopes_of_relu),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_rows_keep_nan),
         cmocka_unit_test(test_reductions),

@@ -118,20 +118,36 @@ static void lay_down(deft_window *w) {
         swap(pairs[i]);
 }
 
-/* Pictures are in ROWS or BLOCKS; a gradient's in ROWS. */
+/* Pictures are in ROWS or BLOCKS. */
 static bool layouts_of(const deft_request *request, conv_method method, deft_onednn_problem *problem,
                        const char **why) {
     deft_layout in = request->in_layout, out = request->out_layout;
     *why = "it reads and writes no panels";
     if (in == DEFT_LAYOUT_PANELS || out == DEFT_LAYOUT_PANELS) return false;
-    problem->x_blocked = in == DEFT_LAYOUT_BLOCKS;
-    problem->y_blocked = out == DEFT_LAYOUT_BLOCKS;
-    bool blocked = problem->x_blocked || problem->y_blocked;
+    bool in_blocks = in == DEFT_LAYOUT_BLOCKS, out_blocks = out == DEFT_LAYOUT_BLOCKS,
+         blocked = in_blocks || out_blocks;
     if (blocked || method == WINOGRAD) problem->lanes = deft_block_lanes(request->isa);
     if (!blocked) return true;
-    *why = "it works on blocks of pictures only, with constant weights";
-    return method != NCHW && problem->kind == DEFT_ONEDNN_CONV && request->call.in[1]->data &&
-           request->call.in[0]->rank == 4;
+    switch (request->call.op) {
+    case DEFT_OP_CONV:
+        problem->x_blocked = in_blocks;
+        problem->y_blocked = out_blocks;
+        break;
+    case DEFT_OP_CONV_INPUT_GRAD:
+        problem->y_blocked = in_blocks;
+        problem->x_blocked = out_blocks;
+        break;
+    case DEFT_OP_CONV_WEIGHT_GRAD:
+        problem->y_blocked = in_blocks && !(request->in_rows & 1);
+        problem->x_blocked = in_blocks && !(request->in_rows & 2);
+        break;
+    default:
+        break;
+    }
+    *why = "of pictures in blocks it computes Conv and its gradients only";
+    bool makes_weight = request->call.op == DEFT_OP_CONV_WEIGHT_GRAD;
+    return method != NCHW && request->call.op != DEFT_OP_CONV_TRANSPOSE && request->call.in[0]->rank == 4 &&
+           !(makes_weight && out_blocks);
 }
 
 static bool problem_of(const deft_request *request, conv_method method, deft_onednn_problem *problem, roles *r,
@@ -153,6 +169,8 @@ static bool problem_of(const deft_request *request, conv_method method, deft_one
     if (method != WINOGRAD) problem->function = request->function;
     problem->alpha = request->alpha;
     if (!layouts_of(request, method, problem, why)) return false;
+    *why = "Winograd's algorithm makes of the weights what is used again, if they are constant";
+    if (method == WINOGRAD && !problem->weight && (problem->x_blocked || problem->y_blocked)) return false;
     *why = "there is nothing to compute: a dimension is 0";
     deft_status found = call->op == DEFT_OP_CONV_TRANSPOSE
                             ? deft_window_of_transpose(call, call->in[0], r->w, &problem->window)

@@ -16,7 +16,8 @@ typedef enum deft_kernel_id {
 /* ROWS: row-major as in ONNX. PANELS, of a matrix [N, C]: f32 [ceil(N/16)][C][16], so that 16 batch entries lie side by
  * side; lanes past N hold anything finite and are never read into a result. 64-byte aligned. */
 /* BLOCKS, of pictures [N, C, H, W]: f32 [N][ceil(C/lanes)][H][W][lanes], so that channels lie side by side; those past
- * C are 0. */
+ * C are 0. Parameters (a convolution's weight and bias, the vectors of a BatchNormalization) and the slopes of a
+ * GlobalAveragePool's gradient are in ROWS all the same. */
 typedef enum deft_layout { DEFT_LAYOUT_ROWS, DEFT_LAYOUT_PANELS, DEFT_LAYOUT_BLOCKS } deft_layout;
 #define DEFT_PANEL_LANES 16
 size_t deft_panel_bytes(int64_t n, int64_t columns);
@@ -58,7 +59,8 @@ typedef struct deft_request {
     deft_activation activation; /* applied to out[0] */
     deft_function function;     /* applied to out[0] of a Conv, whose activation is none then */
     float alpha;                /* of the function */
-    deft_layout in_layout;      /* of the inputs that change; constants are in ROWS */
+    deft_layout in_layout;      /* of the inputs that change; constants and parameters are in ROWS */
+    uint32_t in_rows;           /* bit i: in[i] is in ROWS whatever in_layout: of a ConvWeightGrad alone */
     deft_layout out_layout;     /* of out[0] */
     deft_isa isa;               /* the best that may be used */
     uint64_t schedule;          /* of the kernel, as its schedules() tells it; 0: the best by estimate */

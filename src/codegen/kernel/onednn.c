@@ -94,8 +94,8 @@ static dnnl_status_t describe_matmul(const deft_onednn_problem *p, descriptors *
 /* The first layer's few channels would be mostly padding in blocks; oneDNN reads them row-major. */
 static bool is_first_layer(const deft_onednn_problem *p) {
     const deft_window *o = &p->window;
-    bool conv = p->kind == DEFT_ONEDNN_CONV && !p->winograd;
-    return conv && !p->x_blocked && o->groups == 1 && (o->channels == 1 || o->channels == 3);
+    bool reads = (p->kind == DEFT_ONEDNN_CONV && !p->winograd) || p->kind == DEFT_ONEDNN_CONV_WEIGHT_GRAD;
+    return reads && !p->x_blocked && o->groups == 1 && (o->channels == 1 || o->channels == 3);
 }
 
 /* Blocks of the one filter's results would be mostly padding; channels last, it is no different from row-major. */

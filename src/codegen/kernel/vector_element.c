@@ -96,6 +96,9 @@ static bool binary_of(deft_op op, deft_binary *function) {
     case DEFT_OP_MAX:
         *function = DEFT_BINARY_MAX;
         return true;
+    case DEFT_OP_RELU_GRAD:
+        *function = DEFT_BINARY_RELU_GRAD;
+        return true;
     default:
         return false;
     }

@@ -41,7 +41,8 @@ typedef void (*deft_binary_loop)(deft_binary_operand a, deft_binary_operand b, f
     LOOP(MUL, x *y)                                                                                                    \
     LOOP(DIV, x / y)                                                                                                   \
     LOOP(PRELU, x < 0 ? x * y : x)                                                                                     \
-    LOOP(MAX, ((y > x) | (y != y)) ? y : x)
+    LOOP(MAX, ((y > x) | (y != y)) ? y : x)                                                                            \
+    LOOP(RELU_GRAD, y > 0 ? x : 0.0f)
 
 typedef enum deft_unary {
 #define LOOP(NAME, ...) DEFT_UNARY_##NAME,
@@ -80,6 +81,14 @@ typedef struct deft_vector_loops {
     void (*lstm)(const float *gates, int64_t stride, float *cell, float *h, int64_t count);
     /* h[i] = (1 - sigmoid(update[i])) tanh(candidate[i]) + sigmoid(update[i]) before[i]; before may be NULL, for 0. */
     void (*gru)(const float *update, const float *candidate, const float *before, float *h, int64_t count);
+    /* Of pixels in blocks, by lane; NULL where a block is not a vector. Adds sum a, and sum a (b - center). */
+    void (*lane_sums)(const float *a, const float *b, const float *center, int64_t pixels, double *sum,
+                      double *product);
+    /* Adds sum (x - center), and that of its square. */
+    void (*lane_spread)(const float *x, const float *center, int64_t pixels, double *sum, double *squares);
+    /* y = a a_factor + b b_factor + level; a may be NULL, for 0. */
+    void (*lane_scale)(const float *a, const float *b, const float *a_factor, const float *b_factor, const float *level,
+                       float *y, int64_t pixels);
     /* Winograd's passes, of a block of channels; NULL where a block is not a vector. Points of a tile are `point`
      * apart. The window of 6x6 pixels at x, rows x_row apart; 3x3 weights of filters that are `filter` apart; of sums,
      * and the bias, y[4][4][block]. NaN is added to not_finite[block] where one is not finite. */

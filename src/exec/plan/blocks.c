@@ -12,6 +12,32 @@ typedef struct assignment {
     bool *stale;          /* by step: the layouts around it have changed since it was looked at */
 } assignment;
 
+/* What an input is to its operator. */
+typedef enum input_role {
+    PICTURE,  /* laid out as the request's in_layout says */
+    IN_ROWS,  /* whatever that says */
+    ITS_SHAPE /* is all that is read of it */
+} input_role;
+
+static input_role role_of(deft_op op, int input) {
+    switch (op) {
+    case DEFT_OP_CONV:
+    case DEFT_OP_CONV_TRANSPOSE:
+    case DEFT_OP_BATCH_NORM_TRAINING: /* what is learned comes after the picture */
+        return input == 0 ? PICTURE : IN_ROWS;
+    case DEFT_OP_CONV_INPUT_GRAD: /* dy, w, x */
+        return input == 0 ? PICTURE : input == 1 ? IN_ROWS : ITS_SHAPE;
+    case DEFT_OP_CONV_WEIGHT_GRAD: /* dy, x, w */
+        return input < 2 ? PICTURE : ITS_SHAPE;
+    case DEFT_OP_BATCH_NORM_GRAD: /* dy, x, scale, mean, variance */
+        return input < 2 ? PICTURE : IN_ROWS;
+    case DEFT_OP_GLOBAL_AVERAGE_POOL_GRAD: /* dy, x */
+        return input == 0 ? IN_ROWS : ITS_SHAPE;
+    default:
+        return PICTURE;
+    }
+}
+
 /* f32 pictures that only steps of the plan see, in their own shape. */
 static bool may_be_blocks(const deft_planner *p, int value) {
     const deft_tensor *desc = &p->graph->values[value].desc;
@@ -32,26 +58,40 @@ static deft_status begin(assignment *a) {
         const deft_step *step = &p->plan->steps[i];
         for (int j = 0; j < step->out_count; j++)
             if (step->out[j] != DEFT_NO_VALUE) a->maker[step->out[j]] = i;
-        if (step->out_count == 1 && may_be_blocks(p, step->out[0])) a->layouts[step->out[0]] = DEFT_LAYOUT_BLOCKS;
+        if (step->out[0] != DEFT_NO_VALUE && may_be_blocks(p, step->out[0]))
+            a->layouts[step->out[0]] = DEFT_LAYOUT_BLOCKS;
         a->stale[i] = true;
+    }
+    for (int i = 0; i < p->plan->step_count; i++) {
+        const deft_op_call *call = &p->requests[i].call;
+        const int *in = p->plan->steps[i].in;
+        for (int j = 0; j < call->in_count; j++)
+            if (in[j] != DEFT_NO_VALUE && role_of(call->op, j) == IN_ROWS) a->layouts[in[j]] = DEFT_LAYOUT_ROWS;
     }
     return DEFT_OK;
 }
 
-/* The step's request with the layouts that its values have; false where its inputs differ in theirs. */
+/* The step's request with the layouts that its values have; false where its inputs differ in theirs, but that of a
+ * weight's gradient. */
 static bool request_of(const assignment *a, int index, deft_request *request) {
     const deft_step *step = &a->p->plan->steps[index];
     *request = a->p->requests[index];
     request->out_layout = step->out[0] == DEFT_NO_VALUE ? DEFT_LAYOUT_ROWS : a->layouts[step->out[0]];
-    bool first = true;
+    deft_op op = request->call.op;
+    bool mixed = false, first = true;
     for (int i = 0; i < step->in_count; i++) {
-        if (step->in[i] == DEFT_NO_VALUE || deft_planner_is_constant(a->p, step->in[i])) continue;
+        if (step->in[i] == DEFT_NO_VALUE || deft_planner_is_fixed(a->p, step->in[i])) continue;
         deft_layout layout = a->layouts[step->in[i]];
         bool residual = i == request->call.in_count;
-        if (residual ? layout != request->out_layout : !first && layout != request->in_layout) return false;
-        if (!residual) request->in_layout = layout;
+        if (residual && layout != request->out_layout) return false;
+        if (residual || role_of(op, i) != PICTURE) continue;
+        mixed |= !first && layout != request->in_layout;
+        request->in_layout = layout;
         first = false;
     }
+    if (!mixed || op != DEFT_OP_CONV_WEIGHT_GRAD) return !mixed;
+    request->in_layout = DEFT_LAYOUT_BLOCKS;
+    request->in_rows = a->layouts[step->in[0]] == DEFT_LAYOUT_ROWS ? 1 : 2;
     return true;
 }
 

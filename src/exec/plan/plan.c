@@ -260,7 +260,7 @@ static deft_status make_plan(deft_planner *p, deft_graph *graph) {
     deft_planner_alias_views(p);
     DEFT_TRY(make_steps(p));
     DEFT_TRY(deft_planner_lay_out(p));
-    if (!p->options->training) DEFT_TRY(deft_planner_block(p));
+    DEFT_TRY(deft_planner_block(p));
     DEFT_TRY(deft_planner_place(p)); /* knows constants by their data */
     return prepare_kernels(p);
 }
