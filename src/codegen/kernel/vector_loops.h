@@ -60,6 +60,14 @@ typedef enum deft_binary {
 
 enum { DEFT_PRODUCT_WIDTH = 32 };
 
+/* An LRN of beta 3/4 over pixels in blocks, whose blocks are `block` apart; `channels`: those of whole blocks. The sum
+ * of a channel is over `before` channels before it and `after` behind it, alpha / size times that is the share. */
+enum { DEFT_RESPONSE_NEIGHBOURS = 16, DEFT_RESPONSE_CHANNELS = 1024 };
+typedef struct deft_response {
+    float share, bias;
+    int64_t before, after, channels, block;
+} deft_response;
+
 typedef struct deft_vector_loops {
     deft_unary_loop unary[DEFT_UNARY_COUNT];
     deft_binary_loop binary[DEFT_BINARY_COUNT];
@@ -89,6 +97,12 @@ typedef struct deft_vector_loops {
     /* y = a a_factor + b b_factor + level; a may be NULL, for 0. */
     void (*lane_scale)(const float *a, const float *b, const float *a_factor, const float *b_factor, const float *level,
                        float *y, int64_t pixels);
+    /* At the first of the largest of x[taps[i]], by lane, of which NaN is the largest, dx += dy. */
+    void (*lane_max_slopes)(const float *x, const int64_t *taps, int count, const float *dy, float *dx);
+    /* x[taps[i]] += a, of lanes */
+    void (*lane_add)(const float *a, const int64_t *taps, int count, float *x);
+    /* y, or dx where there is a dy, of pixels from block to block. */
+    void (*lrn)(const deft_response *response, const float *dy, const float *x, float *out, int64_t pixels);
     /* Winograd's passes, of a block of channels; NULL where a block is not a vector. Points of a tile are `point`
      * apart. The window of 6x6 pixels at x, rows x_row apart; 3x3 weights of filters that are `filter` apart; of sums,
      * and the bias, y[4][4][block]. NaN is added to not_finite[block] where one is not finite. */

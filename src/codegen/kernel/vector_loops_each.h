@@ -254,7 +254,7 @@ static void gru(const float *update, const float *candidate, const float *before
 }
 
 #if defined(__AVX2__)
-#include "codegen/kernel/vector_norm_loops.h"
+#include "codegen/kernel/vector_lane_loops.h"
 #include "codegen/kernel/vector_winograd_loops.h"
 #endif
 
@@ -284,6 +284,9 @@ const deft_vector_loops LOOPS = {
     .lane_sums = lane_sums,
     .lane_spread = lane_spread,
     .lane_scale = lane_scale,
+    .lane_max_slopes = lane_max_slopes,
+    .lane_add = lane_add,
+    .lrn = lrn,
     .winograd_in = winograd_in,
     .winograd_weights = winograd_weights,
     .winograd_out = winograd_out,

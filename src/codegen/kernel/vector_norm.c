@@ -1,6 +1,6 @@
-/* BatchNormalization while training, and its gradient, of pictures in blocks: channels are lanes, so that sums over all
- * pixels of all pictures need no reduction between lanes. Sums are taken in f32 over SUMMED pixels, in f64 from there
- * on: error of a sum gamma(SUMMED) sum|.|, and of y: that of its statistics and 3 ulp.
+/* BatchNormalization while training, its gradient, and that of a convolution's bias, of pictures in blocks: channels
+ * are lanes, so that sums over all pixels of all pictures need no reduction between lanes. Sums are taken in f32 over
+ * SUMMED pixels, in f64 from there on: error of a sum gamma(SUMMED) sum|.|, and of y: that of its statistics and 3 ulp.
  *
  * A block of channels is shared by threads, picture by picture: each sums its part, then all parts are added in their
  * order. */
@@ -13,7 +13,7 @@ enum { ELEMENTS_WORTH_THREADS = 1 << 15, MOST_LANES = 16 };
 
 typedef struct norm {
     const deft_vector_loops *loops;
-    bool gradient;
+    deft_op op;
     int threads, lanes;
     int64_t batch, channels, blocks, pixels;
     double epsilon;
@@ -33,23 +33,23 @@ typedef struct sums {
 
 static bool norm_of(const deft_request *request, norm *n, const char **why) {
     const deft_op_call *call = &request->call;
-    bool gradient = call->op == DEFT_OP_BATCH_NORM_GRAD;
-    *why = "it computes BatchNormalization while training and its gradient only";
-    if (!gradient && call->op != DEFT_OP_BATCH_NORM_TRAINING) return false;
+    bool gradient = call->op == DEFT_OP_BATCH_NORM_GRAD, bias = call->op == DEFT_OP_CONV_BIAS_GRAD;
+    *why = "it computes BatchNormalization while training, its gradient and a convolution's bias's only";
+    if (!gradient && !bias && call->op != DEFT_OP_BATCH_NORM_TRAINING) return false;
     *why = "it works on blocks of f32 pictures";
     const deft_tensor *x = call->in[gradient ? 1 : 0];
     if (x->dtype != DEFT_F32 || x->rank != 4 || request->in_layout != DEFT_LAYOUT_BLOCKS ||
-        request->out_layout != DEFT_LAYOUT_BLOCKS || request->in_rows)
+        request->out_layout != (bias ? DEFT_LAYOUT_ROWS : DEFT_LAYOUT_BLOCKS))
         return false;
     const deft_vector_loops *loops = deft_vector_loops_of(request->isa);
     int lanes = deft_block_lanes(request->isa);
     *why = "a block is not a vector";
     if (!loops->lane_sums) return false;
     *why = "it makes the picture and its statistics";
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3 && !bias; i++)
         if (call->out_count != 3 || !call->out[i]) return false;
     *n = (norm){.loops = loops,
-                .gradient = gradient,
+                .op = call->op,
                 .threads = call->threads,
                 .lanes = lanes,
                 .batch = x->dims[0],
@@ -67,7 +67,7 @@ bool deft_vector_norm_accepts(const deft_request *request, const char **why) {
 }
 
 double deft_vector_norm_estimate_ns(const deft_request *request) {
-    return 200 + 0.5 * (double)deft_tensor_count(request->call.out[0]);
+    return 200 + 0.5 * (double)deft_tensor_count(request->call.in[0]);
 }
 
 static int64_t parts_of(const norm *n) {
@@ -90,8 +90,8 @@ void deft_vector_norm_done(deft_context *ctx, deft_kernel *kernel) {
 
 /* ---- a run ---------------------------------------------------------------------------------------------------- */
 
-/* dy is NULL in a forward. `center`: about which the sums are taken, by channel; in a forward, the first picture's
- * mean. */
+/* dy is NULL but for the gradient of BatchNormalization. While sums are taken, factors.level is what x is counted from,
+ * so that little cancels. */
 typedef struct norm_job {
     const norm *n;
     const float *dy, *x;
@@ -214,6 +214,17 @@ static void find_slopes(const norm_job *j, const float *scale, const float *mean
     }
 }
 
+static void run_bias(norm_job *j, float *db) {
+    const norm *n = j->n;
+    for (int64_t block = 0; block < n->blocks; block++)
+        j->factors[block] = (factors){{0}, {0}, {0}};
+    for_all(j, sum_part, n->blocks * parts_of(n));
+    for (int64_t c = 0; c < n->channels; c++) {
+        if (c % n->lanes == 0) add_parts(j, c / n->lanes);
+        db[c] = (float)j->parts[c / n->lanes * parts_of(n)].first[c % n->lanes];
+    }
+}
+
 static void run_gradient(norm_job *j, const deft_tensor *const *in, deft_tensor *const *out) {
     const norm *n = j->n;
     const float *mean = in[3]->data;
@@ -228,14 +239,17 @@ deft_status deft_vector_norm_run(deft_context *ctx, const deft_kernel *kernel, c
                                  deft_tensor *const *out, void *scratch) {
     (void)ctx;
     const norm *n = kernel->state;
+    bool gradient = n->op == DEFT_OP_BATCH_NORM_GRAD;
     norm_job job = {.n = n,
-                    .dy = n->gradient ? in[0]->data : NULL,
-                    .x = in[n->gradient ? 1 : 0]->data,
+                    .dy = gradient ? in[0]->data : NULL,
+                    .x = in[gradient ? 1 : 0]->data,
                     .out = out[0]->data,
                     .parts = scratch,
                     .factors = (factors *)((sums *)scratch + n->blocks * parts_of(n))};
-    if (n->gradient)
+    if (gradient)
         run_gradient(&job, in, out);
+    else if (n->op == DEFT_OP_CONV_BIAS_GRAD)
+        run_bias(&job, out[0]->data);
     else
         run_forward(&job, in, out);
     return DEFT_OK;

@@ -31,6 +31,8 @@ static input_role role_of(deft_op op, int input) {
         return input < 2 ? PICTURE : ITS_SHAPE;
     case DEFT_OP_BATCH_NORM_GRAD: /* dy, x, scale, mean, variance */
         return input < 2 ? PICTURE : IN_ROWS;
+    case DEFT_OP_AVERAGE_POOL_GRAD: /* dy, x */
+        return input == 0 ? PICTURE : ITS_SHAPE;
     case DEFT_OP_GLOBAL_AVERAGE_POOL_GRAD: /* dy, x */
         return input == 0 ? IN_ROWS : ITS_SHAPE;
     default:

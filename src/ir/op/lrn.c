@@ -39,7 +39,7 @@ deft_status deft_shape_lrn(const deft_op_call *call) {
     return check(call, 0);
 }
 
-/* (dy, x) to dx, and what each channel's neighbours contribute to it. */
+/* (dy, x) to dx, and room for as much, whose content means nothing. */
 deft_status deft_shape_lrn_grad(const deft_op_call *call) {
     DEFT_TRY(check(call, 1));
     DEFT_TRY(deft_rule_require_same(call, 0, 1));
