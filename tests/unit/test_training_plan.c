@@ -90,8 +90,8 @@ static network residual_network(deft_context *ctx, int64_t channels) {
     return net;
 }
 
-/* Like CifarNet. In blocks: of 3 convolutions, a maximum, a mean, 2 Relus and 2 norms the results, and their slopes; but
- * not the last mean. */
+/* Like CifarNet. In blocks: of 3 convolutions, a maximum, a mean, 2 Relus and 2 norms the results, and their slopes;
+ * but not the last mean. */
 static network pooling_network(deft_context *ctx, int64_t channels) {
     static const char *const learned[] = {"w1", "b1", "w2", "b2", "w3", "b3", "w4"};
     const deft_attr pool[] = {{.name = "kernel_shape", .type = DEFT_ATTR_INTS, .ints = threes, .count = 2},
@@ -121,6 +121,26 @@ static network pooling_network(deft_context *ctx, int64_t channels) {
     add_node(graph, DEFT_OP_AVERAGE_POOL, pool, 3, (const char *const[]){"c3"}, 1, "p3");
     NODE(graph, FLATTEN, "f", "p3");
     NODE(graph, GEMM, "y", "f", "w4");
+    add_loss(graph);
+    add_gradients(&net);
+    return net;
+}
+
+/* What is convolved is a constant in part: it is in rows, and so is the slope that meets it. */
+static network constant_network(deft_context *ctx, int64_t channels) {
+    static const char *const learned[] = {"w1", "w2"};
+    network net = {new_graph(ctx), learned, 2, 4 + 2};
+    deft_graph *graph = net.graph;
+    add_graph_input(graph, "x", DIMS(1, channels, 4, 4));
+    add_weight(graph, "h", DIMS(1, channels, 4, 4), 0);
+    add_weight(graph, "w1", DIMS(channels, channels, 3, 3), 0);
+    add_weight(graph, "w2", DIMS(channels, channels, 3, 3), 0);
+    add_conv(graph, "h", "w1", NULL, "c1");
+    add_conv(graph, "x", "w2", NULL, "c2");
+    NODE(graph, ADD, "a", "c1", "c2");
+    NODE(graph, RELU, "r", "a");
+    NODE(graph, GLOBAL_AVERAGE_POOL, "g", "r");
+    NODE(graph, FLATTEN, "y", "g");
     add_loss(graph);
     add_gradients(&net);
     return net;
@@ -210,7 +230,13 @@ static void test_pooling_network(void **state) {
     check_everywhere(pooling_network);
 }
 
+static void test_constant_picture(void **state) {
+    (void)state;
+    check_everywhere(constant_network);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_residual_network), cmocka_unit_test(test_pooling_network)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_residual_network), cmocka_unit_test(test_pooling_network),
+                                       cmocka_unit_test(test_constant_picture)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

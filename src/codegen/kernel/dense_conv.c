@@ -169,7 +169,7 @@ static bool problem_of(const deft_request *request, conv_method method, deft_one
     if (method != WINOGRAD) problem->function = request->function;
     problem->alpha = request->alpha;
     if (!layouts_of(request, method, problem, why)) return false;
-    *why = "Winograd's algorithm makes of the weights what is used again, if they are constant";
+    *why = "weights that change are transformed in every run";
     if (method == WINOGRAD && !problem->weight && (problem->x_blocked || problem->y_blocked)) return false;
     *why = "there is nothing to compute: a dimension is 0";
     deft_status found = call->op == DEFT_OP_CONV_TRANSPOSE

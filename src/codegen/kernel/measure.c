@@ -49,6 +49,7 @@ static deft_status make_operands(deft_context *ctx, const deft_request *request,
         all->in_pointers[i] = &all->in[i];
         if (given->data) continue;
         deft_layout layout = i < call->in_count ? request->in_layout : request->out_layout;
+        if (layout == DEFT_LAYOUT_BLOCKS && given->rank != 4) layout = DEFT_LAYOUT_ROWS; /* a parameter */
         DEFT_TRY(allocate_operand(ctx, request, layout, &all->in[i], &rng));
         all->owned[i] = true;
     }

@@ -57,7 +57,8 @@ typedef struct deft_onednn_problem {
     int64_t rows, columns, inner;                    /* of a matrix product */
     int64_t weight_row_stride, weight_column_stride; /* of W[inner, columns], in elements */
     deft_window window;                              /* of a convolution or pooling */
-    int64_t lanes; /* not 0: pictures are [N][C / lanes][H][W][lanes] inside, but for an X of 1 or 3 channels */
+    int64_t lanes;              /* not 0: pictures are [N][C / lanes][H][W][lanes] inside, but for an X of 1 or 3
+                                   channels that is read */
     deft_activation activation; /* of a convolution; a NaN becomes `low` */
     deft_function function;     /* of a convolution without an activation; not Winograd's */
     float alpha;

@@ -5,13 +5,13 @@
 #include "codegen/kernel/share.h"
 #include "codegen/kernel/vector.h"
 
-enum { ELEMENTS_WORTH_THREADS = 1 << 14 };
+enum { ELEMENTS_WORTH_THREADS = 1 << 14, UNIT = 64 /* pixels */ };
 
 typedef struct normalizer {
     const deft_vector_loops *loops;
     bool gradient;
-    int threads;
-    int64_t pictures, pixels;
+    int threads, lanes, used_lanes;  /* of the last block, if not all */
+    int64_t pictures, pixels, units; /* of a picture */
     deft_response response;
 } normalizer;
 
@@ -29,6 +29,8 @@ static bool normalizer_of(const deft_request *request, normalizer *n, const char
     *n = (normalizer){.loops = deft_vector_loops_of(request->isa),
                       .gradient = call->op == DEFT_OP_LRN_GRAD,
                       .threads = call->threads,
+                      .lanes = lanes,
+                      .used_lanes = (int)(x->dims[1] % lanes),
                       .pictures = x->dims[0],
                       .pixels = x->dims[2] * x->dims[3],
                       .response = {.share = deft_attr_float(call->attrs, "alpha", 1e-4f) / (float)size,
@@ -39,8 +41,9 @@ static bool normalizer_of(const deft_request *request, normalizer *n, const char
                                    .block = x->dims[2] * x->dims[3] * lanes}};
     *why = "a block is not a vector";
     if (!n->loops->lrn) return false;
-    *why = "its power is not 3/4";
-    if (deft_attr_float(call->attrs, "beta", 0.75f) != 0.75f) return false;
+    n->units = (n->pixels + UNIT - 1) / UNIT;
+    *why = "its power is not 3/4, or what is raised to it may be 0 in lanes past the channels";
+    if (deft_attr_float(call->attrs, "beta", 0.75f) != 0.75f || !(n->response.bias > 0)) return false;
     *why = "it sums over many channels";
     return size <= DEFT_RESPONSE_NEIGHBOURS && n->response.channels <= DEFT_RESPONSE_CHANNELS;
 }
@@ -77,12 +80,21 @@ typedef struct lrn_job {
     float *out;
 } lrn_job;
 
-static void run_picture(const void *job, int64_t index) {
+/* What a NaN beside them has made of the lanes past the channels. */
+static void clear_lanes(const normalizer *n, float *out, int64_t pixels) {
+    float *last = out + n->response.channels / n->lanes * n->response.block - n->response.block;
+    for (int64_t pixel = 0; pixel < pixels; pixel++)
+        for (int i = n->used_lanes; i < n->lanes; i++)
+            last[pixel * n->lanes + i] = 0;
+}
+
+static void run_unit(const void *job, int64_t index) {
     const lrn_job *j = job;
     const normalizer *n = j->n;
-    int64_t picture = index * n->pixels * n->response.channels;
-    const float *dy = j->dy ? j->dy + picture : NULL;
-    n->loops->lrn(&n->response, dy, j->x + picture, j->out + picture, n->pixels);
+    int64_t first = index % n->units * UNIT, count = n->pixels - first < UNIT ? n->pixels - first : UNIT;
+    int64_t at = index / n->units * n->pixels * n->response.channels + first * n->lanes;
+    n->loops->lrn(&n->response, j->dy ? j->dy + at : NULL, j->x + at, j->out + at, count);
+    if (n->used_lanes) clear_lanes(n, j->out + at, count);
 }
 
 deft_status deft_vector_lrn_run(deft_context *ctx, const deft_kernel *kernel, const deft_tensor *const *in,
@@ -92,6 +104,6 @@ deft_status deft_vector_lrn_run(deft_context *ctx, const deft_kernel *kernel, co
     const normalizer *n = kernel->state;
     lrn_job job = {n, n->gradient ? in[0]->data : NULL, in[n->gradient ? 1 : 0]->data, out[0]->data};
     bool worth = n->pictures * n->pixels * n->response.channels >= ELEMENTS_WORTH_THREADS;
-    deft_share_units(n->pictures, n->threads, worth, run_picture, &job);
+    deft_share_units(n->pictures * n->units, n->threads, worth, run_unit, &job);
     return DEFT_OK;
 }

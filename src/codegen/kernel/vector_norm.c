@@ -1,6 +1,7 @@
 /* BatchNormalization while training, its gradient, and that of a convolution's bias, of pictures in blocks: channels
  * are lanes, so that sums over all pixels of all pictures need no reduction between lanes. Sums are taken in f32 over
- * SUMMED pixels, in f64 from there on: error of a sum gamma(SUMMED) sum|.|, and of y: that of its statistics and 3 ulp.
+ * SUMMED pixels, in f64 from there on: error of a sum gamma(SUMMED) sum|.|; of y = x factor + level, that of its
+ * statistics and 3 units of |x factor| + |level|.
  *
  * A block of channels is shared by threads, picture by picture: each sums its part, then all parts are added in their
  * order. */

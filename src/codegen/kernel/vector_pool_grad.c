@@ -1,5 +1,6 @@
 /* The gradients of MaxPool, AveragePool and GlobalAveragePool, of pictures in blocks: a vector is a pixel's channels. A
- * slope is exact where windows do not overlap; where they do, error: gamma(taps) sum|dy|. */
+ * maximum's slope is exact where windows do not overlap; else, error: gamma(windows + 2) sum|dy| over those that meet.
+ */
 #include "codegen/kernel/share.h"
 #include "codegen/kernel/vector.h"
 #include "ir/op/window.h"

@@ -77,7 +77,7 @@ uint64_t deft_cache_key(const deft_request *request) {
     uint64_t hash = hash_text(fnv_start, deft_ops[call->op].name);
     hash = hash_int(hash_int(hash, request->isa), call->threads);
     hash = hash_int(hash_int(hash, request->in_layout), request->out_layout);
-    hash = hash_int(hash, request->residual != NULL);
+    hash = hash_int(hash_int(hash, request->in_rows), request->residual != NULL);
     hash = hash_bytes(hash, &request->activation, sizeof request->activation);
     if (request->function) {
         hash = hash_bytes(hash, &request->function, sizeof request->function);

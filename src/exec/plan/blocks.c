@@ -40,6 +40,13 @@ static input_role role_of(deft_op op, int input) {
     }
 }
 
+/* Whether its kernels read a constant picture as in_layout says. Those of element-wise operators know constants in rows
+ * beside a picture in blocks; of others, pictures that are constant alone are in rows. */
+static bool lays_out_constants(deft_op op) {
+    return op == DEFT_OP_CONV_WEIGHT_GRAD || op == DEFT_OP_BATCH_NORM_GRAD || op == DEFT_OP_MAX_POOL_GRAD ||
+           op == DEFT_OP_LRN_GRAD;
+}
+
 /* f32 pictures that only steps of the plan see, in their own shape. */
 static bool may_be_blocks(const deft_planner *p, int value) {
     const deft_tensor *desc = &p->graph->values[value].desc;
@@ -60,7 +67,8 @@ static deft_status begin(assignment *a) {
         const deft_step *step = &p->plan->steps[i];
         for (int j = 0; j < step->out_count; j++)
             if (step->out[j] != DEFT_NO_VALUE) a->maker[step->out[j]] = i;
-        if (step->out[0] != DEFT_NO_VALUE && may_be_blocks(p, step->out[0]))
+        bool weight = p->requests[i].call.op == DEFT_OP_CONV_WEIGHT_GRAD;
+        if (!weight && step->out[0] != DEFT_NO_VALUE && may_be_blocks(p, step->out[0]))
             a->layouts[step->out[0]] = DEFT_LAYOUT_BLOCKS;
         a->stale[i] = true;
     }
@@ -73,8 +81,8 @@ static deft_status begin(assignment *a) {
     return DEFT_OK;
 }
 
-/* The step's request with the layouts that its values have; false where its inputs differ in theirs, but that of a
- * weight's gradient. */
+/* The step's request with the layouts that its values have; false where its pictures differ in theirs, which a
+ * ConvWeightGrad's may. */
 static bool request_of(const assignment *a, int index, deft_request *request) {
     const deft_step *step = &a->p->plan->steps[index];
     *request = a->p->requests[index];
@@ -82,7 +90,8 @@ static bool request_of(const assignment *a, int index, deft_request *request) {
     deft_op op = request->call.op;
     bool mixed = false, first = true;
     for (int i = 0; i < step->in_count; i++) {
-        if (step->in[i] == DEFT_NO_VALUE || deft_planner_is_fixed(a->p, step->in[i])) continue;
+        if (step->in[i] == DEFT_NO_VALUE) continue;
+        if (deft_planner_is_fixed(a->p, step->in[i]) && !lays_out_constants(op)) continue;
         deft_layout layout = a->layouts[step->in[i]];
         bool residual = i == request->call.in_count;
         if (residual && layout != request->out_layout) return false;
@@ -119,7 +128,7 @@ static deft_status fits(const assignment *a, int index, bool *result) {
     DEFT_TRY(options->choose(options->choose_user, a->p->ctx, &request, choice));
     *result = deft_kernels[choice->kernel].accepts(&request, &why);
     const deft_node *node = &a->p->graph->nodes[step->node];
-    if (deft_kernels[step->choice.kernel].sparse && deft_planner_has_zeros(a->p, node))
+    if (*result && deft_kernels[step->choice.kernel].sparse && deft_planner_has_zeros(a->p, node))
         *result &= choice->us <= step->choice.us + reorder_us(&request);
     return DEFT_OK;
 }
@@ -145,8 +154,9 @@ static deft_status settle(const assignment *a) {
             a->stale[i] = false;
             DEFT_TRY(fits(a, i, &fitting));
             if (fitting) continue;
+            const deft_op_call *call = &a->p->requests[i].call;
             for (int j = 0; j < step->in_count; j++)
-                use_rows(a, step->in[j], &changed);
+                if (j >= call->in_count || role_of(call->op, j) == PICTURE) use_rows(a, step->in[j], &changed);
             for (int j = 0; j < step->out_count; j++)
                 use_rows(a, step->out[j], &changed);
         }

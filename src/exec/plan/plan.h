@@ -55,7 +55,7 @@ typedef struct deft_step {
     int in_count, out_count;
     int *in, *out;                     /* value ids; DEFT_NO_VALUE where absent */
     bool residual;                     /* in[in_count - 1] is added before the activation */
-    deft_layout in_layout, out_layout; /* of the inputs that change, and of out[0] */
+    deft_layout in_layout, out_layout; /* of the pictures or matrices that change, and of out[0] */
     deft_activation activation;
     deft_function function;
     float alpha; /* of the function */

@@ -57,7 +57,7 @@ bool deft_planner_has_zeros(deft_planner *p, const deft_node *conv);
 void deft_planner_alias_views(deft_planner *p);
 /* layout.c: PANELS for the values between sparse products. */
 DEFT_MUST_CHECK deft_status deft_planner_lay_out(deft_planner *p);
-/* blocks.c: BLOCKS for the pictures between dense convolutions. */
+/* blocks.c: BLOCKS for the pictures between dense convolutions, forth and back. */
 DEFT_MUST_CHECK deft_status deft_planner_block(deft_planner *p);
 /* memory.c: offsets by lifetime. */
 DEFT_MUST_CHECK deft_status deft_planner_place(deft_planner *p);
