@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""CifarNet and ResNet-20 on CIFAR-10: trained, then pruned in rounds: each sets the smallest weights to zero and trains
-what is left, the rate begun anew, with the dense network as the teacher; for some seeds; mean and spread (smallest to
-largest). Every line that deft prints goes to LOGS/NET.jsonl as it comes, with the network, the seed and the stage. Stopped at
-any moment and called again, it goes on: what the log says is done is kept where its model is in WORK, and a
-training under way resumes from its checkpoint.
+"""CifarNet and ResNet-20 on CIFAR-10: trained; then pruned while they go on training, the zeros growing on a cubic
+schedule and the mask moving, with the dense network as the teacher; then settled under the mask on pictures that are
+changed less. For some seeds; mean and spread (smallest to largest). Every line that deft prints of a training goes to LOGS/NET.jsonl
+as it comes, with the network, the seed and the stage. Stopped at any moment and called again, it goes on: what the log
+says is done is kept where its model is in WORK, and a training under way resumes from its checkpoint.
 
 usage: cifar_pruning.py CIFAR10_DIR [--nets cifarnet,resnet-20] [--seeds 1,2,3] [--epochs E] [--threads T] [--logs DIR] [--work DIR]"""
 import argparse
@@ -17,15 +17,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 SGD = ["--batch", "128", "--optimizer", "nesterov", "--schedule", "cosine", "--clip", "0"]
 DENSE = [*SGD, "--warmup", "0.5", "--weight-decay", "0.0005"]
-SPARSE = [*SGD, "--keep-zeros", "--weight-decay", "0.00005"]
+SPARSE = [*SGD, "--weight-decay", "0.00005"]
+STAGES = ["dense", "pruned", "settled"]
 
-# the data's options; epochs and rate of the training; zeros, epochs and rate of each round; seeds; least accuracy (%);
-# largest drop (points)
+# of each stage the data's options, epochs and rate; zeros; seeds; least accuracy (%); largest drop (points)
 RECIPES = {
-    "cifarnet": dict(data="augment=crop,flip:normalize", epochs=60, rate=0.05, rounds=[(0.6, 25, 0.05), (0.8, 25, 0.05), (0.9, 60, 0.1)],
-                     seeds=[1, 2, 3], accuracy=80, drop=0.5),
-    "resnet-20": dict(data="augment=crop,flip,cutout:normalize:validation=500", epochs=90, rate=0.1, rounds=[(0.5, 15, 0.05), (0.8, 30, 0.05)],
-                      seeds=[1], accuracy=90, drop=0.5),
+    "cifarnet": dict(dense=("augment=crop,flip:normalize", 60, 0.05), pruned=("augment=crop,flip:normalize", 60, 0.05),
+                     settled=("augment=flip:normalize", 8, 0.01), zeros=0.9, seeds=[1, 2, 3], accuracy=80, drop=0.5),
+    "resnet-20": dict(dense=("augment=crop,flip,cutout:normalize:validation=500", 90, 0.1),
+                      pruned=("augment=crop,flip:normalize:validation=500", 40, 0.05),
+                      settled=("augment=flip:normalize:validation=500", 5, 0.005), zeros=0.8, seeds=[1], accuracy=90, drop=0.5),
 }
 
 
@@ -55,12 +56,12 @@ class Log:
         return found[-1] if found else None
 
 
-def train(log, seed, stage, model, output, files, options, threads):
-    """From its checkpoint if there is one; returns the outcome. Of the command, the log has the options but for files."""
+def run(log, seed, stage, command, data, folder, output, options, threads):
+    """From its checkpoint if there is one. Of the command, the log has what is no file."""
     if not os.path.exists(output + ".checkpoint"):
         log.forget(seed, stage)
-        log.add(seed, stage, dict(kind="options", options=" ".join(options)))
-    command = [DEFT, "train", model, "-o", output, *files, *options, "--seed", str(seed), "--threads", str(threads), "--json", "--quiet"]
+        log.add(seed, stage, dict(kind="options", options=" ".join([command[0], "--data", data, *options])))
+    command = [DEFT, *command, "--data", f"{data}:{folder}", "-o", output, *options, "--seed", str(seed), "--threads", str(threads), "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             row = json.loads(line)
@@ -68,34 +69,23 @@ def train(log, seed, stage, model, output, files, options, threads):
                 log.add(seed, stage, {key: value for key, value in row.items() if key != "file"})
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(command)}: exit {process.returncode}")
-    return log.outcome(seed, stage)
 
 
-def deft(*command):
-    subprocess.run([DEFT, *command, "--quiet"], stdout=subprocess.DEVNULL, check=True)
-
-
-def train_and_prune(net, seed, data, epochs, threads, log, work):
-    """Test accuracies in per cent, of the dense network and after each round."""
+def train_and_prune(net, seed, folder, epochs, threads, log, work):
+    """Test accuracies in per cent, after each stage."""
     recipe = RECIPES[net]
-    stages = ["dense", *(f"zeros-{zeros}" for zeros, _, _ in recipe["rounds"])]
-    model, dense, *_ = files = [os.path.join(work, f"{net}-{seed}.{name}.onnx") for name in ("new", *stages)]
-    data = ["--data", f"{recipe['data']}:cifar10:{data}"]
-
-    def options(length, rate):
-        return ["--epochs", str(epochs or length), "--learning-rate", str(rate)]
-
-    if not all(log.outcome(seed, stage) for stage in stages):
-        if not os.path.exists(model):
-            deft("new", net, "-o", model, "--seed", str(seed))
-        if not os.path.exists(dense):
-            train(log, seed, "dense", model, dense, data, options(recipe["epochs"], recipe["rate"]) + DENSE, threads)
-        for (zeros, length, rate), stage, before, after in zip(recipe["rounds"], stages[1:], files[1:], files[2:]):
-            begun = after.replace(".onnx", ".begun.onnx")
-            if not os.path.exists(after):
-                deft("prune", before, "--zeros", str(zeros), "-o", begun)
-                train(log, seed, stage, begun, after, [*data, "--teacher", dense], options(length, rate) + SPARSE, threads)
-    return [100 * log.outcome(seed, stage)["accuracy_test"] for stage in stages]
+    model, dense, pruned, settled = [os.path.join(work, f"{net}-{seed}.{name}.onnx") for name in ("new", *STAGES)]
+    if not os.path.exists(model):
+        subprocess.run([DEFT, "new", net, "-o", model, "--seed", str(seed), "--quiet"], stdout=subprocess.DEVNULL, check=True)
+    sparse = ["--zeros", str(recipe["zeros"]), "--cubic", "--move", "0.3", *SPARSE]
+    for stage, command, output, options in [("dense", ["train", model], dense, DENSE),
+                                            ("pruned", ["prune", dense], pruned, sparse),
+                                            ("settled", ["train", pruned, "--teacher", dense], settled, ["--keep-zeros", *SPARSE])]:
+        data, length, rate = recipe[stage]
+        if not (log.outcome(seed, stage) and os.path.exists(output)):
+            run(log, seed, stage, command, f"{data}:cifar10", folder, output,
+                ["--epochs", str(epochs or length), "--learning-rate", str(rate), *options], threads)
+    return [100 * log.outcome(seed, stage)["accuracy_test"] for stage in STAGES]
 
 
 def spread(values):
@@ -104,13 +94,13 @@ def spread(values):
 
 def report(net, results):
     recipe, count = RECIPES[net], len(results)
-    dense, *pruned = zip(*results)
-    print(f"{net}, {count} seed{'s' * (count > 1)}: test accuracy {spread(dense)}%")
-    for (zeros, _, _), accuracy in zip(recipe["rounds"], pruned):
+    dense, pruned, settled = zip(*results)
+    print(f"{net}, {count} seed{'s' * (count > 1)}: test accuracy {spread(dense)}%; {100 * recipe['zeros']:g}% zeros:")
+    for stage, accuracy in ("pruned", pruned), ("settled", settled):
         drops = [a - b for a, b in zip(dense, accuracy)]
-        print(f"  {100 * zeros:g}% zeros   {spread(accuracy)}%   drop {spread(drops)} points")
+        print(f"  {stage:8} {spread(accuracy)}%   drop {spread(drops)} points")
     met = statistics.mean(dense) >= recipe["accuracy"] and statistics.mean(drops) <= recipe["drop"]
-    print(f"  bar: {recipe['accuracy']}%, a drop of {recipe['drop']} points in the last round: {'met' if met else 'not met'}", flush=True)
+    print(f"  bar: {recipe['accuracy']}%, a drop of {recipe['drop']} points: {'met' if met else 'not met'}", flush=True)
 
 
 def main():
