@@ -14,50 +14,38 @@ static inline __attribute__((always_inline)) lanes lanes_at(const float *x) {
     return *(const lanes *)x;
 }
 
-static void lane_sums(const float *a, const float *b, const float *center, int64_t pixels, double *sum,
-                      double *product) {
+/* Inlined with an `a` that is known to be NULL or not: b - center then. */
+static inline __attribute__((always_inline)) void add_pixel(const float *a, const float *b, lanes center, int64_t pixel,
+                                                            lanes *sum, lanes *product) {
+    lanes apart = lanes_at(b + pixel * LANES) - center, value = a ? lanes_at(a + pixel * LANES) : apart;
+    *sum += value;
+    *product += value * apart;
+}
+
+static inline __attribute__((always_inline)) void add_pixels(const float *a, const float *b, const float *center,
+                                                             int64_t pixels, double *sum, double *product) {
     lanes middle = lanes_at(center);
     for (int64_t first = 0; first < pixels; first += SUMMED) {
         int64_t past = first + SUMMED < pixels ? first + SUMMED : pixels, i = first;
         lanes sums[CHAINS] = {{0}}, products[CHAINS] = {{0}};
         for (; i + CHAINS <= past; i += CHAINS) {
 #pragma GCC unroll 4
-            for (int c = 0; c < CHAINS; c++) {
-                lanes value = lanes_at(a + (i + c) * LANES);
-                sums[c] += value;
-                products[c] += value * (lanes_at(b + (i + c) * LANES) - middle);
-            }
+            for (int c = 0; c < CHAINS; c++)
+                add_pixel(a, b, middle, i + c, &sums[c], &products[c]);
         }
-        for (; i < past; i++) {
-            sums[0] += lanes_at(a + i * LANES);
-            products[0] += lanes_at(a + i * LANES) * (lanes_at(b + i * LANES) - middle);
-        }
+        for (; i < past; i++)
+            add_pixel(a, b, middle, i, &sums[0], &products[0]);
         add_chains(sums, sum);
         add_chains(products, product);
     }
 }
 
-static void lane_spread(const float *x, const float *center, int64_t pixels, double *sum, double *squares) {
-    lanes middle = lanes_at(center);
-    for (int64_t first = 0; first < pixels; first += SUMMED) {
-        int64_t past = first + SUMMED < pixels ? first + SUMMED : pixels, i = first;
-        lanes sums[CHAINS] = {{0}}, products[CHAINS] = {{0}};
-        for (; i + CHAINS <= past; i += CHAINS) {
-#pragma GCC unroll 4
-            for (int c = 0; c < CHAINS; c++) {
-                lanes apart = lanes_at(x + (i + c) * LANES) - middle;
-                sums[c] += apart;
-                products[c] += apart * apart;
-            }
-        }
-        for (; i < past; i++) {
-            lanes apart = lanes_at(x + i * LANES) - middle;
-            sums[0] += apart;
-            products[0] += apart * apart;
-        }
-        add_chains(sums, sum);
-        add_chains(products, squares);
-    }
+static void lane_sums(const float *a, const float *b, const float *center, int64_t pixels, double *sum,
+                      double *product) {
+    if (a)
+        add_pixels(a, b, center, pixels, sum, product);
+    else
+        add_pixels(NULL, b, center, pixels, sum, product);
 }
 
 static void lane_scale(const float *a, const float *b, const float *a_factor, const float *b_factor, const float *level,

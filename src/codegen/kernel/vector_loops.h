@@ -89,11 +89,10 @@ typedef struct deft_vector_loops {
     void (*lstm)(const float *gates, int64_t stride, float *cell, float *h, int64_t count);
     /* h[i] = (1 - sigmoid(update[i])) tanh(candidate[i]) + sigmoid(update[i]) before[i]; before may be NULL, for 0. */
     void (*gru)(const float *update, const float *candidate, const float *before, float *h, int64_t count);
-    /* Of pixels in blocks, by lane; NULL where a block is not a vector. Adds sum a, and sum a (b - center). */
+    /* Of pixels in blocks, by lane; NULL where a block is not a vector. Adds sum a, and sum a (b - center);
+     * a may be NULL, for b - center. */
     void (*lane_sums)(const float *a, const float *b, const float *center, int64_t pixels, double *sum,
                       double *product);
-    /* Adds sum (x - center), and that of its square. */
-    void (*lane_spread)(const float *x, const float *center, int64_t pixels, double *sum, double *squares);
     /* y = a a_factor + b b_factor + level; a may be NULL, for 0. */
     void (*lane_scale)(const float *a, const float *b, const float *a_factor, const float *b_factor, const float *level,
                        float *y, int64_t pixels);

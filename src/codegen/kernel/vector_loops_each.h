@@ -282,7 +282,6 @@ const deft_vector_loops LOOPS = {
     .gru = gru,
 #if defined(__AVX2__)
     .lane_sums = lane_sums,
-    .lane_spread = lane_spread,
     .lane_scale = lane_scale,
     .lane_max_slopes = lane_max_slopes,
     .lane_add = lane_add,

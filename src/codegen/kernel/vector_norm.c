@@ -114,10 +114,7 @@ static void sum_part(const void *job, int64_t index) {
     *s = (sums){{0}, {0}};
     for (int64_t image = part * n->batch / count; image < (part + 1) * n->batch / count; image++) {
         int64_t plane = plane_of(n, image, block);
-        if (j->dy)
-            n->loops->lane_sums(j->dy + plane, j->x + plane, center, n->pixels, s->first, s->second);
-        else
-            n->loops->lane_spread(j->x + plane, center, n->pixels, s->first, s->second);
+        n->loops->lane_sums(j->dy ? j->dy + plane : NULL, j->x + plane, center, n->pixels, s->first, s->second);
     }
 }
 
@@ -158,7 +155,7 @@ static void find_centers(const norm_job *j) {
     const norm *n = j->n;
     for (int64_t block = 0; block < n->blocks; block++) {
         sums s = {{0}, {0}};
-        n->loops->lane_spread(j->x + plane_of(n, 0, block), zeros, n->pixels, s.first, s.second);
+        n->loops->lane_sums(NULL, j->x + plane_of(n, 0, block), zeros, n->pixels, s.first, s.second);
         for (int i = 0; i < n->lanes; i++)
             j->factors[block].level[i] = (float)(s.first[i] / (double)n->pixels);
     }
