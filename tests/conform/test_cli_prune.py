@@ -51,7 +51,8 @@ def test_fine_tuning_is_training():
     """Pruned and trained under the mask in two commands or in one, with the same options, it is the same network."""
     how = ["--data", "digits:1000", "--epochs", 2, "--batch", 32, "--optimizer", "nesterov", "--learning-rate", 0.02,
            "--schedule", "cosine", "--warmup", 0.5, "--momentum", 0.8, "--weight-decay", 0.001, "--clip", 0, "--average",
-           0.9, "--label-smoothing", 0.1, "--loss", "cross-entropy", "--teacher", "net.onnx", "--threads", 1]
+           0.9, "--label-smoothing", 0.1, "--loss", "cross-entropy", "--teacher", "net.onnx", "--teacher-share", 0.8,
+           "--temperature", 3, "--threads", 1]
     deft("prune", "net.onnx", "--zeros", 0.9, "-o", "p.onnx")
     deft("train", "p.onnx", "--keep-zeros", *how, "-o", "two.onnx")
     deft("prune", "net.onnx", "--zeros", 0.9, *how, "-o", "one.onnx")
@@ -81,6 +82,8 @@ def test_a_teacher():
             names="the teacher: input 'x'")
     refused("train", "p.onnx", "--data", "digits:100", "--teacher", "missing.onnx", "-o", "t.onnx", status=2,
             names="missing.onnx")
+    for option in "--teacher-share", "--temperature":
+        refused("train", "p.onnx", "--data", "digits:100", option, 0.9, "-o", "t.onnx", status=2, names="add --teacher")
 
 
 def test_interrupt_keeps_the_epochs_that_are_done():

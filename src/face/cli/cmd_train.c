@@ -52,6 +52,13 @@ static const deft_column regression_columns[] = {
 };
 enum { REGRESSION_COLUMNS = sizeof regression_columns / sizeof *regression_columns };
 
+static deft_status check(deft_context *ctx, const train_options *wanted) {
+    bool usual = wanted->training.teacher_share == defaults.training.teacher_share &&
+                 wanted->training.temperature == defaults.training.temperature;
+    if (wanted->teacher || usual) return DEFT_OK;
+    return deft_fail(ctx, DEFT_INVALID, "--teacher-share and --temperature are of a teacher: add --teacher");
+}
+
 static deft_status train(deft_cli *cli, const train_options *wanted, const char *checkpoint, deft_graph *graph,
                          const deft_graph *teacher, const deft_dataset *data, deft_journal *journal) {
     deft_train_options training = deft_training_options(&wanted->training);
@@ -92,6 +99,7 @@ static deft_status run(deft_cli *cli, const void *arguments) {
     deft_journal journal;
     char *checkpoint = NULL;
     deft_status status;
+    DEFT_TRY(check(cli->ctx, wanted));
     DEFT_TRY(deft_output_claim(cli, wanted->output));
     DEFT_TRY_OR_FAIL(deft_journal_init(cli, &deft_command_train, wanted, wanted->log, wanted->output, &journal));
     DEFT_TRY_OR_FAIL(deft_model_file_load(cli->ctx, cli->operand, &model));

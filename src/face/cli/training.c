@@ -1,6 +1,12 @@
 #include "face/cli/training.h"
 
+/* Those of a teacher first. */
+enum { TEACHER_OPTIONS = 2 };
 static const deft_option options[] = {
+    {"teacher-share", 0, DEFT_OPTION_REAL, offsetof(deft_training_settings, teacher_share), "S",
+     "of the loss; labels have the rest (default 0.5)", 1e-6, 1, false},
+    {"temperature", 0, DEFT_OPTION_REAL, offsetof(deft_training_settings, temperature), "T",
+     "softens the teacher's classes (default 1)", 0.01, 1000, false},
     {"epochs", 0, DEFT_OPTION_INT, offsetof(deft_training_settings, epochs), "E", "passes over the data (default 10)",
      1, 1e6, false},
     {"batch", 0, DEFT_OPTION_INT64, offsetof(deft_training_settings, batch), "N", "samples a step (default 64)", 1, 1e6,
@@ -26,7 +32,9 @@ static const deft_option options[] = {
     {"label-smoothing", 0, DEFT_OPTION_REAL, offsetof(deft_training_settings, label_smoothing), "S",
      "share of a label given to all classes (default 0)", 0, 0.9999, false},
 };
-const deft_option_table deft_training_table = {options, sizeof options / sizeof *options};
+enum { OPTIONS = sizeof options / sizeof *options };
+const deft_option_table deft_training_table = {options, OPTIONS};
+const deft_option_table deft_teacherless_training_table = {options + TEACHER_OPTIONS, OPTIONS - TEACHER_OPTIONS};
 
 /* The library's number, where 0 is the default and a negative one is none; here, 0 is none and a negative one the
  * default. */
@@ -47,5 +55,7 @@ deft_train_options deft_training_options(const deft_training_settings *wanted) {
                                 .schedule = wanted->schedule,
                                 .warmup_epochs = (float)wanted->warmup,
                                 .loss = wanted->loss,
-                                .label_smoothing = (float)wanted->label_smoothing};
+                                .label_smoothing = (float)wanted->label_smoothing,
+                                .teacher_share = (float)wanted->teacher_share,
+                                .teacher_temperature = (float)wanted->temperature};
 }

@@ -8,12 +8,11 @@
 
 /* ---- the model ----------------------------------------------------------------------------------------------- */
 
-static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool teacher, deft_loss loss,
-                               deft_loss_graph *made) {
+static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, deft_loss loss, deft_loss_graph *made) {
     const deft_graph *graph = made->graph;
     const deft_value *output = &graph->values[graph->outputs[0]];
     const deft_tensor *y = &output->desc;
-    bool labelled = data->classes > 0, numbers = data->target_count > 0;
+    bool labelled = data->classes > 0, numbers = data->target_count > 0, teacher = made->temperature != 0;
     bool classes = labelled || (!numbers && deft_graph_head(graph) != DEFT_OP_COUNT);
     char text[DEFT_SHAPE_TEXT_BYTES];
     if (!labelled && !numbers && !teacher)
@@ -43,7 +42,7 @@ static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, bool
 
 /* The model at the batch, its first output alone, and without the Softmax that the loss takes in. */
 static deft_status prepare_model(deft_context *ctx, const deft_graph *original, const deft_dataset *data, int64_t batch,
-                                 bool teacher, deft_loss loss, deft_loss_graph *made) {
+                                 deft_loss loss, deft_loss_graph *made) {
     deft_binding binding;
     DEFT_TRY(deft_feed_bind(ctx, original, data, batch, &binding));
     made->batch = binding.dims[0];
@@ -53,7 +52,7 @@ static deft_status prepare_model(deft_context *ctx, const deft_graph *original, 
     if (graph->output_count < 1) return deft_fail(ctx, DEFT_INVALID, "the model has no output");
     graph->output_count = 1;
     DEFT_TRY(deft_pass_identity(graph));
-    DEFT_TRY(choose_loss(ctx, data, teacher, loss, made));
+    DEFT_TRY(choose_loss(ctx, data, loss, made));
     if (made->kind == DEFT_LOSS_CROSS_ENTROPY && deft_graph_head(graph) != DEFT_OP_COUNT)
         graph->outputs[0] = graph->nodes[graph->values[graph->outputs[0]].producer].in[0];
     return deft_pass_dead(graph);
@@ -151,19 +150,21 @@ static deft_status list_learned(const deft_graph *original, deft_loss_graph *mad
 
 /* ---- loss and gradients -------------------------------------------------------------------------------------- */
 
+static deft_status add_node(deft_graph *graph, deft_op op, const char *name, int a, int b, int *out) {
+    int node;
+    DEFT_TRY(deft_graph_add_value(graph, NULL, out));
+    DEFT_TRY(deft_graph_add_node(graph, op, name, NULL, 0, (int[]){a, b}, 2, out, 1, &node));
+    return deft_graph_infer_node(graph, node);
+}
+
 /* Adds a loss of value `output`, and an input for its targets. */
-static deft_status add_loss(deft_loss_graph *made, int output, const char *targets) {
+static deft_status add_loss(deft_loss_graph *made, int output, const char *name, int *targets, int *loss) {
     static const deft_op ops[] = {[DEFT_LOSS_CROSS_ENTROPY] = DEFT_OP_SOFTMAX_CROSS_ENTROPY,
                                   [DEFT_LOSS_SQUARED_ERROR] = DEFT_OP_MEAN_SQUARED_ERROR,
                                   [DEFT_LOSS_PERCENTAGE_ERROR] = DEFT_OP_MEAN_PERCENTAGE_ERROR};
-    deft_graph *graph = made->graph;
-    int node;
-    deft_tensor y = graph->values[output].desc;
-    DEFT_TRY(deft_graph_add_input(graph, targets, DEFT_F32, y.rank, y.dims, NULL, &made->targets));
-    DEFT_TRY(deft_graph_add_value(graph, NULL, &made->loss));
-    DEFT_TRY(deft_graph_add_node(graph, ops[made->kind], "loss", NULL, 0, (int[]){output, made->targets}, 2,
-                                 &made->loss, 1, &node));
-    return deft_graph_infer_node(graph, node);
+    deft_tensor y = made->graph->values[output].desc;
+    DEFT_TRY(deft_graph_add_input(made->graph, name, DEFT_F32, y.rank, y.dims, NULL, targets));
+    return add_node(made->graph, ops[made->kind], "loss", output, *targets, loss);
 }
 
 static bool is_running_statistic(const deft_loss_graph *made, int value) {
@@ -226,18 +227,32 @@ fail:
     return status;
 }
 
+/* Adds to the loss the cross-entropy of the logits over the temperature. source: HINTON2015, 2 */
+static deft_status add_soft_loss(deft_loss_graph *made, int logits) {
+    deft_graph *graph = made->graph;
+    float inverse = 1 / made->temperature;
+    int factor, scaled, loss;
+    DEFT_TRY(deft_graph_add_constant(graph, NULL, &(deft_tensor){.dtype = DEFT_F32, .data = &inverse}, &factor));
+    DEFT_TRY(add_node(graph, DEFT_OP_MUL, NULL, logits, factor, &scaled));
+    DEFT_TRY(add_loss(made, scaled, NULL, &made->soft_targets, &loss));
+    return add_node(graph, DEFT_OP_ADD, NULL, made->loss, loss, &made->loss);
+}
+
 /* The loss is the first output then. */
 static deft_status add_data_loss(deft_loss_graph *made, const deft_own_loss *own) {
     (void)own;
-    DEFT_TRY(add_loss(made, made->graph->outputs[0], NULL));
+    int output = made->graph->outputs[0];
+    DEFT_TRY(add_loss(made, output, NULL, &made->targets, &made->loss));
+    if (made->kind == DEFT_LOSS_CROSS_ENTROPY && made->temperature != 0 && made->temperature != 1)
+        DEFT_TRY(add_soft_loss(made, output));
     made->graph->outputs[0] = made->loss;
     return DEFT_OK;
 }
 
 deft_status deft_loss_graph_init(deft_context *ctx, const deft_graph *original, const deft_dataset *data, int64_t batch,
-                                 bool teacher, deft_loss loss, deft_loss_graph *made) {
-    *made = (deft_loss_graph){0};
-    DEFT_TRY(prepare_model(ctx, original, data, batch, teacher, loss, made));
+                                 float temperature, deft_loss loss, deft_loss_graph *made) {
+    *made = (deft_loss_graph){.temperature = temperature, .soft_targets = DEFT_NO_VALUE};
+    DEFT_TRY(prepare_model(ctx, original, data, batch, loss, made));
     made->input = made->graph->inputs[0];
     return complete(ctx, original, NULL, add_data_loss, made);
 }
@@ -331,14 +346,15 @@ static deft_status add_own_loss(deft_loss_graph *made, const deft_own_loss *own)
                      : head                         ? DEFT_LOSS_CROSS_ENTROPY
                                                     : DEFT_LOSS_SQUARED_ERROR;
         if (made->kind == DEFT_LOSS_CROSS_ENTROPY && head) output = graph->nodes[graph->values[output].producer].in[0];
-        DEFT_TRY(add_loss(made, output, "targets"));
+        DEFT_TRY(add_loss(made, output, "targets", &made->targets, &made->loss));
     }
     return deft_graph_add_output(graph, made->loss);
 }
 
 deft_status deft_loss_graph_init_own(deft_context *ctx, const deft_graph *original, int64_t batch,
                                      const deft_own_loss *loss, deft_loss_graph *made) {
-    *made = (deft_loss_graph){.batch = batch, .input = DEFT_NO_VALUE, .targets = DEFT_NO_VALUE};
+    *made = (deft_loss_graph){
+        .batch = batch, .input = DEFT_NO_VALUE, .targets = DEFT_NO_VALUE, .soft_targets = DEFT_NO_VALUE};
     DEFT_TRY(deft_graph_clone(ctx, original, &made->graph));
     DEFT_TRY(deft_graph_infer(made->graph, batch, NULL, 0));
     made->model_outputs = made->graph->output_count;

@@ -9,44 +9,42 @@
 
 /* ---- the teacher --------------------------------------------------------------------------------------------- */
 
-/* Shares of classes from a teacher's outputs, whatever its last node leaves of them. */
-static void to_shares(deft_op head, const float *y, int64_t count, float *out) {
-    if (head == DEFT_OP_SOFTMAX) {
-        memcpy(out, y, (size_t)count * sizeof *out);
-        return;
+/* weight softmax(logits / temperature), from the teacher's outputs, whatever its last node leaves of them. */
+static void to_shares(const deft_targets *targets, const float *y, float weight, float *out) {
+    bool shares = deft_graph_head(targets->teacher.plan->graph) == DEFT_OP_SOFTMAX;
+    int64_t count = targets->outputs;
+    float top = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < count; i++) {
+        out[i] = (shares ? logf(y[i]) : y[i]) / targets->temperature;
+        top = out[i] > top ? out[i] : top;
     }
-    float top = y[0], sum = 0;
-    for (int64_t i = 1; i < count; i++)
-        top = y[i] > top ? y[i] : top;
     for (int64_t i = 0; i < count; i++)
-        sum += out[i] = expf(y[i] - top);
+        sum += out[i] = expf(out[i] - top);
     for (int64_t i = 0; i < count; i++)
-        out[i] /= sum;
+        out[i] *= weight / sum;
 }
 
-/* shares = (1 - part) shares + part (the label's, smoothed) */
-static void mix_in_label(int32_t label, int64_t classes, float smoothing, float part, float *shares) {
+/* shares += weight (the label's, smoothed) */
+static void add_label(int32_t label, int64_t classes, float smoothing, float weight, float *shares) {
     for (int64_t i = 0; i < classes; i++)
-        shares[i] = (1 - part) * shares[i] + part * smoothing / (float)classes;
-    shares[label] += part * (1 - smoothing);
+        shares[i] += weight * smoothing / (float)classes;
+    shares[label] += weight * (1 - smoothing);
 }
 
-/* Half and half. */
-static void mix_in_targets(const float *targets, int64_t count, float *row) {
-    for (int64_t i = 0; i < count; i++)
-        row[i] = 0.5f * (row[i] + targets[i]);
-}
-
-/* The target of a training sample from what the teacher says of it. */
+/* The targets of a training sample from what the teacher says of it: row [width]. */
 static void blend(const deft_targets *targets, const float *y, int64_t sample, float *row) {
     const deft_samples *samples = targets->samples;
-    bool shares = targets->kind == DEFT_LOSS_CROSS_ENTROPY;
-    if (shares)
-        to_shares(deft_graph_head(targets->teacher.plan->graph), y, targets->outputs, row);
-    else
-        memcpy(row, y, (size_t)targets->outputs * sizeof *row);
-    if (samples->y && shares) mix_in_label(samples->y[sample], targets->outputs, targets->smoothing, 0.5f, row);
-    if (samples->targets) mix_in_targets(samples->targets + sample * targets->outputs, targets->outputs, row);
+    int64_t count = targets->outputs;
+    bool classes = targets->kind == DEFT_LOSS_CROSS_ENTROPY, labelled = samples->y && classes;
+    float share = labelled || samples->targets ? targets->share : 1, heat = targets->temperature;
+    const float *numbers = samples->targets ? samples->targets + sample * count : NULL;
+    memset(row, 0, (size_t)count * sizeof *row);
+    if (classes) to_shares(targets, y, share * heat * heat, row + targets->width - count);
+    for (int64_t i = 0; i < count && !classes; i++)
+        row[i] = share * y[i];
+    for (int64_t i = 0; i < count && numbers; i++)
+        row[i] += (1 - share) * numbers[i];
+    if (labelled) add_label(samples->y[sample], count, targets->smoothing, 1 - share, row);
 }
 
 /* About every sample, in their order. */
@@ -60,14 +58,13 @@ static deft_status ask_ahead(deft_targets *targets, deft_loader *loader) {
         DEFT_TRY(deft_loader_next(loader, teacher->x));
         DEFT_TRY(deft_predictor_run(teacher, count));
         for (int64_t i = 0; i < count; i++)
-            blend(targets, teacher->y + i * targets->outputs, first + i,
-                  targets->rows + (first + i) * targets->outputs);
+            blend(targets, teacher->y + i * targets->outputs, first + i, targets->rows + (first + i) * targets->width);
     }
     return DEFT_OK;
 }
 
 static deft_status make_rows(deft_targets *targets, const deft_dataset *data) {
-    size_t row_bytes = (size_t)targets->outputs * sizeof *targets->rows;
+    size_t row_bytes = (size_t)targets->width * sizeof *targets->rows;
     deft_loader *loader;
     DEFT_TRY(deft_allocate_zeroed(targets->ctx, (size_t)targets->samples->count, row_bytes, &targets->rows));
     DEFT_TRY(deft_loader_new(targets->ctx, data, DEFT_TRAIN, targets->teacher.batch, false, &loader));
@@ -77,11 +74,14 @@ static deft_status make_rows(deft_targets *targets, const deft_dataset *data) {
 }
 
 deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, const deft_dataset *data,
-                              const deft_graph *teacher, float smoothing, deft_targets *targets) {
+                              const deft_graph *teacher, float share, float smoothing, deft_targets *targets) {
     *targets = (deft_targets){.ctx = ctx,
                               .samples = &data->split[DEFT_TRAIN],
                               .outputs = net->outputs,
+                              .width = net->outputs * (net->soft_targets == DEFT_NO_VALUE ? 1 : 2),
                               .sample = data->sample_count,
+                              .share = share,
+                              .temperature = net->temperature,
                               .smoothing = smoothing,
                               .kind = net->kind};
     if (!teacher) return DEFT_OK;
@@ -92,7 +92,7 @@ deft_status deft_targets_init(deft_context *ctx, const deft_loss_graph *net, con
         return deft_fail(ctx, DEFT_INVALID,
                          "the teacher gives %" PRId64 " outputs for a sample, but the model %" PRId64,
                          targets->teacher.outputs, net->outputs);
-    if (targets->asks) return DEFT_OK;
+    if (targets->asks) return deft_allocate_zeroed(ctx, (size_t)targets->width, sizeof *targets->rows, &targets->rows);
     status = make_rows(targets, data);
     deft_predictor_done(&targets->teacher);
     targets->teacher = (deft_predictor){0};
@@ -106,31 +106,41 @@ void deft_targets_done(deft_targets *targets) {
 
 /* ---- batches ------------------------------------------------------------------------------------------------- */
 
-static deft_status ask(deft_targets *targets, const int64_t *order, int64_t count, const float *x, float *out) {
+/* Row number `index` of a batch. */
+static void put(const deft_targets *targets, const float *row, int64_t index, float *out, float *soft) {
+    size_t bytes = (size_t)targets->outputs * sizeof *out;
+    memcpy(out + index * targets->outputs, row, bytes);
+    if (targets->width > targets->outputs) memcpy(soft + index * targets->outputs, row + targets->outputs, bytes);
+}
+
+static deft_status ask(deft_targets *targets, const int64_t *order, int64_t count, const float *x, float *out,
+                       float *soft) {
     deft_predictor *teacher = &targets->teacher;
     for (int64_t first = 0; first < count; first += teacher->batch) {
         int64_t left = count - first, some = left < teacher->batch ? left : teacher->batch;
         memcpy(teacher->x, x + first * targets->sample, (size_t)(some * targets->sample) * sizeof *x);
         DEFT_TRY(deft_predictor_run(teacher, some));
-        for (int64_t i = 0; i < some; i++)
-            blend(targets, teacher->y + i * targets->outputs, order[first + i], out + (first + i) * targets->outputs);
+        for (int64_t i = 0; i < some; i++) {
+            blend(targets, teacher->y + i * targets->outputs, order[first + i], targets->rows);
+            put(targets, targets->rows, first + i, out, soft);
+        }
     }
     return DEFT_OK;
 }
 
 deft_status deft_targets_gather(deft_targets *targets, const int64_t *order, int64_t first, int64_t count,
-                                const float *x, float *out) {
-    if (targets->asks) return ask(targets, order + first, count, x, out);
-    size_t bytes = (size_t)targets->outputs * sizeof *out;
-    for (int64_t i = 0; i < count; i++, out += targets->outputs) {
+                                const float *x, float *out, float *soft) {
+    if (targets->asks) return ask(targets, order + first, count, x, out, soft);
+    const float *rows = targets->rows ? targets->rows : targets->samples->targets;
+    for (int64_t i = 0; i < count; i++) {
         int64_t sample = order[first + i];
-        const float *rows = targets->rows ? targets->rows : targets->samples->targets;
+        float *row = out + i * targets->outputs;
         if (rows) {
-            memcpy(out, rows + sample * targets->outputs, bytes);
+            put(targets, rows + sample * targets->width, i, out, soft);
             continue;
         }
-        memset(out, 0, bytes);
-        mix_in_label(targets->samples->y[sample], targets->outputs, targets->smoothing, 1, out);
+        memset(row, 0, (size_t)targets->outputs * sizeof *row);
+        add_label(targets->samples->y[sample], targets->outputs, targets->smoothing, 1, row);
     }
     return DEFT_OK;
 }

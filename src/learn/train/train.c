@@ -35,7 +35,8 @@ static bool is_valid(const deft_train_options *o) {
            o->step_epochs >= 0 && o->schedule >= DEFT_SCHEDULE_STEPS && o->schedule <= DEFT_SCHEDULE_CONSTANT &&
            o->warmup_epochs >= 0 && o->warmup_epochs < (float)o->epochs && o->loss >= DEFT_LOSS_DEFAULT &&
            o->loss <= DEFT_LOSS_PERCENTAGE_ERROR && o->label_smoothing >= 0 && o->label_smoothing < 1 &&
-           o->first_step >= 0;
+           o->first_step >= 0 && o->teacher_share > 0 && o->teacher_share <= 1 && o->teacher_temperature > 0 &&
+           o->teacher_temperature < INFINITY;
 }
 
 static deft_status fill_in_options(deft_context *ctx, const deft_train_options *given, deft_train_options *options) {
@@ -46,14 +47,18 @@ static deft_status fill_in_options(deft_context *ctx, const deft_train_options *
     if (options->batch == 0) options->batch = 64;
     if (options->learning_rate == 0) options->learning_rate = adam ? 0.001f : 0.05f;
     if (options->step_factor == 0) options->step_factor = 0.1f;
+    if (options->teacher_share == 0) options->teacher_share = 0.5f;
+    if (options->teacher_temperature == 0) options->teacher_temperature = 1;
     if (!is_valid(options))
         return deft_fail(ctx, DEFT_INVALID,
                          "training options: %d epochs of batches of %lld, learning rate %g times %g every %d epochs "
-                         "(schedule %d) after %g epochs of warm-up, loss %d, label smoothing %g: expected positive "
-                         "numbers, a warm-up shorter than the run, and a smoothing below 1",
+                         "(schedule %d) after %g epochs of warm-up, loss %d, label smoothing %g, a teacher's share of "
+                         "%g at a temperature of %g: expected positive numbers, a warm-up shorter than the run, a "
+                         "smoothing below 1, and a share up to 1",
                          options->epochs, (long long)options->batch, (double)options->learning_rate,
                          (double)options->step_factor, options->step_epochs, (int)options->schedule,
-                         (double)options->warmup_epochs, (int)options->loss, (double)options->label_smoothing);
+                         (double)options->warmup_epochs, (int)options->loss, (double)options->label_smoothing,
+                         (double)options->teacher_share, (double)options->teacher_temperature);
     deft_optimizer_options optimizer = options->optimizer;
     return deft_optimizer_fill_in(ctx, &optimizer, &options->optimizer);
 }
@@ -64,9 +69,18 @@ static deft_status fill_in_options(deft_context *ctx, const deft_train_options *
 static deft_status fingerprint_run(const training *t, uint64_t *print) {
     const deft_train_options *o = &t->options;
     const deft_dataset *data = t->data;
-    const double numbers[] = {
-        o->epochs,      (double)o->batch,         (double)o->learning_rate,   o->schedule,   (double)o->step_factor,
-        o->step_epochs, (double)o->warmup_epochs, (double)o->label_smoothing, o->keep_zeros, o->teacher != NULL};
+    const double numbers[] = {o->epochs,
+                              (double)o->batch,
+                              (double)o->learning_rate,
+                              o->schedule,
+                              (double)o->step_factor,
+                              o->step_epochs,
+                              (double)o->warmup_epochs,
+                              (double)o->label_smoothing,
+                              o->keep_zeros,
+                              o->teacher != NULL,
+                              (double)o->teacher_share,
+                              (double)o->teacher_temperature};
     const int64_t counts[] = {data->sample_count,
                               data->split[DEFT_TRAIN].count,
                               data->classes,
@@ -143,8 +157,9 @@ static deft_status run_step(training *t, int epoch, int64_t step, float *loss) {
     DEFT_TRY(deft_progress(t->ctx, "training", (double)done / (double)total));
     float *x = deft_trainer_data(&t->trainer, net->input);
     DEFT_TRY(deft_loader_next(t->loader, x));
-    DEFT_TRY(
-        deft_targets_gather(&t->targets, t->order, first, net->batch, x, deft_trainer_data(&t->trainer, net->targets)));
+    float *soft = net->soft_targets == DEFT_NO_VALUE ? NULL : deft_trainer_data(&t->trainer, net->soft_targets);
+    DEFT_TRY(deft_targets_gather(&t->targets, t->order, first, net->batch, x,
+                                 deft_trainer_data(&t->trainer, net->targets), soft));
     DEFT_TRY(deft_trainer_step(&t->trainer, deft_schedule_rate(&t->schedule, done), loss));
     if (!isfinite(*loss)) return fail_diverged(t, epoch, step, *loss);
     return hook ? hook->after_step(hook->user, &t->trainer, done + 1, total) : DEFT_OK;
@@ -200,7 +215,8 @@ static deft_status prepare(training *t) {
     const deft_train_options *o = &t->options;
     if (count < 1) return deft_fail(t->ctx, DEFT_INVALID, "%s: the training split is empty", t->data->spec);
     int64_t batch = o->batch < count ? o->batch : count;
-    DEFT_TRY(deft_loss_graph_init(t->ctx, t->graph, t->data, batch, o->teacher != NULL, o->loss, &t->net));
+    DEFT_TRY(deft_loss_graph_init(t->ctx, t->graph, t->data, batch, o->teacher ? o->teacher_temperature : 0, o->loss,
+                                  &t->net));
     if (count < t->net.batch)
         return deft_fail(t->ctx, DEFT_INVALID, "%s: %lld training samples do not fill the model's fixed batch of %lld",
                          t->data->spec, (long long)count, (long long)t->net.batch);
@@ -215,7 +231,8 @@ static deft_status prepare(training *t) {
         return deft_fail(t->ctx, DEFT_INVALID,
                          "the first step is %lld, but %d epochs are %lld steps: choose one of them",
                          (long long)o->first_step, o->epochs, (long long)(t->schedule.steps * o->epochs));
-    DEFT_TRY(deft_targets_init(t->ctx, &t->net, t->data, o->teacher, o->label_smoothing, &t->targets));
+    DEFT_TRY(
+        deft_targets_init(t->ctx, &t->net, t->data, o->teacher, o->teacher_share, o->label_smoothing, &t->targets));
     DEFT_TRY(deft_trainer_init(t->ctx, &t->net, &o->optimizer, o->keep_zeros, &t->trainer));
     DEFT_TRY(deft_arena_array(&t->trainer.arena, (size_t)count, sizeof *t->order, &t->order));
     DEFT_TRY(deft_loader_new(t->ctx, t->data, DEFT_TRAIN, t->net.batch, true, &t->loader));

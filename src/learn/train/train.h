@@ -41,9 +41,12 @@ typedef struct deft_train_options {
                                     Softmax, else squared error */
     float label_smoothing;       /* this share of a label's weight goes to all classes alike; default 0 */
     bool keep_zeros;             /* weights of Gemm, MatMul and Conv that are zero now stay exactly zero */
-    const deft_graph *teacher;   /* distil from it: for cross-entropy its softmax is the target, and where there are
-                                    labels or targets, half and half; for the other losses, its outputs. It sees what
-                                    the graph sees: samples as the data set's augmentation changed them */
+    const deft_graph *teacher;   /* distil from it: for cross-entropy its softmax is the target, for the other losses
+                                    its outputs. It sees what the graph sees: samples as the data set's augmentation
+                                    changed them */
+    float teacher_share;         /* of the loss, where there are labels or targets too, above 0 to 1; default 0.5 */
+    float teacher_temperature;   /* for cross-entropy: its logits and the graph's are divided by it; default 1.
+                                    source: HINTON2015, 2 */
     const char *checkpoint;      /* written at the start and after each epoch, resumed from where it is; or NULL */
     const deft_train_hook *hook; /* or NULL */
     /* After each epoch, before its checkpoint is written: of a log, nothing is missing then when training goes on from
