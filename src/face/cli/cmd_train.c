@@ -23,7 +23,7 @@ static const deft_option options[] = {
     {"keep-zeros", 0, DEFT_OPTION_FLAG, offsetof(train_options, keep_zeros), NULL,
      "weights that are zero now stay exactly zero", 0, 0, false},
     {"checkpoint", 0, DEFT_OPTION_FILE, offsetof(train_options, checkpoint), "FILE",
-     "to keep (default: OUTPUT.checkpoint, until the end)", 0, 0, false},
+     "to go on from where stopped (OUTPUT.checkpoint)", 0, 0, false},
     {"log", 0, DEFT_OPTION_FILE, offsetof(train_options, log), "FILE",
      "of the run, in JSON (default: OUTPUT.log.jsonl)", 0, 0, false},
 };
@@ -126,7 +126,6 @@ const deft_command deft_command_train = {
     .name = "train",
     .summary = "Train, or go on training, a network on labels or targets.",
     .operand = "MODEL",
-    .notes = "The same command goes on where it was stopped, but for the epoch under way.\n",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .training = &deft_training_table,
