@@ -16,17 +16,20 @@ DEFT = "build/deft"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 SGD = ["--batch", "128", "--optimizer", "nesterov", "--schedule", "cosine", "--clip", "0"]
-DENSE = [*SGD, "--warmup", "0.5", "--weight-decay", "0.0005"]
-SPARSE = [*SGD, "--weight-decay", "0.00005"]
 STAGES = ["dense", "pruned", "settled"]
 
-# of each stage the data's options, epochs and rate; zeros; seeds; least accuracy (%); largest drop (points)
+# of each stage what is done to the pictures, epochs, rate, weight decay and what else; seeds; least accuracy (%); largest
+# drop (points)
 RECIPES = {
-    "cifarnet": dict(dense=("augment=crop,flip:normalize", 60, 0.05), pruned=("augment=crop,flip:normalize", 60, 0.05),
-                     settled=("augment=flip:normalize", 8, 0.01), zeros=0.9, seeds=[1, 2, 3], accuracy=80, drop=0.5),
-    "resnet-20": dict(dense=("augment=crop,flip,cutout:normalize:validation=500", 90, 0.1),
-                      pruned=("augment=crop,flip:normalize:validation=500", 40, 0.05),
-                      settled=("augment=flip:normalize:validation=500", 5, 0.005), zeros=0.8, seeds=[1], accuracy=90, drop=0.5),
+    "cifarnet": dict(dense=("augment=crop,flip:normalize", 60, 0.05, 5e-4, "--warmup 0.5"),
+                     pruned=("augment=crop,flip:normalize", 60, 0.05, 5e-5, "--zeros 0.9 --cubic --move 0.3"),
+                     settled=("augment=flip:normalize", 8, 0.01, 5e-5, "--keep-zeros"),
+                     seeds=[1, 2, 3], accuracy=80, drop=0.5),
+    "resnet-20": dict(dense=("augment=crop,flip,cutout:normalize:validation=500", 90, 0.1, 5e-4, "--warmup 0.5"),
+                      pruned=("augment=crop,flip,cutout:normalize:validation=500", 30, 0.05, 5e-4,
+                              "--zeros 0.8 --cubic --move 0.1 --every 400"),
+                      settled=("augment=flip:normalize:validation=500", 4, 0.005, 5e-5, "--keep-zeros"),
+                      seeds=[1], accuracy=90, drop=0.5),
 }
 
 
@@ -77,14 +80,12 @@ def train_and_prune(net, seed, folder, epochs, threads, log, work):
     model, dense, pruned, settled = [os.path.join(work, f"{net}-{seed}.{name}.onnx") for name in ("new", *STAGES)]
     if not os.path.exists(model):
         subprocess.run([DEFT, "new", net, "-o", model, "--seed", str(seed), "--quiet"], stdout=subprocess.DEVNULL, check=True)
-    sparse = ["--zeros", str(recipe["zeros"]), "--cubic", "--move", "0.3", *SPARSE]
-    for stage, command, output, options in [("dense", ["train", model], dense, DENSE),
-                                            ("pruned", ["prune", dense], pruned, sparse),
-                                            ("settled", ["train", pruned, "--teacher", dense], settled, ["--keep-zeros", *SPARSE])]:
-        data, length, rate = recipe[stage]
+    for stage, command, output in [("dense", ["train", model], dense), ("pruned", ["prune", dense], pruned),
+                                   ("settled", ["train", pruned, "--teacher", dense], settled)]:
+        data, length, rate, decay, more = recipe[stage]
+        options = ["--epochs", str(epochs or length), "--learning-rate", str(rate), *more.split(), *SGD, "--weight-decay", str(decay)]
         if not (log.outcome(seed, stage) and os.path.exists(output)):
-            run(log, seed, stage, command, f"{data}:cifar10", folder, output,
-                ["--epochs", str(epochs or length), "--learning-rate", str(rate), *options], threads)
+            run(log, seed, stage, command, f"{data}:cifar10", folder, output, options, threads)
     return [100 * log.outcome(seed, stage)["accuracy_test"] for stage in STAGES]
 
 
@@ -92,10 +93,10 @@ def spread(values):
     return f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
-def report(net, results):
+def report(net, results, zeros):
     recipe, count = RECIPES[net], len(results)
     dense, pruned, settled = zip(*results)
-    print(f"{net}, {count} seed{'s' * (count > 1)}: test accuracy {spread(dense)}%; {100 * recipe['zeros']:g}% zeros:")
+    print(f"{net}, {count} seed{'s' * (count > 1)}: test accuracy {spread(dense)}%; {100 * zeros:g}% zeros:")
     for stage, accuracy in ("pruned", pruned), ("settled", settled):
         drops = [a - b for a, b in zip(dense, accuracy)]
         print(f"  {stage:8} {spread(accuracy)}%   drop {spread(drops)} points")
@@ -118,7 +119,7 @@ def main():
         log, results = Log(args.logs, net), []
         for seed in args.seeds or RECIPES[net]["seeds"]:
             results.append(train_and_prune(net, seed, os.path.abspath(args.data), args.epochs, args.threads, log, args.work))
-            report(net, results)
+            report(net, results, log.outcome(seed, "pruned")["share"])
 
 
 main()

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """What a network learns with Deft and with PyTorch: the same recipe on the same CIFAR-10 pictures, one thread each.
 
-usage: learn_vs_torch.py CIFAR10_DIR [--net resnet-20|cifarnet] [--samples N] [--epochs E] [--python PYTHON]
+usage: learn_vs_torch.py CIFAR10_DIR [--net resnet-20|cifarnet] [--samples N] [--epochs E] [--jpeg Q] [--alone] [--python PYTHON]
 
 Crops and flips, Nesterov 0.1, batch 128, weight decay 0.0005, cosine after a warm-up of half an epoch; N pictures, of
 which the last tenth is held back. Prints the loss of each epoch of either, then the share of the test pictures that it
-gets right. The weights begin from different random numbers. PyTorch comes from --python, an interpreter that has it."""
+gets right. The weights begin from different random numbers. PyTorch comes from --python, an interpreter that has it.
+--jpeg: what pictures lose costs: they go through JPEG of that quality first, colours at half the resolution (needs
+Pillow). --alone: without PyTorch."""
 import argparse
 import importlib.machinery
 import json
@@ -83,11 +85,23 @@ def torch_turn(net_name, folder, epochs):
 # ---- the comparison ----------------------------------------------------------------------------------------------------
 
 
-def take(data, samples, folder):
+def compressed(record, quality):
+    import io
+
+    from PIL import Image
+    planes, file = [Image.frombytes("L", (32, 32), record[1 + 1024 * i:][:1024]) for i in range(3)], io.BytesIO()
+    Image.merge("RGB", planes).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return record[:1] + b"".join(plane.tobytes() for plane in Image.open(file).convert("RGB").split())
+
+
+def take(data, samples, quality, folder):
     """Files of the first pictures of each of the five, and all of the test pictures."""
     for name in FILES + ["test_batch.bin"]:
         with open(os.path.join(data, name), "rb") as file, open(os.path.join(folder, name), "wb") as out:
-            out.write(file.read(RECORD * (samples // len(FILES)) if name in FILES else -1))
+            records = file.read(RECORD * (samples // len(FILES)) if name in FILES else -1)
+            for at in range(0, len(records), RECORD):
+                record = records[at:at + RECORD]
+                out.write(compressed(record, quality) if quality else record)
 
 
 def deft_turn(net, folder, epochs):
@@ -116,11 +130,15 @@ def main():
     parser.add_argument("--net", choices=("resnet-20", "cifarnet"), default="resnet-20")
     parser.add_argument("--samples", type=int, default=20000)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--jpeg", type=int, choices=range(1, 101), metavar="Q")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--python", default=os.path.join(ROOT, "build", "torch", "bin", "python"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        take(args.data, args.samples, folder)
+        take(args.data, args.samples, args.jpeg, folder)
         deft_turn(args.net, folder, args.epochs)
+        if args.alone:
+            return
         subprocess.run([args.python, os.path.abspath(__file__), "--turn", args.net, folder, str(args.epochs)], check=True)
 
 
