@@ -96,7 +96,7 @@ def spread(values):
 def report(net, results, zeros):
     recipe, count = RECIPES[net], len(results)
     dense, pruned, settled = zip(*results)
-    print(f"{net}, {count} seed{'s' * (count > 1)}: test accuracy {spread(dense)}%; {100 * zeros:g}% zeros:")
+    print(f"{net}, {count} seed{'s' * (count > 1)}: test accuracy {spread(dense)}%; {100 * zeros:.4g}% zeros:")
     for stage, accuracy in ("pruned", pruned), ("settled", settled):
         drops = [a - b for a, b in zip(dense, accuracy)]
         print(f"  {stage:8} {spread(accuracy)}%   drop {spread(drops)} points")
