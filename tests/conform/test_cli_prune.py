@@ -82,6 +82,8 @@ def test_a_teacher():
             names="the teacher: input 'x'")
     refused("train", "p.onnx", "--data", "digits:100", "--teacher", "missing.onnx", "-o", "t.onnx", status=2,
             names="missing.onnx")
+    refused("train", "p.onnx", "--data", "digits:100", "--teacher", "dense.onnx", "--temperature", 4, "--loss",
+            "squared-error", "-o", "t.onnx", status=2, names="a temperature of 4 is of classes")
     for option in "--teacher-share", "--temperature":
         refused("train", "p.onnx", "--data", "digits:100", option, 0.9, "-o", "t.onnx", status=2, names="add --teacher")
 

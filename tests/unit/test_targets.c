@@ -35,6 +35,17 @@ static double output_of(deft_graph *graph, const float *x, int output) {
     return sum;
 }
 
+static void tear_down(deft_targets *targets, deft_loss_graph *net, deft_graph *teacher, deft_graph *graph,
+                      deft_dataset *data) {
+    deft_context *ctx = targets->ctx;
+    deft_targets_done(targets);
+    deft_loss_graph_done(net);
+    deft_graph_free(teacher);
+    deft_graph_free(graph);
+    deft_dataset_free(data);
+    test_context_free(ctx);
+}
+
 /* Gathers the targets of some samples in reverse order; the model sees something else than the set has. */
 static void check_targets(int64_t teacher_batch, bool changed) {
     deft_context *ctx = test_context();
@@ -60,12 +71,7 @@ static void check_targets(int64_t teacher_batch, bool changed) {
             assert_float_equal(out[i * OUTPUTS + j], output_of(teacher, x, j), 1e-5);
         }
 
-    deft_targets_done(&targets);
-    deft_loss_graph_done(&net);
-    deft_graph_free(teacher);
-    deft_graph_free(graph);
-    deft_dataset_free(data);
-    test_context_free(ctx);
+    tear_down(&targets, &net, teacher, graph, data);
 }
 
 static void test_samples_that_stay(void **state) {
@@ -145,12 +151,7 @@ static void check_temperature(bool softmax, bool changed) {
     for (int i = 0; i < BATCH; i++)
         memcpy(x + i * ELEMENTS, samples_of(data, DEFT_TRAIN) + order[i] * ELEMENTS, sizeof(float) * ELEMENTS);
     check_step(ctx, &net, &targets, graph, teacher, order, x);
-    deft_targets_done(&targets);
-    deft_loss_graph_done(&net);
-    deft_graph_free(teacher);
-    deft_graph_free(graph);
-    deft_dataset_free(data);
-    test_context_free(ctx);
+    tear_down(&targets, &net, teacher, graph, data);
 }
 
 static void test_a_temperature(void **state) {

@@ -35,6 +35,9 @@ static deft_status choose_loss(deft_context *ctx, const deft_dataset *data, deft
                          output->name, deft_shape_text(y, text, sizeof text), made->batch);
     made->kind = loss != DEFT_LOSS_DEFAULT ? loss : classes ? DEFT_LOSS_CROSS_ENTROPY : DEFT_LOSS_SQUARED_ERROR;
     made->outputs = deft_tensor_count(y) / made->batch;
+    if (teacher && made->temperature != 1 && made->kind != DEFT_LOSS_CROSS_ENTROPY)
+        return deft_fail(ctx, DEFT_INVALID, "a temperature of %g is of classes: it needs cross-entropy as the loss",
+                         (double)made->temperature);
     if (!numbers || data->target_count == made->outputs) return DEFT_OK;
     return deft_fail(ctx, DEFT_INVALID, "output '%.64s' is %s; %s has %" PRId64 " targets for each sample",
                      output->name, deft_shape_text(y, text, sizeof text), data->spec, data->target_count);
@@ -243,7 +246,7 @@ static deft_status add_data_loss(deft_loss_graph *made, const deft_own_loss *own
     (void)own;
     int output = made->graph->outputs[0];
     DEFT_TRY(add_loss(made, output, NULL, &made->targets, &made->loss));
-    if (made->kind == DEFT_LOSS_CROSS_ENTROPY && made->temperature != 0 && made->temperature != 1)
+    if (made->temperature != 0 && made->temperature != 1)
         DEFT_TRY(add_soft_loss(made, output));
     made->graph->outputs[0] = made->loss;
     return DEFT_OK;

@@ -40,7 +40,7 @@ typedef struct deft_loss_graph {
  * cross-entropy. Learned is every f32 constant (but scalars) that the loss has a gradient for, without those that
  * element-wise operators apply to the input before the first layer: they are preprocessing.
  * `temperature` is the teacher's, 0 where there is none. One that is not 1 adds a second cross-entropy, of the logits
- * over it.
+ * over it, and is for cross-entropy alone.
  * By default the loss is cross-entropy where there are labels, or no targets and the graph ends in a
  * Softmax, else squared error. To be done with after a failure too. Errors: DEFT_INVALID (shapes; no labels or targets
  * and no teacher; a loss that does not fit them; nothing to learn), DEFT_UNSUPPORTED (an operator without a gradient).
