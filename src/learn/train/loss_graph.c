@@ -246,8 +246,7 @@ static deft_status add_data_loss(deft_loss_graph *made, const deft_own_loss *own
     (void)own;
     int output = made->graph->outputs[0];
     DEFT_TRY(add_loss(made, output, NULL, &made->targets, &made->loss));
-    if (made->temperature != 0 && made->temperature != 1)
-        DEFT_TRY(add_soft_loss(made, output));
+    if (made->temperature != 0 && made->temperature != 1) DEFT_TRY(add_soft_loss(made, output));
     made->graph->outputs[0] = made->loss;
     return DEFT_OK;
 }
